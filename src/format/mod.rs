@@ -1,0 +1,3 @@
+//! Bytes and structs: one file per chapter of `format-spec/`.
+
+pub mod node;

@@ -1,0 +1,151 @@
+//! How long work speaks to whoever started it: findings that do not stop it, and progress.
+//!
+//! Invariant: nothing here prints; only `cli/` does. Counters only rise.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How much a finding weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// Worth a line; the result is whole.
+    Warning,
+    /// Something could not be read, or failed its check: the command ends with exit code 3.
+    Problem,
+}
+
+/// One thing found on the way: what, why, and what to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Its weight.
+    pub severity: Severity,
+    /// What it is about, usually a path.
+    pub subject: String,
+    /// Why.
+    pub cause: String,
+    /// The next step, where one is known.
+    pub hint: Option<String>,
+}
+
+impl Finding {
+    /// Something that makes the result incomplete.
+    pub fn problem(subject: impl Into<String>, cause: impl Into<String>) -> Self {
+        Self { severity: Severity::Problem, subject: subject.into(), cause: cause.into(), hint: None }
+    }
+
+    /// Something worth knowing.
+    pub fn warning(subject: impl Into<String>, cause: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, subject: subject.into(), cause: cause.into(), hint: None }
+    }
+
+    /// Adds the next step.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// A path or name as text for a terminal: what is not printable UTF-8 is escaped, so that no file name can
+/// send control sequences.
+pub fn printable(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for part in bytes.utf8_chunks() {
+        for character in part.valid().chars() {
+            if character.is_control() || ('\u{202a}'..='\u{202e}').contains(&character) {
+                text.extend(character.escape_default());
+            } else {
+                text.push(character);
+            }
+        }
+        for byte in part.invalid() {
+            text.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    text
+}
+
+/// Where findings and progress go.
+pub trait Reporter: Send + Sync {
+    /// Takes a finding.
+    fn report(&self, finding: Finding);
+
+    /// The counters that long work advances.
+    fn progress(&self) -> &Progress;
+}
+
+/// Counters of long work, read by whoever draws them.
+#[derive(Debug, Default)]
+pub struct Progress {
+    files_done: AtomicU64,
+    files_total: AtomicU64,
+    bytes_done: AtomicU64,
+    bytes_total: AtomicU64,
+    stage: Mutex<String>,
+}
+
+impl Progress {
+    /// Counts finished files.
+    pub fn add_files(&self, files: u64) {
+        self.files_done.fetch_add(files, Ordering::Relaxed);
+    }
+
+    /// Counts finished bytes.
+    pub fn add_bytes(&self, bytes: u64) {
+        self.bytes_done.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Says how much there is in all, as far as it is known; zero means unknown.
+    pub fn set_total(&self, files: u64, bytes: u64) {
+        self.files_total.store(files, Ordering::Relaxed);
+        self.bytes_total.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Says what is being done, in words for a person.
+    pub fn set_stage(&self, stage: impl Into<String>) {
+        if let Ok(mut current) = self.stage.lock() {
+            *current = stage.into();
+        }
+    }
+
+    /// Files done and in all.
+    pub fn files(&self) -> (u64, u64) {
+        (self.files_done.load(Ordering::Relaxed), self.files_total.load(Ordering::Relaxed))
+    }
+
+    /// Bytes done and in all.
+    pub fn bytes(&self) -> (u64, u64) {
+        (self.bytes_done.load(Ordering::Relaxed), self.bytes_total.load(Ordering::Relaxed))
+    }
+
+    /// What is being done.
+    pub fn stage(&self) -> String {
+        self.stage.lock().map(|stage| stage.clone()).unwrap_or_default()
+    }
+}
+
+/// A reporter that keeps its findings: for tests, and for callers that print at the end.
+#[derive(Debug, Default)]
+pub struct Collector {
+    findings: Mutex<Vec<Finding>>,
+    progress: Progress,
+}
+
+impl Collector {
+    /// What was found so far, in order.
+    pub fn findings(&self) -> Vec<Finding> {
+        self.findings.lock().map(|findings| findings.clone()).unwrap_or_default()
+    }
+}
+
+impl Reporter for Collector {
+    fn report(&self, finding: Finding) {
+        if let Ok(mut findings) = self.findings.lock() {
+            findings.push(finding);
+        }
+    }
+
+    fn progress(&self) -> &Progress {
+        &self.progress
+    }
+}
