@@ -59,7 +59,10 @@ pub fn printable(bytes: &[u8]) -> String {
             }
         }
         for byte in part.invalid() {
-            text.push_str(&format!("\\x{byte:02x}"));
+            text.extend(['\\', 'x']);
+            text.extend(
+                [byte >> 4, byte & 15].map(|digit| char::from_digit(u32::from(digit), 16).unwrap_or('?')),
+            );
         }
     }
     text

@@ -1,2 +1,16 @@
-//! x
-fn main() {}
+//! The integration tests: one executable, one module for each theme, so that they link once.
+//!
+//! They drive the library through its public functions and the built executable through its command line.
+//! `tests/run` starts them; `cargo test --test suite THEME` runs one theme.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    missing_docs,
+    reason = "a test stops at the first surprise, and its name says what it shows"
+)]
+
+mod architecture;
+mod support;

@@ -1,0 +1,33 @@
+# What is done often. `just` alone lists it; every recipe is one ordinary command.
+
+_list:
+    @just --list --unsorted
+
+# Format the code.
+fmt:
+    cargo fmt
+
+# What the compiler and clippy object to.
+lint:
+    cargo fmt --check
+    cargo clippy --all-targets -- -D warnings
+
+# Every test, as CI runs them.
+test:
+    sh tests/run
+
+# The same, with the tests that take many minutes.
+test-long:
+    sh tests/run --long
+
+# Make a small vault, back it up, lose a file and get it back.
+demo:
+    cargo run --release -- demo
+
+# Strongroom and restic side by side on the same data; see benches/README.md.
+bench *options:
+    python3 benches/side_by_side.py {{ options }}
+
+# Check the tables of format-spec/ against the code.
+spec:
+    cargo test --test suite spec

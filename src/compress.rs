@@ -1,0 +1,86 @@
+//! Compression: zstd, with one context for each thread, and only where it gains.
+//!
+//! Follows `format-spec/05-blob.md#compression`. Invariant: decompression never makes more bytes than the
+//! caller says there are.
+
+use std::cell::RefCell;
+
+use zstd::bulk::{Compressor, Decompressor};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// The level used unless another is asked for.
+pub const DEFAULT_LEVEL: i32 = 3;
+
+/// A blob is stored compressed only if that saves at least one part in this many.
+const LEAST_GAIN: usize = 50;
+
+thread_local! {
+    static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+/// Appends `plain` to `out` as one zstd frame and says true, or leaves `out` as it was and says false where
+/// that would not save two per cent.
+pub fn compress(plain: &[u8], out: &mut Vec<u8>) -> Result<bool> {
+    let fail = |error: std::io::Error| Error::new(ErrorKind::Io, "zstd cannot compress").caused_by(error);
+    let start = out.len();
+    COMPRESSOR.with_borrow_mut(|slot| {
+        let compressor = match slot {
+            Some(compressor) => compressor,
+            None => slot.insert(Compressor::new(DEFAULT_LEVEL).map_err(fail)?),
+        };
+        out.resize(start.saturating_add(zstd::zstd_safe::compress_bound(plain.len())), 0);
+        let room = out.get_mut(start..).unwrap_or_default();
+        let written = compressor.compress_to_buffer(plain, room).map_err(fail)?;
+        let gains = written < plain.len().saturating_sub(plain.len() / LEAST_GAIN);
+        out.truncate(if gains { start.saturating_add(written) } else { start });
+        Ok(gains)
+    })
+}
+
+/// Replaces `plain` by the contents of a frame that must give exactly `plain_length` bytes.
+pub fn decompress(frame: &[u8], plain_length: usize, plain: &mut Vec<u8>) -> Result<()> {
+    plain.resize(plain_length, 0);
+    let written = DECOMPRESSOR.with_borrow_mut(|slot| {
+        let decompressor = match slot {
+            Some(decompressor) => decompressor,
+            None => slot.insert(
+                Decompressor::new()
+                    .map_err(|error| Error::new(ErrorKind::Io, "zstd cannot start").caused_by(error))?,
+            ),
+        };
+        decompressor
+            .decompress_to_buffer(frame, plain.as_mut_slice())
+            .map_err(|error| Error::corrupt("its compressed form is damaged").caused_by(error))
+    })?;
+    if written != plain_length {
+        return Err(Error::corrupt("its length is not the one its seal names"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
+    use super::*;
+
+    #[test]
+    fn compresses_where_it_gains_and_never_makes_more_than_allowed() {
+        let plain = b"vault ".repeat(1000);
+        let mut out = b"before".to_vec();
+        assert!(compress(&plain, &mut out).unwrap());
+        let frame = out.split_off(6);
+        assert_eq!(out, b"before");
+        assert!(frame.len() < 100);
+        let mut back = Vec::new();
+        decompress(&frame, plain.len(), &mut back).unwrap();
+        assert_eq!(back, plain);
+        assert!(decompress(&frame, plain.len() - 1, &mut back).is_err());
+        assert!(decompress(&frame, plain.len() + 1, &mut back).is_err());
+        let mut noise = vec![0; 4096];
+        blake3::Hasher::new().finalize_xof().fill(&mut noise);
+        assert!(!compress(&noise, &mut out).unwrap());
+        assert_eq!(out, b"before");
+    }
+}

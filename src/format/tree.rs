@@ -1,0 +1,171 @@
+//! The tree of a snapshot: one map from path to node, sorted component by component, stored as a
+//! content-defined B-tree.
+//!
+//! Follows `format-spec/08-tree.md`. Paths within a blob are shortened by what they share with the path
+//! before. Invariant: paths rise strictly within a blob; decoding refuses anything else.
+
+use std::cmp::Ordering;
+
+use minicbor::{Decode, Encode};
+
+use super::node::Node;
+use super::{cbor, path};
+use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::limits;
+
+/// Weight in bytes at which a blob of the tree ends on average.
+pub const TREE_AVERAGE: u64 = 32 << 10;
+/// Weight below which it does not end, unless nothing follows.
+pub const TREE_MIN: u64 = 8 << 10;
+/// Weight at which it ends in any case.
+pub const TREE_MAX: u64 = 256 << 10;
+/// What an entry of an inner node weighs beside its path.
+pub const INNER_WEIGHT: u64 = 48;
+
+/// One path and its node, in a leaf.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeafEntry {
+    /// The path; empty for the root folder itself.
+    pub path: Vec<u8>,
+    /// What is there.
+    pub node: Node,
+}
+
+/// One child, in an inner node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InnerEntry {
+    /// The first path below it.
+    pub path: Vec<u8>,
+    /// The blob: a leaf below level 1, else an inner node.
+    pub id: Id,
+    /// How many nodes lie below it.
+    pub nodes: u64,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(array)]
+struct StoredLeafEntry {
+    #[n(0)]
+    shared: u32,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    suffix: Vec<u8>,
+    #[n(2)]
+    node: Node,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(array)]
+struct StoredInnerEntry {
+    #[n(0)]
+    shared: u32,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    suffix: Vec<u8>,
+    #[n(2)]
+    id: Id,
+    #[n(3)]
+    nodes: u64,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(array)]
+struct StoredInner {
+    #[n(0)]
+    level: u8,
+    #[n(1)]
+    entries: Vec<StoredInnerEntry>,
+}
+
+/// Writes a leaf.
+pub fn encode_leaf(entries: &[LeafEntry]) -> Result<Vec<u8>> {
+    let mut previous: &[u8] = &[];
+    let mut stored = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let (shared, suffix) = shorten(previous, &entry.path);
+        stored.push(StoredLeafEntry { shared, suffix, node: entry.node.clone() });
+        previous = &entry.path;
+    }
+    cbor::encode(&stored)
+}
+
+/// Reads a leaf.
+pub fn decode_leaf(bytes: &[u8]) -> Result<Vec<LeafEntry>> {
+    let stored: Vec<StoredLeafEntry> = cbor::decode(bytes, "tree leaf")?;
+    let mut entries: Vec<LeafEntry> = Vec::with_capacity(stored.len());
+    for entry in stored {
+        let path = lengthen(entries.last().map(|last| last.path.as_slice()), entry.shared, &entry.suffix)?;
+        validate_node(&entry.node)?;
+        entries.push(LeafEntry { path, node: entry.node });
+    }
+    Ok(entries)
+}
+
+/// Writes an inner node.
+pub fn encode_inner(level: u8, entries: &[InnerEntry]) -> Result<Vec<u8>> {
+    let mut previous: &[u8] = &[];
+    let mut stored = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let (shared, suffix) = shorten(previous, &entry.path);
+        stored.push(StoredInnerEntry { shared, suffix, id: entry.id, nodes: entry.nodes });
+        previous = &entry.path;
+    }
+    cbor::encode(&StoredInner { level, entries: stored })
+}
+
+/// Reads an inner node, which must be of the level that its parent says.
+pub fn decode_inner(bytes: &[u8], level: u8) -> Result<Vec<InnerEntry>> {
+    let stored: StoredInner = cbor::decode(bytes, "tree node")?;
+    if stored.level != level || level == 0 || level > limits::LEVEL_MAX {
+        return Err(Error::corrupt("tree node: it is not of the level that its parent says"));
+    }
+    if stored.entries.is_empty() {
+        return Err(Error::corrupt("tree node: it has no children"));
+    }
+    let mut entries: Vec<InnerEntry> = Vec::with_capacity(stored.entries.len());
+    for entry in stored.entries {
+        let path = lengthen(entries.last().map(|last| last.path.as_slice()), entry.shared, &entry.suffix)?;
+        entries.push(InnerEntry { path, id: entry.id, nodes: entry.nodes });
+    }
+    Ok(entries)
+}
+
+fn shorten(previous: &[u8], path: &[u8]) -> (u32, Vec<u8>) {
+    let shared = previous.iter().zip(path).take_while(|(a, b)| a == b).count();
+    let suffix = path.get(shared..).unwrap_or_default().to_vec();
+    (u32::try_from(shared).unwrap_or(u32::MAX), suffix)
+}
+
+fn lengthen(previous: Option<&[u8]>, shared: u32, suffix: &[u8]) -> Result<Vec<u8>> {
+    let before = previous.unwrap_or_default();
+    let shared = usize::try_from(shared).unwrap_or(usize::MAX);
+    let prefix =
+        before.get(..shared).ok_or_else(|| Error::corrupt("tree: a path shares more than there is"))?;
+    let rest = before.get(shared..).unwrap_or_default();
+    if previous.is_some() && rest.first().zip(suffix.first()).is_some_and(|(a, b)| a == b) {
+        return Err(Error::corrupt("tree: a path is not shortened as far as it can be"));
+    }
+    let path = [prefix, suffix].concat();
+    path::validate(&path)?;
+    if previous.is_some() && path::compare(before, &path) != Ordering::Less {
+        return Err(Error::corrupt("tree: its paths do not rise"));
+    }
+    Ok(path)
+}
+
+fn validate_node(node: &Node) -> Result<()> {
+    let holes = node.holes.as_deref().unwrap_or_default();
+    let mut end = 0u64;
+    for hole in holes {
+        if hole.length == 0
+            || hole.offset < end
+            || hole.offset.checked_add(hole.length).is_none_or(|stop| stop > node.size)
+        {
+            return Err(Error::corrupt("tree: a node's holes lie outside its file or over each other"));
+        }
+        end = hole.offset.saturating_add(hole.length);
+    }
+    if holes.len() > limits::HOLES_MAX || node.mode > 0o7777 || node.mtime.nanoseconds > 999_999_999 {
+        return Err(Error::corrupt("tree: a node's fields are out of range"));
+    }
+    Ok(())
+}

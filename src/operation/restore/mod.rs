@@ -1,0 +1,3 @@
+//! Bringing a snapshot back: into a new folder, never over anything.
+
+pub mod target;

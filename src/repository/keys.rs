@@ -1,0 +1,318 @@
+//! Key slots: making them, finding the one that opens, listing them.
+//!
+//! Follows `format-spec/03-cryptography.md#slots`. Invariant: public keys come from an opened bundle, never
+//! from the store.
+
+use zeroize::Zeroizing;
+
+use super::Repository;
+use super::keyring::Keyring;
+use super::objects::associated;
+use crate::backend::{Backend, ObjectKind, ObjectName};
+use crate::crypto::derive::{self, Purpose};
+use crate::crypto::kdf::{self, Cost};
+use crate::crypto::secret::{SECRET_LEN, Secret};
+use crate::crypto::sign::{self, SignaturePurpose};
+use crate::crypto::{envelope, random, seal};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::header::HeaderKind;
+use crate::format::key_slot::{self, Bundle, KeySlot, Label, Lock, Method, Role};
+use crate::format::node::Timestamp;
+use crate::id::Id;
+use crate::limits;
+
+/// First characters of the line in a key file that holds the key.
+const KEY_FILE_PREFIX: &str = "STRONGROOM-KEY-1-";
+/// Hexadecimal digits of the checksum at the line's end.
+const CHECKSUM_DIGITS: usize = 8;
+
+/// What opens a slot.
+pub enum Credential {
+    /// A password.
+    Password(Zeroizing<Vec<u8>>),
+    /// The secret in a key file.
+    KeyFile(Secret),
+}
+
+/// What making a key needs besides its role.
+pub struct NewKey<'a> {
+    /// What will open it.
+    pub credential: &'a Credential,
+    /// What stretching a password may cost.
+    pub cost: Cost,
+    /// Its label, for people.
+    pub label: &'a str,
+    /// Now.
+    pub time: Timestamp,
+}
+
+/// A slot as a listing shows it.
+#[derive(Clone, Debug)]
+pub struct SlotInfo {
+    /// Its id.
+    pub id: Id,
+    /// Whether a password opens it; else a key file does.
+    pub by_password: bool,
+    /// Role, label and age.
+    pub label: Label,
+    /// Whether this is the slot in use.
+    pub current: bool,
+}
+
+/// The text of a new key file for a secret.
+pub fn key_file_text(secret: &Secret, label: &str) -> Zeroizing<String> {
+    let digits = Zeroizing::new(Id(*secret.expose()).to_hex());
+    let checksum: String = derive::hash(secret.expose()).to_hex().chars().take(CHECKSUM_DIGITS).collect();
+    let label: String = label.chars().filter(|character| !character.is_control()).collect();
+    Zeroizing::new(format!(
+        "# Strongroom key file ({label}). Whoever reads this holds the key: keep it secret, keep a copy elsewhere.\n\
+         {KEY_FILE_PREFIX}{}-{checksum}\n",
+        *digits
+    ))
+}
+
+/// Reads the secret from the text of a key file.
+pub fn parse_key_file(text: &str) -> Result<Secret> {
+    let bad = |why: &str| {
+        Error::new(ErrorKind::WrongKey, format!("this is not a Strongroom key file: {why}"))
+            .hint("a key file has a line that starts with STRONGROOM-KEY-1-")
+    };
+    let line = text
+        .lines()
+        .map(str::trim)
+        .find_map(|line| line.strip_prefix(KEY_FILE_PREFIX))
+        .ok_or_else(|| bad("it has no line with a key"))?;
+    let (digits, checksum) = line.split_once('-').ok_or_else(|| bad("its key has no checksum"))?;
+    let secret =
+        Id::from_hex(digits).map(|id| Secret::new(id.0)).ok_or_else(|| bad("its key is malformed"))?;
+    let expected: String = derive::hash(secret.expose()).to_hex().chars().take(CHECKSUM_DIGITS).collect();
+    if expected != checksum {
+        return Err(bad("its checksum does not fit, so a character is wrong"));
+    }
+    Ok(secret)
+}
+
+/// The bundle of the first key: draws every secret of a repository.
+pub(crate) fn first_bundle(repository: &Id) -> Result<Bundle> {
+    let metadata = envelope::generate()?;
+    let data = envelope::generate()?;
+    let maintain = Secret::random()?;
+    let (slot_secret, certificate) = new_slot_key(repository, &maintain, Role::Full)?;
+    Ok(Bundle {
+        role: Role::Full,
+        write_secret: random::bytes()?,
+        metadata_public: metadata.public,
+        data_public: data.public,
+        maintain_public: sign::verifying_key(&maintain),
+        slot_secret: *slot_secret.expose(),
+        certificate,
+        metadata_secret: Some(*metadata.secret.expose()),
+        maintain_secret: Some(*maintain.expose()),
+        data_secret: Some(*data.secret.expose()),
+    })
+}
+
+fn new_slot_key(repository: &Id, maintain: &Secret, role: Role) -> Result<(Secret, [u8; 64])> {
+    let secret = Secret::random()?;
+    let public = sign::verifying_key(&secret);
+    let parts: [&[u8]; 3] = [repository.as_bytes(), &[role.code()], &public];
+    Ok((secret.clone(), sign::sign(maintain, SignaturePurpose::Certificate, &parts)))
+}
+
+/// Checks that the maintain key vouches for a slot key.
+pub(crate) fn check_certificate(
+    keyring: &Keyring,
+    role: Role,
+    verifying_key: &[u8; 32],
+    certificate: &[u8; 64],
+) -> Result<()> {
+    let parts: [&[u8]; 3] = [keyring.repository().as_bytes(), &[role.code()], verifying_key];
+    sign::verify(&keyring.bundle().maintain_public, SignaturePurpose::Certificate, &parts, certificate)
+}
+
+/// Wraps a bundle for its holder and stores the slot.
+pub(crate) fn write_slot(
+    backend: &dyn Backend,
+    repository: &Id,
+    bundle: &Bundle,
+    new: &NewKey<'_>,
+) -> Result<Id> {
+    if new.label.len() > limits::TEXT_MAX {
+        return Err(Error::refused("the label is too long"));
+    }
+    let salt: [u8; 32] = random::bytes()?;
+    let (method, holder) = match new.credential {
+        Credential::Password(password) => {
+            let Cost { memory_kib, passes, lanes } = new.cost;
+            (Method::Password { memory_kib, passes, lanes }, kdf::stretch(password, &salt, new.cost)?)
+        }
+        Credential::KeyFile(secret) => (Method::KeyFile, secret.clone()),
+    };
+    let commitment = *derive::salted_key(&holder, &salt, Purpose::SlotCommitment).expose();
+    let lock = Lock { repository: *repository, method, salt, commitment };
+    let label = Label {
+        role: bundle.role,
+        text: new.label.to_owned(),
+        created: new.time,
+        verifying_key: sign::verifying_key(&Secret::new(bundle.slot_secret)),
+        certificate: bundle.certificate,
+    };
+    let label_key = derive::key(&Secret::new(bundle.write_secret), Purpose::SlotLabels);
+    let label =
+        seal::seal_object(&label_key, &label_bound(repository, &salt), &key_slot::encode_label(&label)?)?;
+    let mut bytes = key_slot::encode_bound(&lock, &label)?;
+    let wrap = derive::salted_key(&holder, &salt, Purpose::SlotWrap);
+    let plaintext = Zeroizing::new(key_slot::encode_bundle(bundle)?);
+    let sealed = seal::seal_object(&wrap, &bytes, &plaintext)?;
+    bytes.extend_from_slice(&sealed);
+    let id = derive::hash(&bytes);
+    backend.put(&ObjectName::new(ObjectKind::Key, id), &bytes)?;
+    Ok(id)
+}
+
+/// What the seal of a label binds: the slot is named by the hash of its bytes, so its salt stands for it.
+fn label_bound(repository: &Id, salt: &[u8; 32]) -> Vec<u8> {
+    associated(HeaderKind::Key, repository, &Id(*salt))
+}
+
+/// Finds the slot that a credential opens.
+pub(crate) fn open_any(backend: &dyn Backend, repository: &Id, credential: &Credential) -> Result<Keyring> {
+    let mut unreadable = 0usize;
+    for listed in backend.list(ObjectKind::Key)?.into_iter().take(limits::KEY_SLOTS_MAX) {
+        let Ok(bytes) = read_slot(backend, &listed.id) else {
+            unreadable = unreadable.saturating_add(1);
+            continue;
+        };
+        let Ok(slot) = key_slot::decode(&bytes) else {
+            unreadable = unreadable.saturating_add(1);
+            continue;
+        };
+        if slot.lock.repository != *repository {
+            continue;
+        }
+        if let Some(bundle) = open_slot(&slot, credential)? {
+            return Ok(Keyring::new(*repository, listed.id, bundle));
+        }
+    }
+    let what = match credential {
+        Credential::Password(_) => "no key of this repository opens with this password",
+        Credential::KeyFile(_) => "no key of this repository opens with this key file",
+    };
+    let error = Error::new(ErrorKind::WrongKey, what);
+    Err(if unreadable == 0 {
+        error.hint("check that key and repository belong together")
+    } else {
+        error.hint(format!("{unreadable} key slots are damaged; the one you need may be among them"))
+    })
+}
+
+fn read_slot(backend: &dyn Backend, id: &Id) -> Result<Vec<u8>> {
+    let bytes = backend.get(&ObjectName::new(ObjectKind::Key, *id), limits::SMALL_OBJECT_MAX)?;
+    if derive::hash(&bytes) == *id {
+        Ok(bytes)
+    } else {
+        Err(Error::corrupt(format!("keys/{id}: its bytes are not the ones its name says")))
+    }
+}
+
+fn open_slot(slot: &KeySlot<'_>, credential: &Credential) -> Result<Option<Bundle>> {
+    let holder = match (&slot.lock.method, credential) {
+        (Method::Password { memory_kib, passes, lanes }, Credential::Password(password)) => {
+            let cost = Cost { memory_kib: *memory_kib, passes: *passes, lanes: *lanes };
+            kdf::stretch(password, &slot.lock.salt, cost)?
+        }
+        (Method::KeyFile, Credential::KeyFile(secret)) => secret.clone(),
+        _ => return Ok(None),
+    };
+    let commitment = derive::salted_key(&holder, &slot.lock.salt, Purpose::SlotCommitment);
+    if !derive::equal(commitment.expose(), &slot.lock.commitment) {
+        return Ok(None);
+    }
+    let wrap = derive::salted_key(&holder, &slot.lock.salt, Purpose::SlotWrap);
+    let plaintext = Zeroizing::new(seal::open_object(&wrap, slot.bound, slot.sealed_bundle)?);
+    key_slot::decode_bundle(&plaintext).map(Some)
+}
+
+impl Repository {
+    /// Adds a key.
+    ///
+    /// # Errors
+    /// `RoleNotAllowed` where the key at hand may not give that role.
+    pub fn add_key(&self, role: Role, new: &NewKey<'_>) -> Result<Id> {
+        let action = "adding a key";
+        if role == Role::Full {
+            self.keyring.require(Role::Full, "adding a full key")?;
+        }
+        let maintain = self.keyring.maintain_secret(action)?;
+        let mine = self.keyring.bundle();
+        let (slot_secret, certificate) = new_slot_key(self.id(), &maintain, role)?;
+        let bundle = Bundle {
+            role,
+            write_secret: mine.write_secret,
+            metadata_public: mine.metadata_public.clone(),
+            data_public: mine.data_public.clone(),
+            maintain_public: mine.maintain_public,
+            slot_secret: *slot_secret.expose(),
+            certificate,
+            metadata_secret: mine.metadata_secret.filter(|_| role >= Role::Maintain),
+            maintain_secret: mine.maintain_secret.filter(|_| role >= Role::Maintain),
+            data_secret: mine.data_secret.filter(|_| role >= Role::Full),
+        };
+        let id = write_slot(self.backend.as_ref(), self.id(), &bundle, new)?;
+        // A slot that does not open is found now, not on the day it is needed.
+        let bytes = read_slot(self.backend.as_ref(), &id)?;
+        open_slot(&key_slot::decode(&bytes)?, new.credential)?
+            .ok_or_else(|| Error::corrupt("the key that was just added does not open"))?;
+        Ok(id)
+    }
+
+    /// Every key slot that can be read, and what is wrong with those that cannot.
+    pub fn list_keys(&self) -> Result<(Vec<SlotInfo>, Vec<Error>)> {
+        let mut slots = Vec::new();
+        let mut damaged = Vec::new();
+        for id in self.list_ids(ObjectKind::Key)? {
+            match self.slot_info(&id) {
+                Ok(info) => slots.push(info),
+                Err(error) => damaged.push(error.context(format!("keys/{id} cannot be read"))),
+            }
+        }
+        slots.sort_by(|one, other| one.label.created.cmp(&other.label.created).then(one.id.cmp(&other.id)));
+        Ok((slots, damaged))
+    }
+
+    fn slot_info(&self, id: &Id) -> Result<SlotInfo> {
+        let bytes = read_slot(self.backend.as_ref(), id)?;
+        let slot = key_slot::decode(&bytes)?;
+        let bound = label_bound(self.id(), &slot.lock.salt);
+        let label = seal::open_object(&self.keyring.key(Purpose::SlotLabels), &bound, slot.sealed_label)?;
+        let label = key_slot::decode_label(&label)?;
+        check_certificate(&self.keyring, label.role, &label.verifying_key, &label.certificate)?;
+        Ok(SlotInfo {
+            id: *id,
+            by_password: matches!(slot.lock.method, Method::Password { .. }),
+            current: id == self.keyring.slot(),
+            label,
+        })
+    }
+}
+
+/// A credential with a new random key file secret.
+pub fn new_key_file() -> Result<Credential> {
+    Ok(Credential::KeyFile(Secret::new(random::bytes::<SECRET_LEN>()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
+    use super::*;
+
+    #[test]
+    fn a_key_file_is_read_back_and_a_typing_mistake_is_found() {
+        let secret = Secret::new([9; 32]);
+        let text = key_file_text(&secret, "server\nnight");
+        assert_eq!(text.lines().count(), 2);
+        assert_eq!(parse_key_file(&text).unwrap(), secret);
+        assert!(parse_key_file(&text.replacen("09", "08", 1)).is_err());
+        assert!(parse_key_file("").is_err());
+    }
+}

@@ -1,0 +1,142 @@
+//! A repository: objects on a backend, opened with a key.
+//!
+//! Follows `format-spec/10-repository.md`. This layer joins formats, keys and backend; it knows nothing of
+//! files or databases.
+
+pub mod blob;
+pub mod cache;
+pub mod content;
+pub mod host;
+pub mod index;
+pub mod keyring;
+pub mod keys;
+mod objects;
+pub mod packer;
+pub mod reader;
+pub mod session;
+pub mod snapshot;
+pub mod tree;
+pub mod writer;
+
+use std::sync::Arc;
+
+use crate::backend::{Backend, ObjectKind, ObjectName};
+use crate::chunker::gear::{GearChunker, Sizes};
+use crate::crypto::derive::{self, Purpose};
+use crate::crypto::random;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::config::{self, CHUNKER_KEYED_GEAR, ChunkSizes, Config};
+use crate::id::Id;
+use crate::limits;
+
+use keyring::Keyring;
+use keys::{Credential, NewKey};
+
+/// Sizes of the profile `file`.
+pub const FILE_CHUNKS: ChunkSizes = ChunkSizes { minimum: 512 << 10, average: 1 << 20, maximum: 4 << 20 };
+/// Sizes of the profile `dump`.
+pub const DUMP_CHUNKS: ChunkSizes = ChunkSizes { minimum: 16 << 10, average: 64 << 10, maximum: 256 << 10 };
+
+/// An opened repository.
+pub struct Repository {
+    backend: Arc<dyn Backend>,
+    config: Config,
+    keyring: Keyring,
+}
+
+impl Repository {
+    /// Makes a repository on an empty backend, with one key of role full.
+    ///
+    /// # Errors
+    /// `Refused` where one is there already.
+    pub fn create(backend: Arc<dyn Backend>, new: &NewKey<'_>) -> Result<Self> {
+        match backend.get(&ObjectName::CONFIG, limits::SMALL_OBJECT_MAX) {
+            Ok(_) => {
+                return Err(Error::refused(format!(
+                    "there is a repository at {} already",
+                    backend.location()
+                ))
+                .hint("choose another place, or use the one that is there"));
+            }
+            Err(error) if error.kind() == ErrorKind::Missing => {}
+            Err(error) => return Err(error),
+        }
+        let repository = random::id()?;
+        let config = Config {
+            repository,
+            required_features: Vec::new(),
+            optional_features: Vec::new(),
+            chunker: CHUNKER_KEYED_GEAR,
+            file_chunks: FILE_CHUNKS,
+            dump_chunks: DUMP_CHUNKS,
+            created: new.time,
+        };
+        let bundle = keys::first_bundle(&repository)?;
+        let slot = keys::write_slot(backend.as_ref(), &repository, &bundle, new)?;
+        let keyring = Keyring::new(repository, slot, bundle);
+        // The config comes last: only with it is there a repository.
+        let mut bytes = config::encode(&config)?;
+        let mac = derive::keyed_hash(&keyring.key(Purpose::ConfigMac), &bytes);
+        bytes.extend_from_slice(mac.as_bytes());
+        backend.put(&ObjectName::CONFIG, &bytes)?;
+        Ok(Self { backend, config, keyring })
+    }
+
+    /// Opens a repository with a password or key file.
+    ///
+    /// # Errors
+    /// `NoRepository`; `WrongKey` where no slot opens; `Corrupt` where the config is not what its MAC says.
+    pub fn open(backend: Arc<dyn Backend>, credential: &Credential) -> Result<Self> {
+        let bytes = backend.get(&ObjectName::CONFIG, limits::SMALL_OBJECT_MAX).map_err(|error| {
+            if error.kind() == ErrorKind::Missing { no_repository(backend.as_ref()) } else { error }
+        })?;
+        let (config, covered, mac) = config::decode(&bytes)?;
+        let keyring = keys::open_any(backend.as_ref(), &config.repository, credential)?;
+        let expected = derive::keyed_hash(&keyring.key(Purpose::ConfigMac), covered);
+        if !derive::equal(expected.as_bytes(), &mac) {
+            return Err(Error::corrupt("the repository's config was altered: its MAC does not fit")
+                .hint("restore the object `config` from a copy of the repository"));
+        }
+        Ok(Self { backend, config, keyring })
+    }
+
+    /// The backend.
+    pub fn backend(&self) -> &Arc<dyn Backend> {
+        &self.backend
+    }
+
+    /// The repository's id.
+    pub fn id(&self) -> &Id {
+        &self.config.repository
+    }
+
+    /// Its config.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The keys at hand.
+    pub fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    /// The chunker of the profile `file`.
+    pub fn file_chunker(&self) -> GearChunker {
+        let size = |bytes: u32| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let ChunkSizes { minimum, average, maximum } = self.config.file_chunks;
+        GearChunker::new(
+            Sizes { minimum: size(minimum), average: size(average), maximum: size(maximum) },
+            &derive::table(&self.keyring.key(Purpose::GearTable)),
+        )
+    }
+
+    /// Names of all objects of a kind, sorted.
+    pub(crate) fn list_ids(&self, kind: ObjectKind) -> Result<Vec<Id>> {
+        Ok(self.backend.list(kind)?.into_iter().map(|listed| listed.id).collect())
+    }
+}
+
+fn no_repository(backend: &dyn Backend) -> Error {
+    Error::new(ErrorKind::NoRepository, format!("there is no repository at {}", backend.location()))
+        .hint("make one with `strongroom init`, or check the path")
+}

@@ -1,0 +1,201 @@
+//! Filling packs: blobs of one class dealt at random to two open packs.
+//!
+//! Follows `format-spec/06-pack.md`. Dealing at random and padding keep chunk sizes, which fingerprint files,
+//! from the store. Invariant: before a pack leaves memory, each of its blobs has been opened from the very
+//! bytes that are stored, decompressed and hashed; memory faults and codec bugs have eaten backups elsewhere.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Mutex;
+
+use rayon::prelude::{IntoParallelIterator, ParallelIterator};
+
+use super::Repository;
+use super::blob::{ContentKey, OpenBuffers, open_frame};
+use super::objects::associated;
+use crate::crypto::derive::{self, Purpose};
+use crate::crypto::{random, seal};
+use crate::error::{Error, Result};
+use crate::format::blob::{BlobKind, Class};
+use crate::format::header::{self, HEADER_LEN, HeaderKind};
+use crate::format::index::IndexedPack;
+use crate::format::pack::{self, Entry, TRAILER_LEN, Table};
+use crate::id::Id;
+
+/// Size at which a pack is closed, in bytes.
+pub const PACK_TARGET: usize = 32 << 20;
+
+/// A pack that is done: its bytes, and what an index says of it.
+pub(crate) struct ClosedPack {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) indexed: IndexedPack,
+}
+
+struct OpenPack {
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+}
+
+impl OpenPack {
+    fn new() -> Self {
+        Self { bytes: header::header(HeaderKind::Pack).to_vec(), entries: Vec::new() }
+    }
+}
+
+/// The open packs of one class.
+pub(crate) struct Packer {
+    class: Class,
+    key: ContentKey,
+    target: usize,
+    open: [Mutex<OpenPack>; 2],
+}
+
+thread_local! {
+    static FRAME: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static DEAL: Cell<u64> = const { Cell::new(0) };
+}
+
+impl Packer {
+    pub(crate) fn new(repository: &Repository, class: Class, target: usize) -> Result<Self> {
+        let key = ContentKey::new(repository.keyring(), class)?;
+        Ok(Self { class, key, target, open: [Mutex::new(OpenPack::new()), Mutex::new(OpenPack::new())] })
+    }
+
+    /// Seals a blob into one of the open packs; gives the pack if that filled it, and the frame's length.
+    pub(crate) fn add(
+        &self,
+        repository: &Repository,
+        kind: BlobKind,
+        id: &Id,
+        plain: &[u8],
+    ) -> Result<(u64, Option<ClosedPack>)> {
+        FRAME.with_borrow_mut(|frame| {
+            self.key.seal(repository.id(), kind, id, plain, frame)?;
+            let full = {
+                let mut open = self.deal()?.lock().map_err(|_| poisoned())?;
+                push(&mut open, self.target, kind, id, plain.len(), frame)?;
+                if open.bytes.len() < self.target {
+                    None
+                } else {
+                    Some(std::mem::replace(&mut *open, OpenPack::new()))
+                }
+            };
+            let closed = full.map(|pack| self.close(repository, pack)).transpose()?;
+            Ok((frame.len() as u64, closed))
+        })
+    }
+
+    /// Closes what is still open: one pack where both fit into it.
+    pub(crate) fn finish(&self, repository: &Repository) -> Result<Vec<ClosedPack>> {
+        let mut rest = Vec::new();
+        for open in &self.open {
+            let mut open = open.lock().map_err(|_| poisoned())?;
+            rest.push(std::mem::replace(&mut *open, OpenPack::new()));
+        }
+        if let [first, second] = rest.as_mut_slice() {
+            if first.bytes.len().saturating_add(second.bytes.len()) <= self.target {
+                first.bytes.extend_from_slice(second.bytes.get(HEADER_LEN..).unwrap_or_default());
+                first.entries.append(&mut second.entries);
+            }
+        }
+        rest.into_iter()
+            .filter(|pack| !pack.entries.is_empty())
+            .map(|pack| self.close(repository, pack))
+            .collect()
+    }
+
+    fn deal(&self) -> Result<&Mutex<OpenPack>> {
+        // A xorshift, seeded by the system once for each thread: not guessable from pack sizes.
+        let mut state = DEAL.get();
+        if state == 0 {
+            state = u64::from_le_bytes(random::bytes()?) | 1;
+        }
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        DEAL.set(state);
+        let [first, second] = &self.open;
+        Ok(if state >> 63 == 0 { first } else { second })
+    }
+
+    fn close(&self, repository: &Repository, pack: OpenPack) -> Result<ClosedPack> {
+        let OpenPack { mut bytes, entries } = pack;
+        let frames_end = bytes.len();
+        let table = Table { class: self.class, envelopes: vec![self.key.envelope], entries };
+        let bare = frames_end
+            .saturating_add(seal::OBJECT_OVERHEAD)
+            .saturating_add(pack::table_length(&table))
+            .saturating_add(TRAILER_LEN);
+        let padding = pack::padded_length(bare as u64).saturating_sub(bare as u64);
+        let padding = usize::try_from(padding).map_err(|_| Error::refused("a pack is too long"))?;
+        let plaintext = pack::encode_table(&table, padding)?;
+        let bound = associated(HeaderKind::Pack, repository.id(), &Id::default());
+        let sealed = seal::seal_object(&repository.keyring().key(Purpose::PackTables), &bound, &plaintext)?;
+        bytes.extend_from_slice(&sealed);
+        let length = u32::try_from(sealed.len()).map_err(|_| Error::refused("a pack's table is too long"))?;
+        bytes.extend_from_slice(&length.to_le_bytes());
+        // The name first, then the look inside: a bit that flips in between is caught by the name.
+        let id = derive::hash(&bytes);
+        self.verify(repository, &bytes, frames_end, &table)?;
+        let size = bytes.len() as u64;
+        let indexed = IndexedPack { id, size, class: self.class, entries: table.entries };
+        Ok(ClosedPack { bytes, indexed })
+    }
+
+    fn verify(&self, repository: &Repository, bytes: &[u8], frames_end: usize, table: &Table) -> Result<()> {
+        let offsets = pack::frame_offsets(&table.entries, frames_end as u64)?;
+        let frames: Vec<(&Entry, u64)> = table.entries.iter().zip(offsets).collect();
+        frames.into_par_iter().try_for_each_init(OpenBuffers::default, |buffers, (entry, offset)| {
+            let start = usize::try_from(offset).unwrap_or(usize::MAX);
+            let length = usize::try_from(entry.stored_length).unwrap_or(usize::MAX);
+            let frame = bytes
+                .get(start..start.saturating_add(length))
+                .ok_or_else(|| Error::corrupt("a pack is shorter than its table says"))?;
+            open_frame(
+                repository.keyring(),
+                self.key.sealer(),
+                entry.kind,
+                &entry.id,
+                entry.plain_length,
+                frame,
+                buffers,
+            )
+            .map(|_| ())
+            .map_err(|error| {
+                error.context("a blob did not survive its own packing: this machine's memory may be faulty")
+            })
+        })
+    }
+
+    /// The class's content key, sealed.
+    pub(crate) fn envelope(&self) -> pack::Envelope {
+        self.key.envelope
+    }
+}
+
+fn push(
+    open: &mut OpenPack,
+    target: usize,
+    kind: BlobKind,
+    id: &Id,
+    plain_length: usize,
+    frame: &[u8],
+) -> Result<()> {
+    if open.entries.is_empty() {
+        // Grown once to what it will need: growing step by step would copy the pack over and over.
+        open.bytes.reserve(if frame.len() > 64 << 10 { target.saturating_add(4 << 20) } else { 0 });
+    }
+    let too_long = |_| Error::refused("a blob is too long");
+    open.bytes.extend_from_slice(frame);
+    open.entries.push(Entry {
+        id: *id,
+        kind,
+        envelope: 0,
+        stored_length: u32::try_from(frame.len()).map_err(too_long)?,
+        plain_length: u32::try_from(plain_length).map_err(too_long)?,
+    });
+    Ok(())
+}
+
+fn poisoned() -> Error {
+    Error::refused("another thread failed while it filled a pack")
+}

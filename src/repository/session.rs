@@ -1,0 +1,209 @@
+//! A backup session: saying that one runs, reading what is there in the order that makes it safe, committing,
+//! and giving up one's own dead sessions.
+//!
+//! Follows `format-spec/11-ordering.md`, whose numbered steps the functions here name.
+
+use std::collections::HashSet;
+
+use rayon::prelude::{IntoParallelIterator, ParallelIterator};
+
+use super::cache::{Cache, SessionLock};
+use super::index::{Index, indexed, read_pack_table};
+use super::snapshot::Snapshots;
+use super::{Repository, host};
+use crate::backend::{Listed, ObjectKind, ObjectName};
+use crate::crypto::random;
+use crate::crypto::sign::SignaturePurpose;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::index::IndexedPack;
+use crate::format::marks::{self, Abandoned, Condemned};
+use crate::format::pack::Envelope;
+use crate::format::snapshot::Manifest;
+use crate::format::{cbor, marks::Session as SessionRecord};
+use crate::id::Id;
+
+/// A backup that runs.
+pub struct Session<'a> {
+    repository: &'a Repository,
+    id: Id,
+    lock: Option<SessionLock>,
+}
+
+/// What a backup may deduplicate against.
+pub struct Usable {
+    /// The index over every pack that counts.
+    pub index: Index,
+    /// Packs that no index named, as an interrupted run leaves them: to be published with this session's index.
+    pub adopted: Vec<(IndexedPack, Vec<Envelope>)>,
+    /// Packs in the store that could be neither used nor read, and why.
+    pub unreadable: Vec<(Id, Error)>,
+}
+
+/// How a commit ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commit {
+    /// The snapshot is there.
+    Done,
+    /// Somebody gave this session up before: the backup has to start again under a new id.
+    Abandoned,
+}
+
+impl<'a> Session<'a> {
+    /// Step 1: announces the session.
+    pub fn begin(repository: &'a Repository, cache: Option<&Cache>, host_name: &str) -> Result<Self> {
+        let id = random::id()?;
+        // The lock comes first: a session without one could never be told from a dead one on another host.
+        let lock = cache.map(|cache| cache.lock_session(&id)).transpose()?;
+        let record = SessionRecord {
+            host: host_name.to_owned(),
+            host_id: match cache {
+                Some(cache) => *cache.host_id(),
+                None => random::id()?,
+            },
+            started: host::now(),
+            process: std::process::id(),
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        repository.put_named(ObjectKind::Session, &id, &marks::encode(&record)?)?;
+        Ok(Self { repository, id, lock })
+    }
+
+    /// The session's id, and its snapshot's.
+    pub fn id(&self) -> &Id {
+        &self.id
+    }
+
+    /// Step 2: what is stored and may be referred to. Lists `gc/` first, then `index/`, then `packs/`.
+    pub fn usable(&self) -> Result<Usable> {
+        usable(self.repository)
+    }
+
+    /// Step 4: writes the manifest, then looks for a mark. Step 5: removes the session.
+    ///
+    /// The packs and the index that the manifest refers to must have been acknowledged before.
+    pub fn commit(mut self, manifest: &Manifest) -> Result<Commit> {
+        self.repository.put_snapshot(&self.id, manifest)?;
+        let abandoned = self.repository.list_ids(ObjectKind::Abandoned)?;
+        if abandoned.contains(&self.id) {
+            return Ok(Commit::Abandoned);
+        }
+        self.end();
+        Ok(Commit::Done)
+    }
+
+    /// Ends a session that stored a manifest, or that stored nothing and never will.
+    pub fn end(&mut self) {
+        let removed = self.repository.backend().delete(&ObjectName::new(ObjectKind::Session, self.id));
+        // Where the store lets this key delete nothing, the session stays and a pruner sees that it committed.
+        if let (Ok(()), Some(lock)) = (removed, self.lock.take()) {
+            lock.remove();
+        }
+    }
+}
+
+/// Which packs count, for whoever writes.
+pub fn usable(repository: &Repository) -> Result<Usable> {
+    let condemned = condemned(repository)?;
+    let objects = repository.list_ids(ObjectKind::Index)?;
+    // The index is listed before the packs. Packs that appear in between merely do not count.
+    let index = Index::load(repository, &|pack| !condemned.contains(pack))?;
+    let listed = repository.backend().list(ObjectKind::Pack)?;
+    let present: HashSet<Id> = listed.iter().map(|listed| listed.id).collect();
+    drop(objects);
+    let absent = index.packs().iter().any(|pack| !present.contains(&pack.id));
+    let mut index = if absent {
+        Index::load(repository, &|pack| present.contains(pack) && !condemned.contains(pack))?
+    } else {
+        index
+    };
+    let named: HashSet<Id> = index.packs().iter().map(|pack| pack.id).collect();
+    let orphans: Vec<Listed> = listed
+        .into_iter()
+        .filter(|pack| !named.contains(&pack.id) && !condemned.contains(&pack.id))
+        .collect();
+    let (adopted, unreadable) = adopt(repository, orphans);
+    index.extend(&adopted)?;
+    Ok(Usable { index, adopted, unreadable })
+}
+
+/// One pack without an index: what its table says, or why it cannot be used.
+type Orphan = std::result::Result<(IndexedPack, Vec<Envelope>), (Id, Error)>;
+
+fn adopt(
+    repository: &Repository,
+    orphans: Vec<Listed>,
+) -> (Vec<(IndexedPack, Vec<Envelope>)>, Vec<(Id, Error)>) {
+    let read: Vec<Orphan> = orphans
+        .into_par_iter()
+        .map(|listed| {
+            read_pack_table(repository, &listed.id, listed.size)
+                .map(|table| indexed(listed.id, listed.size, table))
+                .map_err(|error| (listed.id, error))
+        })
+        .collect();
+    let mut adopted = Vec::new();
+    let mut unreadable = Vec::new();
+    for orphan in read {
+        match orphan {
+            Ok(pack) => adopted.push(pack),
+            Err(error) => unreadable.push(error),
+        }
+    }
+    (adopted, unreadable)
+}
+
+/// Every pack that any prune condemned. A record that cannot be read stops whoever asks.
+pub(crate) fn condemned(repository: &Repository) -> Result<HashSet<Id>> {
+    let mut condemned = HashSet::new();
+    for id in repository.list_ids(ObjectKind::Gc)? {
+        match repository.read_signed::<Condemned>(ObjectKind::Gc, &id, SignaturePurpose::Gc) {
+            Ok(record) => condemned.extend(record.packs),
+            // The prune that wrote it finished, and removed it, after the listing: its packs are gone, and the
+            // listing of packs, which comes later, shows that.
+            Err(error) if error.kind() == ErrorKind::Missing => {}
+            Err(error) => {
+                return Err(error.context("a prune's record cannot be read, so no chunk is safe to reuse"));
+            }
+        }
+    }
+    Ok(condemned)
+}
+
+/// Gives up the sessions that this host began and that died: writes the mark, **then** looks for the snapshot.
+/// Only a session whose lock file lies in this cache, and is free, is one of them.
+pub fn give_up_own_dead(repository: &Repository, cache: &Cache, host_name: &str) -> Result<Vec<Id>> {
+    let mut given_up = Vec::new();
+    let abandoned: HashSet<Id> = repository.list_ids(ObjectKind::Abandoned)?.into_iter().collect();
+    for id in repository.list_ids(ObjectKind::Session)? {
+        let Some(lock) = cache.take_dead_lock(&id)? else { continue };
+        let record = match repository.get_object(ObjectKind::Session, &id) {
+            Ok(plaintext) => cbor::decode::<SessionRecord>(&plaintext, "session")?,
+            Err(error) if error.kind() == ErrorKind::Missing => {
+                lock.remove();
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        if record.host_id != *cache.host_id() {
+            continue;
+        }
+        if !abandoned.contains(&id) {
+            let mark = Abandoned { host: host_name.to_owned(), time: host::now() };
+            repository.put_named(ObjectKind::Abandoned, &id, &marks::encode(&mark)?)?;
+            given_up.push(id);
+        }
+        if repository.list_ids(ObjectKind::Snapshot)?.contains(&id) {
+            // It had committed: what is left of the session is litter.
+            repository.backend().delete(&ObjectName::new(ObjectKind::Session, id))?;
+        }
+        lock.remove();
+    }
+    Ok(given_up)
+}
+
+/// The number that the next manifest of this key carries.
+pub fn next_sequence(repository: &Repository, snapshots: &Snapshots) -> u64 {
+    let writer = repository.own_writer();
+    let own = snapshots.snapshots.iter().filter(|snapshot| snapshot.writer == writer);
+    own.map(|snapshot| snapshot.manifest.sequence).max().unwrap_or(0).saturating_add(1)
+}

@@ -1,0 +1,191 @@
+//! Snapshots: reading their manifests, checking who wrote them, finding the one that a person means.
+//!
+//! Follows `format-spec/09-snapshot.md`.
+
+use std::collections::HashSet;
+
+use super::Repository;
+use super::keys::check_certificate;
+use super::tree::Root;
+use crate::backend::ObjectKind;
+use crate::crypto::secret::Secret;
+use crate::crypto::sign::{self, SignaturePurpose};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::cbor;
+use crate::format::key_slot::Role;
+use crate::format::marks::{self, Forgotten, Signed};
+use crate::format::snapshot::{self as format, Manifest, SignedManifest};
+use crate::id::Id;
+
+/// A committed snapshot whose signatures hold.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Its id.
+    pub id: Id,
+    /// What it says.
+    pub manifest: Manifest,
+    /// The public key of the slot that wrote it.
+    pub writer: [u8; 32],
+    /// That slot's role.
+    pub writer_role: Role,
+}
+
+impl Snapshot {
+    /// Its tree's top.
+    pub fn root(&self) -> Root {
+        Root { id: self.manifest.root, level: self.manifest.level }
+    }
+}
+
+/// All snapshots that are not forgotten.
+#[derive(Debug, Default)]
+pub struct Snapshots {
+    /// Those that can be read, oldest first.
+    pub snapshots: Vec<Snapshot>,
+    /// Those that cannot, and why.
+    pub damaged: Vec<(Id, Error)>,
+}
+
+impl Repository {
+    /// Reads all snapshots.
+    pub fn snapshots(&self) -> Result<Snapshots> {
+        let mut found = Snapshots::default();
+        let ids = self.list_ids(ObjectKind::Snapshot)?;
+        let forgotten = self.forgotten()?;
+        for id in ids.into_iter().filter(|id| !forgotten.contains(id)) {
+            match self.read_snapshot(&id) {
+                Ok(snapshot) => found.snapshots.push(snapshot),
+                // Somebody deleted it between listing and reading.
+                Err(error) if error.kind() == ErrorKind::Missing => {}
+                Err(error) => found.damaged.push((id, error)),
+            }
+        }
+        found
+            .snapshots
+            .sort_by(|one, other| one.manifest.time.cmp(&other.manifest.time).then(one.id.cmp(&other.id)));
+        Ok(found)
+    }
+
+    /// Reads one snapshot and checks its signatures.
+    pub fn read_snapshot(&self, id: &Id) -> Result<Snapshot> {
+        let signed = format::decode_signed(&self.get_object(ObjectKind::Snapshot, id)?)?;
+        let checked =
+            check_certificate(&self.keyring, signed.role, &signed.verifying_key, &signed.certificate)
+                .and_then(|()| {
+                    let parts: [&[u8]; 3] = [self.id().as_bytes(), id.as_bytes(), &signed.manifest];
+                    sign::verify(&signed.verifying_key, SignaturePurpose::Manifest, &parts, &signed.signature)
+                });
+        checked.map_err(|error| {
+            error.context(format!("snapshots/{id} was not written by a key of this repository"))
+        })?;
+        let manifest = format::decode(&signed.manifest)?;
+        Ok(Snapshot { id: *id, manifest, writer: signed.verifying_key, writer_role: signed.role })
+    }
+
+    /// Signs and stores a manifest.
+    pub(crate) fn put_snapshot(&self, id: &Id, manifest: &Manifest) -> Result<u64> {
+        let manifest = format::encode(manifest)?;
+        let bundle = self.keyring.bundle();
+        let secret = Secret::new(bundle.slot_secret);
+        let parts: [&[u8]; 3] = [self.id().as_bytes(), id.as_bytes(), &manifest];
+        let signature = sign::sign(&secret, SignaturePurpose::Manifest, &parts);
+        let signed = SignedManifest {
+            role: bundle.role,
+            verifying_key: sign::verifying_key(&secret),
+            certificate: bundle.certificate,
+            signature,
+            manifest,
+        };
+        self.put_named(ObjectKind::Snapshot, id, &format::encode_signed(&signed)?)
+    }
+
+    /// The public key that signs this key's manifests.
+    pub fn own_writer(&self) -> [u8; 32] {
+        sign::verifying_key(&Secret::new(self.keyring.bundle().slot_secret))
+    }
+
+    /// The snapshots that are forgotten. A mark that does not verify is an error: it may hide one that does.
+    fn forgotten(&self) -> Result<HashSet<Id>> {
+        let mut forgotten = HashSet::new();
+        for id in self.list_ids(ObjectKind::Forgotten)? {
+            let mark: Forgotten =
+                self.read_signed(ObjectKind::Forgotten, &id, SignaturePurpose::Forgotten)?;
+            if mark.snapshot != id {
+                return Err(Error::corrupt(format!("forgotten/{id} names another snapshot")));
+            }
+            forgotten.insert(id);
+        }
+        Ok(forgotten)
+    }
+
+    /// Reads a record that the maintain key signed.
+    pub(crate) fn read_signed<T>(&self, kind: ObjectKind, id: &Id, purpose: SignaturePurpose) -> Result<T>
+    where
+        T: minicbor::Encode<()> + for<'b> minicbor::Decode<'b, ()>,
+    {
+        let plaintext = self.get_object(kind, id)?;
+        let signed: Signed = cbor::decode(&plaintext, "signed record")?;
+        let bound = if kind == ObjectKind::Gc { Id::default() } else { *id };
+        let parts: [&[u8]; 3] = [self.id().as_bytes(), bound.as_bytes(), &signed.record];
+        sign::verify(&self.keyring.bundle().maintain_public, purpose, &parts, &signed.signature).map_err(
+            |error| error.context(format!("{}/{id} was not signed by the maintain key", kind.folder())),
+        )?;
+        cbor::decode(&signed.record, "signed record")
+    }
+
+    /// Encodes a record and signs it with the maintain key.
+    #[cfg(test)]
+    pub(crate) fn sign_record<T: minicbor::Encode<()>>(
+        &self,
+        bound: &Id,
+        purpose: SignaturePurpose,
+        record: &T,
+        action: &str,
+    ) -> Result<Vec<u8>> {
+        let record = marks::encode(record)?;
+        let secret = self.keyring.maintain_secret(action)?;
+        let parts: [&[u8]; 3] = [self.id().as_bytes(), bound.as_bytes(), &record];
+        let signature = sign::sign(&secret, purpose, &parts);
+        marks::encode(&Signed { record, signature })
+    }
+
+    /// Finds the snapshot that a person names: a prefix of its id, `latest`, `latest~2`.
+    pub fn find_snapshot(&self, name: &str) -> Result<Snapshot> {
+        let found = self.snapshots()?;
+        if let Some(back) = back_from_latest(name) {
+            let position = found.snapshots.len().checked_sub(back.saturating_add(1));
+            return position.and_then(|position| found.snapshots.get(position).cloned()).ok_or_else(|| {
+                let count = found.snapshots.len();
+                Error::missing(format!(
+                    "there is no snapshot {name}: the repository holds {count} that can be read"
+                ))
+                .hint("`strongroom snapshots` lists them")
+            });
+        }
+        if name.len() < 4 || !name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(Error::refused(format!("{name:?} names no snapshot"))
+                .hint("give at least four digits of its id, `latest`, or `latest~1` for the one before"));
+        }
+        let wanted = name.to_ascii_lowercase();
+        let damaged = found.damaged.into_iter().find(|(id, _)| id.to_hex().starts_with(&wanted));
+        let mut matches =
+            found.snapshots.into_iter().filter(|snapshot| snapshot.id.to_hex().starts_with(&wanted));
+        match (matches.next(), matches.next(), damaged) {
+            (Some(snapshot), None, _) => Ok(snapshot),
+            (Some(_), Some(_), _) => {
+                Err(Error::refused(format!("{name} names several snapshots"))
+                    .hint("give more digits of the id"))
+            }
+            (None, _, Some((_, error))) => Err(error),
+            (None, _, None) => Err(Error::missing(format!("there is no snapshot {name}"))
+                .hint("`strongroom snapshots` lists them")),
+        }
+    }
+}
+
+fn back_from_latest(name: &str) -> Option<usize> {
+    match name.strip_prefix("latest")? {
+        "" => Some(0),
+        rest => rest.strip_prefix('~')?.parse().ok(),
+    }
+}

@@ -1,0 +1,264 @@
+//! Building a snapshot's tree from sorted nodes, and reading it: all of it, a part, or one path.
+//!
+//! Follows `format-spec/08-tree.md`. Invariant: where a blob ends depends on the paths and nodes in it alone,
+//! so that equal contents give an equal root.
+
+use std::cmp::Ordering;
+
+use super::keyring::Keyring;
+use super::reader::BlobSource;
+use super::writer::BlobSink;
+use crate::crypto::derive::{self, Purpose};
+use crate::crypto::secret::Secret;
+use crate::error::{Error, Result};
+use crate::format::blob::BlobKind;
+use crate::format::node::Node;
+use crate::format::tree::{
+    self as format, INNER_WEIGHT, InnerEntry, LeafEntry, TREE_AVERAGE, TREE_MAX, TREE_MIN,
+};
+use crate::format::{cbor, path};
+use crate::id::Id;
+use crate::limits;
+
+/// A tree's top.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Root {
+    /// The blob.
+    pub id: Id,
+    /// Its level: 0 is a leaf.
+    pub level: u8,
+}
+
+/// Builds a tree from nodes that come in order.
+pub struct TreeBuilder<'a> {
+    sink: &'a dyn BlobSink,
+    key: Secret,
+    leaf: Vec<LeafEntry>,
+    weight: u64,
+    last: Option<Vec<u8>>,
+    levels: Vec<Level>,
+}
+
+#[derive(Default)]
+struct Level {
+    entries: Vec<InnerEntry>,
+    weight: u64,
+    closed: bool,
+}
+
+impl<'a> TreeBuilder<'a> {
+    /// An empty tree.
+    pub fn new(sink: &'a dyn BlobSink, keyring: &Keyring) -> Self {
+        let key = keyring.key(Purpose::TreeBoundaries);
+        Self { sink, key, leaf: Vec::new(), weight: 0, last: None, levels: Vec::new() }
+    }
+
+    /// Adds the next node.
+    ///
+    /// # Errors
+    /// `Refused` where its path does not come behind the one before.
+    pub fn push(&mut self, place: &[u8], node: Node) -> Result<()> {
+        path::validate(place)?;
+        if self.last.as_deref().is_some_and(|last| path::compare(last, place) != Ordering::Less) {
+            return Err(Error::refused("the nodes of a tree did not come in order"));
+        }
+        let weight = (cbor::encode(&node)?.len() as u64).saturating_add(place.len() as u64);
+        self.weight = self.weight.saturating_add(weight);
+        self.last = Some(place.to_vec());
+        self.leaf.push(LeafEntry { path: place.to_vec(), node });
+        if self.ends(0, place, weight, self.weight) {
+            self.close_leaf()?;
+        }
+        Ok(())
+    }
+
+    /// Closes everything and gives the top.
+    pub fn finish(mut self) -> Result<Root> {
+        if !self.leaf.is_empty() || self.levels.is_empty() {
+            self.close_leaf()?;
+        }
+        let mut number = 0;
+        loop {
+            let level = u8::try_from(number + 1).map_err(|_| Error::refused("the tree is too high"))?;
+            let Some(current) = self.levels.get(number) else {
+                return Err(Error::refused("the tree has no top"));
+            };
+            if let ([only], false) = (current.entries.as_slice(), current.closed) {
+                return Ok(Root { id: only.id, level: level - 1 });
+            }
+            if !current.entries.is_empty() {
+                self.close_inner(number)?;
+            }
+            number += 1;
+        }
+    }
+
+    /// Whether a blob of this level ends behind an entry: likely by the entry's weight, decided by its path.
+    fn ends(&self, level: u8, place: &[u8], entry_weight: u64, blob_weight: u64) -> bool {
+        if blob_weight < TREE_MIN {
+            return false;
+        }
+        if blob_weight >= TREE_MAX {
+            return true;
+        }
+        let [a, b, c, d, e, f, g, h, ..] = derive::keyed_hash(&self.key, &[&[level], place].concat()).0;
+        let hash = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        hash < entry_weight.saturating_mul(u64::MAX / TREE_AVERAGE)
+    }
+
+    fn close_leaf(&mut self) -> Result<()> {
+        let entries = std::mem::take(&mut self.leaf);
+        self.weight = 0;
+        let id = self.sink.store(BlobKind::Leaf, &format::encode_leaf(&entries)?)?;
+        let first = entries.first().map(|entry| entry.path.clone()).unwrap_or_default();
+        self.add_child(0, InnerEntry { path: first, id, nodes: entries.len() as u64 })
+    }
+
+    fn add_child(&mut self, number: usize, entry: InnerEntry) -> Result<()> {
+        if number >= usize::from(limits::LEVEL_MAX) {
+            return Err(Error::refused("the tree is too high"));
+        }
+        if self.levels.len() <= number {
+            self.levels.push(Level::default());
+        }
+        let weight = (entry.path.len() as u64).saturating_add(INNER_WEIGHT);
+        let place = entry.path.clone();
+        let level = u8::try_from(number + 1).map_err(|_| Error::refused("the tree is too high"))?;
+        let Some(current) = self.levels.get_mut(number) else {
+            return Err(Error::refused("the tree has no such level"));
+        };
+        current.entries.push(entry);
+        current.weight = current.weight.saturating_add(weight);
+        let (count, total) = (current.entries.len(), current.weight);
+        if count > 1 && self.ends(level, &place, weight, total) {
+            self.close_inner(number)?;
+        }
+        Ok(())
+    }
+
+    fn close_inner(&mut self, number: usize) -> Result<()> {
+        let level = u8::try_from(number + 1).map_err(|_| Error::refused("the tree is too high"))?;
+        let Some(current) = self.levels.get_mut(number) else { return Ok(()) };
+        let entries = std::mem::take(&mut current.entries);
+        current.weight = 0;
+        current.closed = true;
+        let id = self.sink.store(BlobKind::Inner, &format::encode_inner(level, &entries)?)?;
+        let first = entries.first().map(|entry| entry.path.clone()).unwrap_or_default();
+        let nodes = entries.iter().fold(0u64, |sum, entry| sum.saturating_add(entry.nodes));
+        self.add_child(number + 1, InnerEntry { path: first, id, nodes })
+    }
+}
+
+/// Reads a tree in order, one blob at a time.
+pub struct TreeReader<'a> {
+    source: &'a dyn BlobSource,
+    waiting: Vec<(Id, u8, Vec<u8>)>,
+    leaf: std::vec::IntoIter<LeafEntry>,
+    last: Option<Vec<u8>>,
+    folder: Vec<u8>,
+    blobs: Vec<(BlobKind, Id, Vec<u8>)>,
+    keep_blobs: bool,
+}
+
+impl<'a> TreeReader<'a> {
+    /// All nodes.
+    pub fn new(source: &'a dyn BlobSource, root: Root) -> Self {
+        Self::below(source, root, b"")
+    }
+
+    /// The node at `folder` and all below it.
+    pub fn below(source: &'a dyn BlobSource, root: Root, folder: &[u8]) -> Self {
+        Self {
+            source,
+            waiting: vec![(root.id, root.level, Vec::new())],
+            leaf: Vec::new().into_iter(),
+            last: None,
+            folder: folder.to_vec(),
+            blobs: Vec::new(),
+            keep_blobs: false,
+        }
+    }
+
+    /// Keeps the blobs that are read until they are taken by [`Self::take_blobs`].
+    #[must_use]
+    pub fn keeping_blobs(mut self) -> Self {
+        self.keep_blobs = true;
+        self
+    }
+
+    /// The blobs read since the last call.
+    pub fn take_blobs(&mut self) -> Vec<(BlobKind, Id, Vec<u8>)> {
+        std::mem::take(&mut self.blobs)
+    }
+
+    /// The next node, or none at the end.
+    pub fn next_entry(&mut self) -> Result<Option<LeafEntry>> {
+        loop {
+            while let Some(entry) = self.leaf.next() {
+                if self.last.as_deref().is_some_and(|last| path::compare(last, &entry.path) != Ordering::Less)
+                {
+                    return Err(Error::corrupt("the paths of a tree do not rise"));
+                }
+                self.last = Some(entry.path.clone());
+                if path::is_below(&entry.path, &self.folder) {
+                    return Ok(Some(entry));
+                }
+                if path::compare(&entry.path, &self.folder) == Ordering::Greater {
+                    self.waiting.clear();
+                    self.leaf = Vec::new().into_iter();
+                    return Ok(None);
+                }
+            }
+            let Some((id, level, first)) = self.waiting.pop() else { return Ok(None) };
+            self.descend(id, level, &first)?;
+        }
+    }
+
+    fn descend(&mut self, id: Id, level: u8, first: &[u8]) -> Result<()> {
+        let kind = if level == 0 { BlobKind::Leaf } else { BlobKind::Inner };
+        let plain = self.source.fetch(kind, &id)?;
+        if level == 0 {
+            let entries = format::decode_leaf(&plain)?;
+            let start = entries.first().map(|entry| entry.path.as_slice()).unwrap_or_default();
+            // The topmost blob has no parent that names its first path.
+            if !first.is_empty() && start != first {
+                return Err(Error::corrupt("a tree leaf does not start where its parent says"));
+            }
+            self.leaf = entries.into_iter();
+        } else {
+            self.push_children(format::decode_inner(&plain, level)?, level)?;
+        }
+        if self.keep_blobs {
+            self.blobs.push((kind, id, plain));
+        }
+        Ok(())
+    }
+
+    fn push_children(&mut self, entries: Vec<InnerEntry>, level: u8) -> Result<()> {
+        let below =
+            level.checked_sub(1).ok_or_else(|| Error::corrupt("a tree node is of an impossible level"))?;
+        let mut wanted = Vec::new();
+        let mut entries = entries.into_iter().peekable();
+        while let Some(entry) = entries.next() {
+            let before = entries
+                .peek()
+                .is_some_and(|next| path::compare(&next.path, &self.folder) != Ordering::Greater);
+            let behind = path::compare(&entry.path, &self.folder) == Ordering::Greater
+                && !path::is_below(&entry.path, &self.folder);
+            if behind {
+                break;
+            }
+            if !before || self.folder.is_empty() {
+                wanted.push((entry.id, below, entry.path));
+            }
+        }
+        self.waiting.extend(wanted.into_iter().rev());
+        Ok(())
+    }
+}
+
+/// Finds the node at one path.
+pub fn lookup(source: &dyn BlobSource, root: Root, place: &[u8]) -> Result<Option<Node>> {
+    let mut reader = TreeReader::below(source, root, place);
+    Ok(reader.next_entry()?.filter(|entry| entry.path == place).map(|entry| entry.node))
+}

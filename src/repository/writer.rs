@@ -1,0 +1,268 @@
+//! Storing blobs: deduplicate, seal, pack, upload, and publish the index.
+//!
+//! Invariants: a blob that the index knows, or that this writer took already, is not stored again. An index
+//! object is written only after every pack it names was acknowledged by the backend. After a failure nothing
+//! more is published.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Sender, bounded};
+
+use super::Repository;
+use super::blob::ContentKey;
+use super::index::{Index, IndexBuilder};
+use super::packer::{ClosedPack, PACK_TARGET, Packer};
+use crate::backend::{Backend, ObjectKind, ObjectName};
+use crate::error::{Error, Result};
+use crate::format::blob::{BlobKind, Class};
+use crate::format::index::IndexedPack;
+use crate::format::pack::Envelope;
+use crate::id::Id;
+
+/// Entries after which an index object is written and the next begun.
+const INDEX_OBJECT_ENTRIES: usize = 1 << 18;
+/// Parts of the set of blobs taken, each behind its own lock.
+const SHARDS: usize = 64;
+
+/// What a writer stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// New chunks.
+    pub data_blobs: u64,
+    /// New blobs of trees and lists.
+    pub tree_blobs: u64,
+    /// Their plain bytes.
+    pub plain_bytes: u64,
+    /// Bytes of packs and index objects written; in a dry run, of frames that would be.
+    pub stored_bytes: u64,
+}
+
+/// Something that takes blobs of trees and lists.
+pub trait BlobSink {
+    /// Stores a blob unless it is there, and gives its id.
+    fn store(&self, kind: BlobKind, plain: &[u8]) -> Result<Id>;
+}
+
+/// Stores blobs in a repository.
+pub struct BlobWriter<'a> {
+    repository: &'a Repository,
+    index: &'a Index,
+    taken: Vec<Mutex<HashSet<Id>>>,
+    packers: [Packer; 2],
+    upload: Option<Upload>,
+    dry_key: Option<ContentKey>,
+    data_blobs: AtomicU64,
+    tree_blobs: AtomicU64,
+    plain_bytes: AtomicU64,
+    frame_bytes: AtomicU64,
+}
+
+struct Upload {
+    packs: Sender<ClosedPack>,
+    worker: JoinHandle<()>,
+    done: Arc<Mutex<Uploaded>>,
+}
+
+#[derive(Default)]
+struct Uploaded {
+    packs: Vec<IndexedPack>,
+    bytes: u64,
+    error: Option<Error>,
+}
+
+impl<'a> BlobWriter<'a> {
+    /// A writer that deduplicates against `index`.
+    pub fn new(repository: &'a Repository, index: &'a Index) -> Result<Self> {
+        Self::build(repository, index, false)
+    }
+
+    /// A writer that stores nothing and counts what it would.
+    pub fn dry(repository: &'a Repository, index: &'a Index) -> Result<Self> {
+        Self::build(repository, index, true)
+    }
+
+    fn build(repository: &'a Repository, index: &'a Index, dry: bool) -> Result<Self> {
+        Ok(Self {
+            repository,
+            index,
+            taken: std::iter::repeat_with(Mutex::default).take(SHARDS).collect(),
+            packers: [
+                Packer::new(repository, Class::Data, PACK_TARGET)?,
+                Packer::new(repository, Class::Metadata, PACK_TARGET)?,
+            ],
+            upload: if dry { None } else { Some(start_upload(repository.backend())?) },
+            dry_key: if dry { Some(ContentKey::new(repository.keyring(), Class::Data)?) } else { None },
+            data_blobs: AtomicU64::new(0),
+            tree_blobs: AtomicU64::new(0),
+            plain_bytes: AtomicU64::new(0),
+            frame_bytes: AtomicU64::new(0),
+        })
+    }
+
+    /// Whether a blob is stored already.
+    pub fn knows(&self, kind: BlobKind, id: &Id) -> bool {
+        self.index.contains(kind, id)
+    }
+
+    /// The index that this writer deduplicates against.
+    pub fn index(&self) -> &'a Index {
+        self.index
+    }
+
+    /// Stores a blob unless it is there; may be called from many threads.
+    pub fn store_blob(&self, kind: BlobKind, plain: &[u8]) -> Result<Id> {
+        let id = self.repository.keyring().blob_id(kind, plain);
+        if self.index.contains(kind, &id) || !self.take(&id)? {
+            return Ok(id);
+        }
+        let blobs = if kind.class() == Class::Data { &self.data_blobs } else { &self.tree_blobs };
+        blobs.fetch_add(1, Ordering::Relaxed);
+        self.plain_bytes.fetch_add(plain.len() as u64, Ordering::Relaxed);
+        if let Some(key) = &self.dry_key {
+            let mut frame = Vec::new();
+            key.seal(self.repository.id(), kind, &id, plain, &mut frame)?;
+            self.frame_bytes.fetch_add(frame.len() as u64, Ordering::Relaxed);
+            return Ok(id);
+        }
+        let (length, closed) = self.packer(kind.class()).add(self.repository, kind, &id, plain)?;
+        self.frame_bytes.fetch_add(length, Ordering::Relaxed);
+        if let Some(pack) = closed {
+            self.send(pack)?;
+        }
+        Ok(id)
+    }
+
+    fn packer(&self, class: Class) -> &Packer {
+        let [data, metadata] = &self.packers;
+        match class {
+            Class::Data => data,
+            Class::Metadata => metadata,
+        }
+    }
+
+    fn take(&self, id: &Id) -> Result<bool> {
+        let [first, ..] = id.0;
+        let shard = self.taken.get(usize::from(first) % SHARDS).ok_or_else(failed)?;
+        Ok(shard.lock().map_err(|_| failed())?.insert(*id))
+    }
+
+    fn send(&self, pack: ClosedPack) -> Result<()> {
+        let Some(upload) = &self.upload else { return Ok(()) };
+        if upload.packs.send(pack).is_ok() {
+            return Ok(());
+        }
+        // The worker stops only with an error.
+        let mut done = upload.done.lock().map_err(|_| failed())?;
+        Err(done.error.take().unwrap_or_else(failed))
+    }
+
+    /// Bytes sealed so far.
+    pub fn sealed_bytes(&self) -> u64 {
+        self.frame_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Closes the open packs, waits for every upload, and publishes the index, `adopted` packs included.
+    pub fn finish(mut self, adopted: Vec<(IndexedPack, Vec<Envelope>)>) -> Result<Written> {
+        let mut written = Written {
+            data_blobs: self.data_blobs.load(Ordering::Relaxed),
+            tree_blobs: self.tree_blobs.load(Ordering::Relaxed),
+            plain_bytes: self.plain_bytes.load(Ordering::Relaxed),
+            stored_bytes: self.frame_bytes.load(Ordering::Relaxed),
+        };
+        if self.upload.is_none() {
+            return Ok(written);
+        }
+        for packer in &self.packers {
+            for pack in packer.finish(self.repository)? {
+                self.send(pack)?;
+            }
+        }
+        let Some(Upload { packs, worker, done }) = self.upload.take() else { return Ok(written) };
+        drop(packs);
+        worker.join().map_err(|_| failed())?;
+        let mut done = done.lock().map_err(|_| failed())?;
+        if let Some(error) = done.error.take() {
+            return Err(error);
+        }
+        written.stored_bytes = done.bytes;
+        let packs = std::mem::take(&mut done.packs);
+        written.stored_bytes = written.stored_bytes.saturating_add(self.publish(packs, adopted)?);
+        Ok(written)
+    }
+
+    fn publish(&self, packs: Vec<IndexedPack>, adopted: Vec<(IndexedPack, Vec<Envelope>)>) -> Result<u64> {
+        let mut bytes = 0u64;
+        let mut builder = IndexBuilder::default();
+        let own = packs.into_iter().map(|pack| {
+            let envelope = self.packer(pack.class).envelope();
+            (pack, vec![envelope])
+        });
+        for (pack, envelopes) in adopted.into_iter().chain(own) {
+            builder.add(pack, &envelopes)?;
+            if builder.len() >= INDEX_OBJECT_ENTRIES {
+                bytes = bytes.saturating_add(self.write_index(std::mem::take(&mut builder))?);
+            }
+        }
+        if !builder.is_empty() {
+            bytes = bytes.saturating_add(self.write_index(builder)?);
+        }
+        Ok(bytes)
+    }
+
+    fn write_index(&self, builder: IndexBuilder) -> Result<u64> {
+        let (_, size) = self.repository.put_hashed(ObjectKind::Index, &builder.encode()?)?;
+        Ok(size)
+    }
+}
+
+impl BlobSink for BlobWriter<'_> {
+    fn store(&self, kind: BlobKind, plain: &[u8]) -> Result<Id> {
+        self.store_blob(kind, plain)
+    }
+}
+
+impl Drop for BlobWriter<'_> {
+    fn drop(&mut self) {
+        if let Some(Upload { packs, worker, .. }) = self.upload.take() {
+            drop(packs);
+            if worker.join().is_err() {
+                // The worker's own panic was reported where it happened; there is nothing left to undo.
+            }
+        }
+    }
+}
+
+fn start_upload(backend: &Arc<dyn Backend>) -> Result<Upload> {
+    // No queue: packs wait where they were filled, which bounds memory.
+    let (packs, incoming) = bounded::<ClosedPack>(0);
+    let done = Arc::new(Mutex::new(Uploaded::default()));
+    let (backend, shared) = (Arc::clone(backend), Arc::clone(&done));
+    let worker = std::thread::Builder::new()
+        .name("upload".into())
+        .spawn(move || {
+            for pack in incoming {
+                let name = ObjectName::new(ObjectKind::Pack, pack.indexed.id);
+                let result = backend.put(&name, &pack.bytes);
+                let Ok(mut done) = shared.lock() else { return };
+                match result {
+                    Ok(()) => {
+                        done.bytes = done.bytes.saturating_add(pack.indexed.size);
+                        done.packs.push(pack.indexed);
+                    }
+                    Err(error) => {
+                        done.error = Some(error.context("a pack cannot be stored"));
+                        return;
+                    }
+                }
+            }
+        })
+        .map_err(|error| Error::io("cannot start a thread", error))?;
+    Ok(Upload { packs, worker, done })
+}
+
+fn failed() -> Error {
+    Error::refused("another thread failed while it stored blobs")
+}

@@ -1,0 +1,30 @@
+//! Vaultwarden: where it keeps its parts, and whether a copy of them fits together.
+//!
+//! A backup goes through these steps, each with what the one before it gave:
+//! [`discover`] finds the parts, wherever the settings moved them; the caller copies the database first and
+//! the files after it; [`read`] lists what the database's copy says must exist; a [`Proof`] compares this with
+//! the files that were stored, and asks the live server again about everything that does not fit.
+//!
+//! Invariant: everything read here may be hostile or damaged. Nothing out of the database becomes a path
+//! unless it is a plain name, and no setting that may hold a secret is ever shown.
+
+mod contents;
+mod database_url;
+mod dotenv;
+mod finder;
+pub mod generator;
+mod layout;
+mod live;
+mod paths;
+mod proof;
+mod settings;
+#[cfg(test)]
+mod testing;
+mod timestamp;
+
+pub use contents::{Contents, Expected, Kind, Unusable, read};
+pub use finder::Item;
+pub use layout::{Layout, Options, discover};
+pub use live::{FileNow, LiveDatabase, Recheck};
+pub use proof::{Outcome, Proof, Tally};
+pub use settings::{Key, Setting, Settings};

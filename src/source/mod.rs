@@ -1,0 +1,5 @@
+//! What turns something on this host into nodes and streams. A source knows nothing of repositories.
+//!
+//! Invariant: a source leaves what it reads as it was.
+
+pub mod sqlite;
