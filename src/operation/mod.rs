@@ -1,3 +1,6 @@
 //! What a person asks for, whole: each operation from its first look to its last write.
 
+pub mod backup;
+pub mod check;
+pub mod dump;
 pub mod restore;

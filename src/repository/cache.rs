@@ -211,7 +211,7 @@ impl<'a> TreeRecorder<'a> {
     }
 
     /// Names what was recorded after the snapshot that committed.
-    pub fn keep_as(self, snapshot: &Id) -> Result<()> {
+    pub fn keep_as(&self, snapshot: &Id) -> Result<()> {
         let mut state =
             self.state.lock().map_err(|_| Error::refused("another thread failed while caching"))?;
         if let Some(error) = state.failed.take() {

@@ -81,6 +81,28 @@ impl Index {
         Ok(index)
     }
 
+    /// Reads what index objects can be read, and tells which cannot: for a check.
+    pub fn load_what_opens(repository: &Repository) -> Result<(Self, Vec<(Id, Error)>)> {
+        let objects = repository.list_ids(ObjectKind::Index)?;
+        let read: Vec<(Id, Result<IndexObject>)> =
+            objects.par_iter().map(|id| (*id, read_index_object(repository, id))).collect();
+        let mut index = Self { objects, ..Self::default() };
+        let mut numbers = Numbers::default();
+        let mut damaged = Vec::new();
+        for (id, object) in read {
+            match object {
+                Ok(object) => {
+                    for pack in &object.packs {
+                        index.add_pack(&mut numbers, pack, &object.envelopes)?;
+                    }
+                }
+                Err(error) => damaged.push((id, error)),
+            }
+        }
+        index.finish();
+        Ok((index, damaged))
+    }
+
     /// Adds packs that no index object names yet.
     pub(crate) fn extend(&mut self, packs: &[(IndexedPack, Vec<Envelope>)]) -> Result<()> {
         let mut numbers = Numbers::of(self);
@@ -141,6 +163,15 @@ impl Index {
             .iter()
             .take_while(move |place| place.id == id)
             .filter(move |place| place.kind == kind)
+    }
+
+    /// The first place of a blob, by its number in [`Self::all`].
+    pub fn first_place(&self, kind: BlobKind, id: &Id) -> Option<u32> {
+        let start = self.places.partition_point(|place| place.id < *id);
+        let same = self.places.get(start..)?.iter().take_while(|place| place.id == *id);
+        let behind = same.take_while(|place| place.kind != kind).count();
+        let number = start.saturating_add(behind);
+        self.places.get(number).filter(|place| place.id == *id).and_then(|_| u32::try_from(number).ok())
     }
 
     /// Whether a blob has a place.

@@ -24,7 +24,7 @@ const BLOCKS_KEPT: usize = 32;
 const REFRESHES_MAX: usize = 10;
 
 /// Something that gives blobs of trees and lists.
-pub trait BlobSource {
+pub trait BlobSource: Sync {
     /// The plaintext of a blob.
     fn fetch(&self, kind: BlobKind, id: &Id) -> Result<Vec<u8>>;
 }

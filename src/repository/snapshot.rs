@@ -13,7 +13,9 @@ use crate::crypto::sign::{self, SignaturePurpose};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::cbor;
 use crate::format::key_slot::Role;
-use crate::format::marks::{self, Forgotten, Signed};
+#[cfg(test)]
+use crate::format::marks;
+use crate::format::marks::{Forgotten, Signed};
 use crate::format::snapshot::{self as format, Manifest, SignedManifest};
 use crate::id::Id;
 

@@ -41,7 +41,7 @@ pub struct Written {
 }
 
 /// Something that takes blobs of trees and lists.
-pub trait BlobSink {
+pub trait BlobSink: Sync {
     /// Stores a blob unless it is there, and gives its id.
     fn store(&self, kind: BlobKind, plain: &[u8]) -> Result<Id>;
 }

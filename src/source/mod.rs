@@ -2,4 +2,5 @@
 //!
 //! Invariant: a source leaves what it reads as it was.
 
+pub mod files;
 pub mod sqlite;

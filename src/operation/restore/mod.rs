@@ -1,3 +1,155 @@
 //! Bringing a snapshot back: into a new folder, never over anything.
+//!
+//! First the whole plan: folders are made, and each file's chunks are looked up and sorted by where they lie, so
+//! that each pack is read once. Then the packs are read in parallel; a file gets its name when its last chunk
+//! is written. Links and devices come after the files, the times of folders last.
+//!
+//! Invariants: nothing is written outside the target. A file is there whole, with contents that its ids prove,
+//! or it is not there and reported.
 
+mod fill;
+mod plan;
 pub mod target;
+
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::format::key_slot::Role;
+use crate::format::node::{Node, NodeKind};
+use crate::format::path;
+use crate::report::{Finding, Reporter, Severity, printable};
+use crate::repository::Repository;
+use crate::repository::reader::BlobReader;
+use crate::repository::snapshot::Snapshot;
+use crate::repository::tree::lookup;
+
+use plan::{Other, Plan};
+use target::Target;
+
+/// What a restore did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Files that are there, hard links included.
+    pub files: u64,
+    /// Folders.
+    pub directories: u64,
+    /// Links, pipes, sockets and devices.
+    pub others: u64,
+    /// Bytes of the files.
+    pub bytes: u64,
+    /// What is missing, or is not as it was.
+    pub problems: u64,
+}
+
+/// Restores what lies at `place` in a snapshot: a folder's contents, or one file, into `folder`.
+pub fn run(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    place: &[u8],
+    folder: &Path,
+    reporter: &dyn Reporter,
+) -> Result<Summary> {
+    repository.keyring().require(Role::Full, "restoring files")?;
+    let reader = BlobReader::new(repository)?;
+    let top = find(&reader, snapshot, place)?;
+    let target = Target::create(folder)?;
+    let mut restore = Restore { reporter, target: &target, summary: Summary::default() };
+    reporter.progress().set_stage("planning");
+    let plan = Plan::make(&reader, snapshot, place, top.as_ref())?;
+    for directory in &plan.directories {
+        target.make_directory(&directory.path)?;
+    }
+    restore.summary.directories = plan.directories.len() as u64;
+    restore.summary.bytes = plan.files.iter().map(|file| file.node.size).sum();
+    reporter.progress().set_total(plan.files.len() as u64, restore.summary.bytes);
+    reporter.progress().set_stage("");
+    let filled = fill::fill(&reader, &target, &plan, reporter)?;
+    restore.summary.files = filled.files;
+    restore.summary.bytes = filled.bytes;
+    restore.summary.problems = filled.problems;
+    restore.others(&plan)?;
+    restore.directories(&plan, top.as_ref())?;
+    target.sync()?;
+    for finding in target.further_findings() {
+        restore.report(finding);
+    }
+    Ok(restore.summary)
+}
+
+/// The node at a place; none for the root of a snapshot that stores no root.
+///
+/// # Errors
+/// `Missing` where the snapshot holds nothing there.
+pub fn find(reader: &BlobReader<'_>, snapshot: &Snapshot, place: &[u8]) -> Result<Option<Node>> {
+    let node = lookup(reader, snapshot.root(), place)?;
+    if node.is_none() && !place.is_empty() {
+        let id = snapshot.id.short();
+        return Err(Error::missing(format!("snapshot {id} holds nothing at /{}", printable(place)))
+            .hint(format!("`strongroom ls {id}` lists what it holds")));
+    }
+    Ok(node)
+}
+
+struct Restore<'a> {
+    reporter: &'a dyn Reporter,
+    target: &'a Target,
+    summary: Summary,
+}
+
+impl Restore<'_> {
+    fn report(&mut self, finding: Finding) {
+        if finding.severity == Severity::Problem {
+            self.summary.problems = self.summary.problems.saturating_add(1);
+        }
+        self.reporter.report(finding);
+    }
+
+    fn others(&mut self, plan: &Plan) -> Result<()> {
+        for Other { path, node } in &plan.others {
+            if node.kind == NodeKind::Symlink {
+                self.target.make_symlink(path, node)?;
+            } else if let Err(error) = self.target.make_special(path, node) {
+                // Only root makes devices; the rest is worth having all the same.
+                self.report(Finding::problem(printable(path), error.chain()));
+                continue;
+            }
+            self.summary.others = self.summary.others.saturating_add(1);
+            for finding in self.target.apply_metadata(path, node)? {
+                self.report(finding);
+            }
+        }
+        for (path, existing) in &plan.hard_links {
+            match self.target.hard_link(existing, path) {
+                Ok(()) => self.summary.files = self.summary.files.saturating_add(1),
+                Err(error) => self.report(Finding::problem(printable(path), error.chain())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Deepest first, for making something in a folder changes its time.
+    fn directories(&mut self, plan: &Plan, top: Option<&Node>) -> Result<()> {
+        for directory in plan.directories.iter().rev() {
+            for finding in self.target.apply_metadata(&directory.path, &directory.node)? {
+                self.report(finding);
+            }
+        }
+        if let Some(node) = top.filter(|node| node.kind == NodeKind::Directory) {
+            for finding in self.target.apply_metadata_to_top(node) {
+                self.report(finding);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where something at `path` goes when what lies at `place` is restored: below a folder without that folder's
+/// own name, a single file under its name. Nothing for the folder itself.
+fn relative(path: &[u8], place: &[u8], top: Option<&Node>) -> Option<Vec<u8>> {
+    if top.is_some_and(|node| node.kind != NodeKind::Directory) {
+        return Some(path::name(path).to_vec());
+    }
+    let rest = path.strip_prefix(place)?;
+    let rest = rest.strip_prefix(b"/").unwrap_or(rest);
+    if rest.is_empty() { None } else { Some(rest.to_vec()) }
+}

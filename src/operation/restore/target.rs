@@ -196,6 +196,11 @@ impl Target {
         Ok(metadata::apply(&self.shared, &object, path, node))
     }
 
+    /// Gives the folder itself the metadata of a folder in the snapshot; once nothing more is made in it.
+    pub fn apply_metadata_to_top(&self, node: &Node) -> Vec<Finding> {
+        metadata::apply(&self.shared, &metadata::Object::Open(&self.shared.root), b"", node)
+    }
+
     /// One finding for each matter that was found more than once, with how often.
     pub fn further_findings(&self) -> Vec<Finding> {
         let noted = self.shared.noted.lock().unwrap_or_else(PoisonError::into_inner);

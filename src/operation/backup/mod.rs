@@ -1,0 +1,392 @@
+//! Backup: from files and databases on a host to a committed snapshot.
+//!
+//! One thread walks and reads ([`scan`]), all threads hash, compress and seal ([`store`]), one uploads. Nothing
+//! waits for a lock of another backup; the order of what is written is the protocol's of
+//! `format-spec/11-ordering.md`.
+
+mod database;
+mod event;
+mod parent;
+mod read;
+mod scan;
+mod store;
+mod vaultwarden;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam_channel::bounded;
+use minicbor::bytes::ByteVec;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::node::Timestamp;
+use crate::format::snapshot::{DatabaseReport, Manifest, ServiceReport, Statistics};
+use crate::id::Id;
+use crate::report::{Finding, Reporter};
+use crate::repository::cache::{Cache, RecordingSink, TreeRecorder};
+use crate::repository::session::{self, Commit, Session, Usable};
+use crate::repository::snapshot::{Snapshot, Snapshots};
+use crate::repository::tree::{Root, TreeBuilder, TreeReader};
+use crate::repository::writer::{BlobWriter, Written};
+use crate::repository::{Repository, host};
+use crate::service::vaultwarden::Layout;
+use crate::source::files::{Excludes, Plan};
+use crate::source::sqlite::{self, Scratch};
+
+use parent::{Parent, ParentSource};
+use read::Pool;
+use scan::Scanner;
+use store::Store;
+
+pub use vaultwarden::plan as vaultwarden_plan;
+
+/// How often a backup starts again because somebody gave its session up.
+const ATTEMPTS: usize = 3;
+
+/// What to back up, and how.
+pub struct Options {
+    /// What stands where in the snapshot.
+    pub plan: Plan,
+    /// The paths as given, absolute, for the manifest and for finding the previous snapshot.
+    pub paths: Vec<Vec<u8>>,
+    /// Patterns of what is left out.
+    pub excludes: Vec<String>,
+    /// Tags.
+    pub tags: Vec<String>,
+    /// Name of the host.
+    pub host: String,
+    /// Store nothing; tell what would be.
+    pub dry_run: bool,
+    /// Where temporary copies of databases go.
+    pub temporary_folder: PathBuf,
+    /// How to take databases.
+    pub sqlite: sqlite::Options,
+    /// The Vaultwarden that the plan was made from, and whether its Sends are wanted.
+    pub vaultwarden: Option<(Layout, bool)>,
+}
+
+/// How a backup went.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// The snapshot; none in a dry run.
+    pub snapshot: Option<Id>,
+    /// The snapshot it was compared with.
+    pub parent: Option<Id>,
+    /// The counts.
+    pub statistics: Statistics,
+    /// The databases.
+    pub databases: Vec<DatabaseReport>,
+    /// The service's proof.
+    pub service: Option<ServiceReport>,
+    /// When it began and ended.
+    pub time: (Timestamp, Timestamp),
+    /// The tree's top.
+    pub root: Root,
+}
+
+/// Makes a snapshot.
+///
+/// # Errors
+/// Whatever keeps the snapshot from being committed. What merely could not be read goes to `reporter` and is
+/// counted in the summary.
+pub fn run(
+    repository: &Repository,
+    cache: Option<&Cache>,
+    options: &Options,
+    reporter: &dyn Reporter,
+) -> Result<Summary> {
+    if let Some(cache) = cache.filter(|_| !options.dry_run) {
+        let given_up = session::give_up_own_dead(repository, cache, &options.host)?;
+        if !given_up.is_empty() {
+            let cause = "did not end; what it stored is used by this one";
+            reporter.report(Finding::warning("an earlier backup of this host", cause));
+        }
+    }
+    for _ in 0..ATTEMPTS {
+        if let Some(summary) = attempt(repository, cache, options, reporter)? {
+            return Ok(summary);
+        }
+        let cause = "was given up by somebody else before it could commit; it starts again";
+        reporter.report(Finding::warning("this backup's session", cause));
+    }
+    Err(Error::new(ErrorKind::Abandoned, "this backup was given up by somebody else, again and again")
+        .hint("find out who unlocks the repository while this host backs up"))
+}
+
+fn attempt(
+    repository: &Repository,
+    cache: Option<&Cache>,
+    options: &Options,
+    reporter: &dyn Reporter,
+) -> Result<Option<Summary>> {
+    let excludes = Excludes::new(&options.excludes)?;
+    let scratch = Scratch::create(&options.temporary_folder)?;
+    if options.dry_run {
+        let usable = session::usable(repository)?;
+        let work = Work { repository, cache, options, reporter, excludes, scratch };
+        let made = work.make(usable, true)?;
+        return Ok(Some(made.summary(None)));
+    }
+    let mut session = Session::begin(repository, cache, &options.host)?;
+    let work = Work { repository, cache, options, reporter, excludes, scratch };
+    let made = session.usable().and_then(|usable| work.make(usable, false));
+    let made = match made {
+        Ok(made) => made,
+        Err(error) => {
+            // No manifest was sent, so none can land late: the session ends here.
+            session.end();
+            return Err(error);
+        }
+    };
+    let id = *session.id();
+    if session.commit(&made.manifest)? == Commit::Abandoned {
+        return Ok(None);
+    }
+    work.keep_cache(&made, &id);
+    Ok(Some(made.summary(Some(id))))
+}
+
+/// What all parts of an attempt share.
+struct Work<'a> {
+    repository: &'a Repository,
+    cache: Option<&'a Cache>,
+    options: &'a Options,
+    reporter: &'a dyn Reporter,
+    excludes: Excludes,
+    scratch: Scratch,
+}
+
+/// A snapshot whose packs and index are stored, and whose manifest is not.
+struct Made<'a> {
+    manifest: Manifest,
+    root: Root,
+    recorder: Option<TreeRecorder<'a>>,
+    outdated: Vec<Id>,
+}
+
+impl Made<'_> {
+    fn summary(&self, snapshot: Option<Id>) -> Summary {
+        let manifest = &self.manifest;
+        Summary {
+            snapshot,
+            parent: manifest.parent,
+            statistics: manifest.statistics.clone(),
+            databases: manifest.databases.clone(),
+            service: manifest.service.clone(),
+            time: (manifest.time, manifest.finished),
+            root: self.root,
+        }
+    }
+}
+
+impl<'a> Work<'a> {
+    fn make(&self, usable: Usable, dry: bool) -> Result<Made<'a>> {
+        let time = host::now();
+        let Usable { index, adopted, unreadable } = usable;
+        for (id, error) in &unreadable {
+            let subject = format!("pack {}", id.short());
+            self.reporter.report(Finding::warning(
+                subject,
+                format!("is in no index and not usable: {}", error.chain()),
+            ));
+        }
+        let snapshots = self.repository.snapshots()?;
+        let candidates =
+            parent::candidates(self.repository, &snapshots, &self.options.host, &self.options.paths);
+        let opened = ParentSource::open(self.repository, self.cache, &candidates)?;
+        let (source, parent) = opened.map_or((None, None), |(source, parent)| (Some(source), Some(parent)));
+        self.expect(parent);
+        let recorder = self.cache.filter(|_| !dry).and_then(|cache| self.recorder(cache));
+        let writer = if dry {
+            BlobWriter::dry(self.repository, &index)?
+        } else {
+            BlobWriter::new(self.repository, &index)?
+        };
+        let gathered = {
+            let sink = RecordingSink { sink: &writer, recorder: recorder.as_ref() };
+            self.gather(&writer, &sink, source.as_ref(), parent, &candidates)?
+        };
+        let written = writer.finish(adopted)?;
+        let outdated = outdated(&candidates);
+        let manifest = self.manifest(time, gathered.root, &snapshots, parent, gathered, written);
+        let root = Root { id: manifest.root, level: manifest.level };
+        Ok(Made { manifest, root, recorder, outdated })
+    }
+
+    /// What the previous backup saw is what this one expects.
+    fn expect(&self, parent: Option<&Snapshot>) {
+        if let Some(parent) = parent {
+            let counts = &parent.manifest.statistics;
+            let files =
+                counts.files_new.saturating_add(counts.files_changed).saturating_add(counts.files_unmodified);
+            self.reporter.progress().set_total(files, counts.bytes_processed);
+        }
+    }
+
+    fn recorder(&self, cache: &Cache) -> Option<TreeRecorder<'a>> {
+        match cache.write_tree(self.repository) {
+            Ok(recorder) => Some(recorder),
+            Err(error) => {
+                let cause = format!(
+                    "cannot be written, so the next backup reads every file again: {}",
+                    error.chain()
+                );
+                self.reporter.report(Finding::warning("the cache", cause));
+                None
+            }
+        }
+    }
+
+    fn gather(
+        &self,
+        writer: &BlobWriter<'_>,
+        sink: &RecordingSink<'_>,
+        source: Option<&ParentSource<'_>>,
+        parent: Option<&Snapshot>,
+        candidates: &[&Snapshot],
+    ) -> Result<Gathered> {
+        let options = self.options;
+        let prepared = options.vaultwarden.as_ref().map(|(layout, with_sends)| {
+            vaultwarden::prepare(layout.clone(), *with_sends, &self.scratch, &options.sqlite, self.reporter)
+        });
+        let (service, proof, prepared) = match prepared {
+            Some(prepared) => (Some(prepared.service), prepared.proof, prepared.databases),
+            None => (None, None, HashMap::new()),
+        };
+        let problems = AtomicU64::new(0);
+        let databases = Mutex::new(Vec::new());
+        let chunker = self.repository.file_chunker();
+        let pool = Pool::new();
+        let buffers = pool.returns();
+        let (out, batches) = bounded(1);
+        let tree_reader =
+            source.zip(parent).map(|(source, parent)| TreeReader::new(source.source(), parent.root()));
+        let scanner = Scanner {
+            reporter: self.reporter,
+            index: writer.index(),
+            chunker: &chunker,
+            parent: Parent::new(tree_reader),
+            parent_source: source.map(ParentSource::source),
+            parent_time: parent.map(|parent| parent.manifest.time),
+            run_pages: run_pages(candidates),
+            recorder: sink.recorder,
+            scratch: &self.scratch,
+            sqlite: options.sqlite.clone(),
+            prepared,
+            databases: &databases,
+            problems: &problems,
+            pool,
+            batch: Vec::new(),
+            batch_bytes: 0,
+            out,
+            taken: Vec::new(),
+        };
+        let mut store = Store {
+            writer,
+            sink,
+            tree: TreeBuilder::new(sink, self.repository.keyring()),
+            reporter: self.reporter,
+            problems: &problems,
+            proof,
+            statistics: Statistics::default(),
+            chunks: Vec::new(),
+            buffers,
+        };
+        std::thread::scope(|scope| {
+            let scan = scope.spawn(|| scanner.run(&options.plan, &self.excludes));
+            let stored = store.run(&batches);
+            // The scanner notices that nobody listens any more.
+            drop(batches);
+            let scanned = scan.join().map_err(|_| Error::refused("the scanning thread failed"))?;
+            stored.and(scanned)
+        })?;
+        let Store { tree, proof, mut statistics, .. } = store;
+        let root = tree.finish()?;
+        statistics.problems = problems.load(Ordering::Relaxed);
+        let mut databases = databases.into_inner().unwrap_or_default();
+        databases.sort_by(|one: &DatabaseReport, other| one.place.cmp(&other.place));
+        let service = service.map(|service| {
+            let (report, found) = service.report(proof, statistics.problems, self.reporter);
+            statistics.problems = statistics.problems.saturating_add(found);
+            report
+        });
+        Ok(Gathered { root, statistics, databases, service })
+    }
+
+    fn manifest(
+        &self,
+        time: Timestamp,
+        root: Root,
+        snapshots: &Snapshots,
+        parent: Option<&Snapshot>,
+        gathered: Gathered,
+        written: Written,
+    ) -> Manifest {
+        let mut tags = self.options.tags.clone();
+        tags.sort();
+        tags.dedup();
+        let mut statistics = gathered.statistics;
+        statistics.data_blobs = written.data_blobs;
+        statistics.tree_blobs = written.tree_blobs;
+        statistics.data_added = written.plain_bytes;
+        statistics.data_added_packed = written.stored_bytes;
+        Manifest {
+            time,
+            finished: host::now(),
+            host: self.options.host.clone(),
+            job: None,
+            tags,
+            paths: self.options.paths.iter().map(|path| ByteVec::from(path.clone())).collect(),
+            root: root.id,
+            level: root.level,
+            sequence: session::next_sequence(self.repository, snapshots),
+            parent: parent.map(|parent| parent.id),
+            excludes: self.options.excludes.clone(),
+            databases: gathered.databases,
+            service: gathered.service,
+            statistics,
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    /// Keeps the new tree for the next backup and drops what it replaces. The snapshot is committed: trouble
+    /// here costs the next run time, no more.
+    fn keep_cache(&self, made: &Made<'_>, id: &Id) {
+        let (Some(cache), Some(recorder)) = (self.cache, &made.recorder) else { return };
+        if let Err(error) = recorder.keep_as(id) {
+            let cause = format!("was not kept, so the next backup reads every file again: {}", error.chain());
+            self.reporter.report(Finding::warning("the cache", cause));
+            return;
+        }
+        let known = cache.trees().unwrap_or_default();
+        for tree in known.iter().filter(|tree| made.outdated.contains(tree) && *tree != id) {
+            cache.remove_tree(tree);
+        }
+    }
+}
+
+struct Gathered {
+    root: Root,
+    statistics: Statistics,
+    databases: Vec<DatabaseReport>,
+    service: Option<ServiceReport>,
+}
+
+/// Cached trees that the new one replaces: those of earlier snapshots of the same host and paths.
+fn outdated(candidates: &[&Snapshot]) -> Vec<Id> {
+    candidates.iter().map(|snapshot| snapshot.id).collect()
+}
+
+/// Pages in a run by place, as the newest snapshot that says so cut them: kept, so that a database is not all
+/// new because the cache is empty.
+fn run_pages(candidates: &[&Snapshot]) -> HashMap<Vec<u8>, u32> {
+    let mut runs = HashMap::new();
+    for snapshot in candidates.iter().rev() {
+        for database in snapshot.manifest.databases.iter().filter(|database| database.run_pages > 0) {
+            runs.insert(database.place.clone(), database.run_pages);
+        }
+    }
+    runs
+}

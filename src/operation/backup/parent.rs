@@ -1,0 +1,125 @@
+//! The previous snapshot: which one it is, and walking through its tree beside the walk through the files.
+//!
+//! Invariants: only a snapshot that this very key wrote, of the same host and paths, is believed about what
+//! did not change: another host's key must not be able to make this one skip a file. A previous tree that
+//! cannot be read costs time, not correctness.
+
+use std::cmp::Ordering;
+
+use crate::error::Result;
+use crate::format::blob::Class;
+use crate::format::node::Node;
+use crate::format::path;
+use crate::format::tree::LeafEntry;
+use crate::repository::Repository;
+use crate::repository::cache::{Cache, CachedTree};
+use crate::repository::index::Index;
+use crate::repository::reader::{BlobReader, BlobSource};
+use crate::repository::snapshot::{Snapshot, Snapshots};
+use crate::repository::tree::TreeReader;
+
+/// Snapshots that a backup of this host and these paths may be compared with, newest first.
+pub(super) fn candidates<'s>(
+    repository: &Repository,
+    snapshots: &'s Snapshots,
+    host: &str,
+    paths: &[Vec<u8>],
+) -> Vec<&'s Snapshot> {
+    let writer = repository.own_writer();
+    let same_paths = |snapshot: &Snapshot| {
+        snapshot.manifest.paths.iter().map(|path| path.as_slice()).eq(paths.iter().map(Vec::as_slice))
+    };
+    let mut candidates: Vec<&Snapshot> = snapshots
+        .snapshots
+        .iter()
+        .filter(|snapshot| {
+            snapshot.writer == writer && snapshot.manifest.host == host && same_paths(snapshot)
+        })
+        .collect();
+    candidates.reverse();
+    candidates
+}
+
+/// Where the previous tree's blobs come from.
+pub(super) enum ParentSource<'a> {
+    /// The sealed cache.
+    Cache(CachedTree<'a>),
+    /// The repository itself, where the key opens metadata.
+    Repository(BlobReader<'a>),
+}
+
+impl<'a> ParentSource<'a> {
+    /// Opens the newest candidate that can be read: from the cache, else, where the key allows, from the
+    /// repository.
+    pub(super) fn open<'s>(
+        repository: &'a Repository,
+        cache: Option<&Cache>,
+        candidates: &[&'s Snapshot],
+    ) -> Result<Option<(Self, &'s Snapshot)>> {
+        if let Some(cache) = cache {
+            for snapshot in candidates {
+                if let Some(tree) = cache.open_tree(repository, &snapshot.id)? {
+                    return Ok(Some((Self::Cache(tree), snapshot)));
+                }
+            }
+        }
+        let Some(newest) = candidates.first() else { return Ok(None) };
+        if !repository.keyring().opens(Class::Metadata) {
+            return Ok(None);
+        }
+        Ok(Some((
+            Self::Repository(BlobReader::with_index(repository, Index::load(repository, &|_| true)?)),
+            newest,
+        )))
+    }
+
+    /// The source to read from.
+    pub(super) fn source(&self) -> &dyn BlobSource {
+        match self {
+            Self::Cache(tree) => tree,
+            Self::Repository(reader) => reader,
+        }
+    }
+}
+
+/// Walks the previous tree in step with the files.
+pub(super) struct Parent<'a> {
+    reader: Option<TreeReader<'a>>,
+    next: Option<LeafEntry>,
+    started: bool,
+}
+
+impl<'a> Parent<'a> {
+    /// A parent, or none.
+    pub(super) fn new(reader: Option<TreeReader<'a>>) -> Self {
+        Self { reader, next: None, started: false }
+    }
+
+    /// The node that stood at this path; paths come in rising order.
+    pub(super) fn at(&mut self, place: &[u8]) -> Result<Option<Node>> {
+        let Some(reader) = &mut self.reader else { return Ok(None) };
+        if !self.started {
+            self.started = true;
+            self.next = reader.next_entry()?;
+        }
+        while let Some(entry) = &self.next {
+            match path::compare(&entry.path, place) {
+                Ordering::Less => self.next = reader.next_entry()?,
+                Ordering::Equal => {
+                    return Ok(self.next.take().map(|entry| entry.node)).and_then(|node| {
+                        self.next = reader.next_entry()?;
+                        Ok(node)
+                    });
+                }
+                Ordering::Greater => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Stops looking: what comes is new.
+    pub(super) fn give_up(&mut self) {
+        self.reader = None;
+        self.next = None;
+    }
+}

@@ -1,0 +1,176 @@
+//! Reading large files and databases into buffers of whole chunks.
+//!
+//! Invariants: what is read never exceeds the length that the walk saw, so that a file that grows while it is
+//! read is stored as it was then. Buffers come from a pool and go back to it.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use crate::chunker::gear::GearChunker;
+use crate::error::{Error, Result};
+use crate::format::node::Hole;
+
+/// Length of a buffer in bytes.
+const BUFFER: usize = 8 << 20;
+
+/// How a stream is cut.
+pub(super) enum Cutter<'a> {
+    /// By content.
+    Gear(&'a GearChunker),
+    /// Into runs of this many bytes.
+    Runs(usize),
+}
+
+impl Cutter<'_> {
+    /// What must lie in a buffer before a cut is certain.
+    fn reach(&self) -> usize {
+        match self {
+            Self::Gear(chunker) => chunker.sizes().maximum,
+            Self::Runs(length) => *length,
+        }
+    }
+
+    fn cut(&self, bytes: &[u8]) -> usize {
+        match self {
+            Self::Gear(chunker) => chunker.cut(bytes),
+            Self::Runs(length) => bytes.len().min(*length),
+        }
+    }
+}
+
+/// Buffers that were used and may be used again: fresh memory costs a page fault for every 4 KiB.
+pub(super) struct Pool {
+    give: Sender<Vec<u8>>,
+    take: Receiver<Vec<u8>>,
+}
+
+impl Pool {
+    pub(super) fn new() -> Self {
+        let (give, take) = unbounded();
+        Self { give, take }
+    }
+
+    fn buffer(&self) -> Vec<u8> {
+        self.take.try_recv().unwrap_or_default()
+    }
+
+    /// Where buffers are given back.
+    pub(super) fn returns(&self) -> Sender<Vec<u8>> {
+        self.give.clone()
+    }
+}
+
+/// Reads the data between the holes of a file and hands it over in buffers of whole chunks; gives the length
+/// that was there, holes included.
+///
+/// # Errors
+/// `Io` and its kin where the file cannot be read; whatever `emit` says.
+pub(super) fn read_chunks(
+    file: &File,
+    size: u64,
+    holes: &[Hole],
+    cutter: &Cutter<'_>,
+    pool: &Pool,
+    emit: &mut dyn FnMut(Vec<u8>, Vec<usize>) -> Result<()>,
+) -> Result<ReadOutcome> {
+    let mut stream = Stream { file, extents: extents(size, holes), position: 0, extent: 0, short: None };
+    let mut buffer = pool.buffer();
+    buffer.clear();
+    loop {
+        let ended = match stream.fill(&mut buffer) {
+            Ok(ended) => ended,
+            Err(error) => return Ok(ReadOutcome::Unreadable(error)),
+        };
+        let mut cuts = Vec::new();
+        let mut start = 0;
+        while let Some(rest) = buffer.get(start..).filter(|rest| !rest.is_empty()) {
+            if !ended && rest.len() < cutter.reach() {
+                break;
+            }
+            start = start.saturating_add(cutter.cut(rest).max(1));
+            cuts.push(start);
+        }
+        let mut next = pool.buffer();
+        next.clear();
+        next.extend_from_slice(buffer.get(start..).unwrap_or_default());
+        buffer.truncate(start);
+        if !cuts.is_empty() {
+            emit(buffer, cuts)?;
+        }
+        if ended {
+            return Ok(stream.short.map_or(ReadOutcome::Whole, ReadOutcome::Short));
+        }
+        buffer = next;
+    }
+}
+
+/// How reading ended.
+pub(super) enum ReadOutcome {
+    /// All of it was there.
+    Whole,
+    /// The file ended early, at this length.
+    Short(u64),
+    /// The source could not be read.
+    Unreadable(Error),
+}
+
+/// The stretches of data between the holes.
+fn extents(size: u64, holes: &[Hole]) -> Vec<(u64, u64)> {
+    let mut extents = Vec::new();
+    let mut start = 0;
+    for hole in holes {
+        if hole.offset > start {
+            extents.push((start, hole.offset));
+        }
+        start = hole.offset.saturating_add(hole.length);
+    }
+    if size > start {
+        extents.push((start, size));
+    }
+    extents
+}
+
+struct Stream<'a> {
+    file: &'a File,
+    extents: Vec<(u64, u64)>,
+    extent: usize,
+    position: u64,
+    short: Option<u64>,
+}
+
+impl Stream<'_> {
+    /// Fills a buffer; says whether the stream ended.
+    fn fill(&mut self, buffer: &mut Vec<u8>) -> Result<bool> {
+        let mut filled = buffer.len();
+        if buffer.len() < BUFFER {
+            buffer.resize(BUFFER, 0);
+        }
+        while filled < buffer.len() {
+            let Some((start, end)) = self.extents.get(self.extent).copied() else { break };
+            let from = self.position.max(start);
+            let wanted = usize::try_from(end.saturating_sub(from)).unwrap_or(usize::MAX);
+            let room = buffer.len().saturating_sub(filled);
+            let to = filled.saturating_add(wanted.min(room));
+            let Some(free) = buffer.get_mut(filled..to) else { break };
+            let read = match self.file.read_at(free, from) {
+                Ok(read) => read,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(Error::io("cannot be read", error)),
+            };
+            if read == 0 {
+                self.short = Some(from);
+                self.extent = self.extents.len();
+                break;
+            }
+            filled = filled.saturating_add(read);
+            self.position = from.saturating_add(read as u64);
+            if self.position >= end {
+                self.extent = self.extent.saturating_add(1);
+            }
+        }
+        buffer.truncate(filled);
+        Ok(self.extent >= self.extents.len())
+    }
+}

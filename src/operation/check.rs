@@ -1,0 +1,383 @@
+//! Check: is everything there that the snapshots need, and is it what it should be?
+//!
+//! Without reading data: every small object opens, every pack that an index names is listed with its size, every
+//! tree can be walked, and every chunk has a place. With it: every pack is read whole, its name, table and each
+//! blob are checked, and files are named that suffer.
+//!
+//! Invariant: nothing is changed. Damage is a finding, never the end of the check.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
+
+use crate::backend::{Listed, ObjectKind, ObjectName};
+use crate::crypto::derive;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::blob::BlobKind;
+use crate::format::key_slot::Role;
+use crate::format::node::{Content, Node, NodeKind};
+use crate::format::pack::{self, TRAILER_LEN};
+use crate::id::Id;
+use crate::limits;
+use crate::report::{Finding, Reporter, printable};
+use crate::repository::Repository;
+use crate::repository::blob::{OpenBuffers, open_frame};
+use crate::repository::content::visit_chunks;
+use crate::repository::index::{Index, Place, open_pack_table, read_pack_table};
+use crate::repository::reader::BlobReader;
+use crate::repository::snapshot::Snapshot;
+use crate::repository::tree::TreeReader;
+
+/// Files named for one snapshot before the rest is only counted.
+const NAMED_MAX: u64 = 20;
+
+/// What a check came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Snapshots checked.
+    pub snapshots: u64,
+    /// Packs listed.
+    pub packs: u64,
+    /// Blobs that the index names.
+    pub blobs: u64,
+    /// Bytes read from packs.
+    pub bytes_read: u64,
+    /// What is wrong.
+    pub problems: u64,
+}
+
+/// Checks a repository; with `read_data`, all of its bytes.
+pub fn run(repository: &Repository, read_data: bool, reporter: &dyn Reporter) -> Result<Summary> {
+    repository.keyring().require(Role::Maintain, "checking a repository")?;
+    let check = Check { repository, reporter, problems: AtomicU64::new(0), bytes_read: AtomicU64::new(0) };
+    check.small_objects()?;
+    let (index, damaged) = Index::load_what_opens(repository)?;
+    for (_, error) in damaged {
+        check.problem(
+            Finding::problem("the index", error.chain())
+                .with_hint("the packs still hold what it named; the next backup finds them again"),
+        );
+    }
+    let packs = repository.backend().list(ObjectKind::Pack)?;
+    let bad = check.packs(&index, &packs, read_data)?;
+    let found = repository.snapshots()?;
+    for (id, error) in &found.damaged {
+        check.problem(Finding::problem(format!("snapshot {}", id.short()), error.chain()));
+    }
+    let blobs = index.all().len() as u64;
+    let reader = BlobReader::with_index(repository, index);
+    check.snapshots(&reader, &found.snapshots, &bad)?;
+    Ok(Summary {
+        snapshots: found.snapshots.len() as u64,
+        packs: packs.len() as u64,
+        blobs,
+        bytes_read: check.bytes_read.into_inner(),
+        problems: check.problems.into_inner(),
+    })
+}
+
+struct Check<'a> {
+    repository: &'a Repository,
+    reporter: &'a dyn Reporter,
+    problems: AtomicU64,
+    bytes_read: AtomicU64,
+}
+
+/// Blobs of which no whole copy is known.
+type Bad = HashSet<(BlobKind, Id)>;
+
+impl Check<'_> {
+    fn problem(&self, finding: Finding) {
+        self.problems.fetch_add(1, Ordering::Relaxed);
+        self.reporter.report(finding);
+    }
+
+    fn small_objects(&self) -> Result<()> {
+        self.reporter.progress().set_stage("keys, sessions and marks");
+        for error in self.repository.list_keys()?.1 {
+            self.problem(Finding::problem("a key", error.chain()).with_hint(
+                "whoever holds only this key is locked out: add a new one with `strongroom key add`",
+            ));
+        }
+        for kind in [ObjectKind::Session, ObjectKind::Abandoned] {
+            for id in self.repository.list_ids(kind)? {
+                match self.repository.get_object(kind, &id) {
+                    Ok(_) => {}
+                    Err(error) if error.kind() == ErrorKind::Missing => {}
+                    Err(error) => self.problem(Finding::problem(kind.folder(), error.chain())),
+                }
+            }
+        }
+        if let Err(error) = crate::repository::session::condemned(self.repository) {
+            self.problem(Finding::problem("a prune's record", error.chain()));
+        }
+        Ok(())
+    }
+
+    /// Holds the packs listed against the index, and reads them if asked; gives the blobs without a good copy.
+    fn packs(&self, index: &Index, listed: &[Listed], read_data: bool) -> Result<Bad> {
+        let sizes: HashMap<Id, u64> = listed.iter().map(|pack| (pack.id, pack.size)).collect();
+        let mut good_packs = vec![true; index.packs().len()];
+        for (pack, good) in index.packs().iter().zip(&mut good_packs) {
+            let name = format!("pack {}", pack.id.short());
+            match sizes.get(&pack.id) {
+                None => {
+                    *good = false;
+                    self.problem(Finding::problem(name, "is missing, and the index names blobs in it"));
+                }
+                Some(size) if *size != pack.size => {
+                    *good = false;
+                    let cause = format!("has {size} bytes where the index says {}", pack.size);
+                    self.problem(Finding::problem(name, cause));
+                }
+                Some(_) => {}
+            }
+        }
+        self.packs_without_index(index, listed);
+        let mut good: HashSet<(BlobKind, Id)> = HashSet::new();
+        let by_pack = places_by_pack(index);
+        if read_data {
+            let opens = [crate::format::blob::Class::Metadata, crate::format::blob::Class::Data]
+                .map(|class| self.repository.keyring().opens(class));
+            if opens.contains(&false) {
+                let cause = "are checked by name and table only: opening them needs a full key";
+                self.reporter.report(Finding::warning("the contents of files", cause));
+            }
+            self.read_packs(index, &good_packs, &by_pack, &mut good)?;
+        } else {
+            for (number, places) in by_pack.iter().enumerate() {
+                if good_packs.get(number).copied().unwrap_or(false) {
+                    good.extend(places.iter().map(|place| (place.kind, place.id)));
+                }
+            }
+        }
+        let all = index.all().iter().map(|place| (place.kind, place.id));
+        Ok(all.filter(|blob| !good.contains(blob)).collect())
+    }
+
+    fn packs_without_index(&self, index: &Index, listed: &[Listed]) {
+        let named: HashSet<Id> = index.packs().iter().map(|pack| pack.id).collect();
+        let mut whole = 0u64;
+        for pack in listed.iter().filter(|pack| !named.contains(&pack.id)) {
+            match read_pack_table(self.repository, &pack.id, pack.size) {
+                Ok(_) => whole = whole.saturating_add(1),
+                Err(error) => {
+                    let name = format!("pack {}", pack.id.short());
+                    self.problem(Finding::problem(name, format!("is in no index, and {}", error.chain())));
+                }
+            }
+        }
+        if whole > 0 {
+            let cause = "are in no index, as an interrupted backup leaves them; the next backup uses them";
+            self.reporter.report(Finding::warning(format!("{whole} packs"), cause));
+        }
+    }
+
+    fn read_packs(
+        &self,
+        index: &Index,
+        good_packs: &[bool],
+        by_pack: &[Vec<Place>],
+        good: &mut HashSet<(BlobKind, Id)>,
+    ) -> Result<()> {
+        let total: u64 = index.packs().iter().map(|pack| pack.size).sum();
+        self.reporter.progress().set_stage("reading packs");
+        self.reporter.progress().set_total(index.packs().len() as u64, total);
+        let found = Mutex::new(Vec::new());
+        let numbers: Vec<usize> = (0..index.packs().len()).collect();
+        numbers.par_iter().try_for_each(|number| {
+            let Some(pack) = index.packs().get(*number) else { return Ok(()) };
+            let places = by_pack.get(*number).map(Vec::as_slice).unwrap_or_default();
+            if !good_packs.get(*number).copied().unwrap_or(false) {
+                return Ok(());
+            }
+            let mut opened = Vec::with_capacity(places.len());
+            if let Err(error) = self.read_pack(index, &pack.id, places, &mut opened) {
+                self.problem(Finding::problem(format!("pack {}", pack.id.short()), error.chain()));
+            }
+            self.reporter.progress().add_files(1);
+            self.reporter.progress().add_bytes(pack.size);
+            found.lock().map_err(|_| Error::refused("another thread failed while checking"))?.extend(opened);
+            Ok::<(), Error>(())
+        })?;
+        good.extend(found.into_inner().unwrap_or_default());
+        Ok(())
+    }
+
+    /// Reads one pack whole: its name, its table, and each blob; notes the blobs that are good.
+    fn read_pack(
+        &self,
+        index: &Index,
+        id: &Id,
+        places: &[Place],
+        good: &mut Vec<(BlobKind, Id)>,
+    ) -> Result<()> {
+        let bytes =
+            self.repository.backend().get(&ObjectName::new(ObjectKind::Pack, *id), limits::PACK_MAX)?;
+        self.bytes_read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        let mut first = None;
+        if derive::hash(&bytes) != *id {
+            first = Some(Error::corrupt("its bytes are not the ones its name says"));
+        } else if let Err(error) = self.check_table(&bytes, places) {
+            first = Some(error);
+        }
+        let mut lost = 0u64;
+        let mut buffers = OpenBuffers::default();
+        for place in places {
+            if !self.repository.keyring().opens(place.kind.class()) {
+                if first.is_none() {
+                    good.push((place.kind, place.id));
+                }
+                continue;
+            }
+            match self.open(index, place, &bytes, &mut buffers) {
+                Ok(()) => good.push((place.kind, place.id)),
+                Err(error) => {
+                    lost = lost.saturating_add(1);
+                    first = Some(first.take().unwrap_or(error));
+                }
+            }
+        }
+        match first {
+            None => Ok(()),
+            Some(error) if lost == 0 => Err(error.context("is damaged, though every blob in it is whole")),
+            Some(error) => {
+                Err(error.context(format!("is damaged: {lost} of its {} blobs are lost", places.len())))
+            }
+        }
+    }
+
+    fn open(&self, index: &Index, place: &Place, bytes: &[u8], buffers: &mut OpenBuffers) -> Result<()> {
+        let start = usize::try_from(place.offset).unwrap_or(usize::MAX);
+        let length = usize::try_from(place.stored_length).unwrap_or(usize::MAX);
+        let frame = bytes
+            .get(start..start.saturating_add(length))
+            .ok_or_else(|| Error::corrupt("the pack is shorter than the index says"))?;
+        let sealer = index.sealer(self.repository, place)?;
+        let keyring = self.repository.keyring();
+        open_frame(keyring, sealer, place.kind, &place.id, place.plain_length, frame, buffers).map(|_| ())
+    }
+
+    fn check_table(&self, bytes: &[u8], places: &[Place]) -> Result<()> {
+        pack::check_header(bytes)?;
+        let trailer = bytes.last_chunk::<TRAILER_LEN>().ok_or_else(|| Error::corrupt("it is too short"))?;
+        let (offset, length) = pack::table_place(bytes.len() as u64, *trailer)?;
+        let from = usize::try_from(offset).unwrap_or(usize::MAX);
+        let to = from.saturating_add(usize::try_from(length).unwrap_or(usize::MAX));
+        let sealed = bytes.get(from..to).ok_or_else(|| Error::corrupt("its table lies outside"))?;
+        let table = open_pack_table(self.repository, sealed, offset)?;
+        let mut named: Vec<(Id, u32)> =
+            table.entries.iter().map(|entry| (entry.id, entry.stored_length)).collect();
+        let mut indexed: Vec<(Id, u32)> =
+            places.iter().map(|place| (place.id, place.stored_length)).collect();
+        named.sort_unstable();
+        indexed.sort_unstable();
+        if named == indexed { Ok(()) } else { Err(Error::corrupt("its table and the index do not agree")) }
+    }
+
+    fn snapshots(&self, reader: &BlobReader<'_>, snapshots: &[Snapshot], bad: &Bad) -> Result<()> {
+        self.reporter.progress().set_stage("walking the trees of snapshots");
+        let mut checked_lists = HashMap::new();
+        let mut roots = HashSet::new();
+        for snapshot in snapshots {
+            // The same tree again would only tell the same again.
+            if roots.insert(snapshot.root().id) {
+                self.snapshot(reader, snapshot, bad, &mut checked_lists)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn snapshot(
+        &self,
+        reader: &BlobReader<'_>,
+        snapshot: &Snapshot,
+        bad: &Bad,
+        checked: &mut HashMap<Id, u64>,
+    ) -> Result<()> {
+        let name = format!("snapshot {}", snapshot.id.short());
+        let mut tree = TreeReader::new(reader, snapshot.root());
+        let mut named = 0u64;
+        loop {
+            let entry = match tree.next_entry() {
+                Ok(Some(entry)) => entry,
+                Ok(None) => break,
+                Err(error) => {
+                    self.problem(Finding::problem(
+                        &name,
+                        format!("its tree cannot be walked: {}", error.chain()),
+                    ));
+                    break;
+                }
+            };
+            if entry.node.kind != NodeKind::File {
+                continue;
+            }
+            if let Err(error) = check_content(reader, &entry.node, bad, checked) {
+                named = named.saturating_add(1);
+                if named <= NAMED_MAX {
+                    let subject = format!("{name}: /{}", printable(&entry.path));
+                    self.problem(Finding::problem(subject, error.chain()));
+                }
+            }
+        }
+        if named > NAMED_MAX {
+            let more = named.saturating_sub(NAMED_MAX);
+            self.problem(Finding::problem(&name, format!("{more} more files cannot be restored whole")));
+        }
+        Ok(())
+    }
+}
+
+/// Whether every chunk of a file has a good place and all are together as long as the file. Lists that were
+/// checked once are not read again; `checked` keeps their lengths.
+fn check_content(
+    reader: &BlobReader<'_>,
+    node: &Node,
+    bad: &Bad,
+    checked: &mut HashMap<Id, u64>,
+) -> Result<()> {
+    let index = reader.index()?;
+    let empty = Content::default();
+    let content = node.content.as_ref().unwrap_or(&empty);
+    let known = match content {
+        Content::List { root, .. } => checked.get(root).copied(),
+        Content::Inline(_) => None,
+    };
+    let length = match known {
+        Some(length) => length,
+        None => {
+            let mut length = 0u64;
+            visit_chunks(reader, content, &mut |_, _| Ok(()), &mut |id| {
+                let plain = index.plain_length(BlobKind::Chunk, id);
+                let plain = plain.filter(|_| !bad.contains(&(BlobKind::Chunk, *id)));
+                let plain =
+                    plain.ok_or_else(|| Error::missing(format!("its chunk {} is lost", id.short())))?;
+                length = length.saturating_add(u64::from(plain));
+                Ok(())
+            })?;
+            if let Content::List { root, .. } = content {
+                checked.insert(*root, length);
+            }
+            length
+        }
+    };
+    let holes: u64 = node.holes.iter().flatten().fold(0, |sum, hole| sum.saturating_add(hole.length));
+    if length.saturating_add(holes) == node.size {
+        Ok(())
+    } else {
+        Err(Error::corrupt("its chunks are not as long as the file"))
+    }
+}
+
+fn places_by_pack(index: &Index) -> Vec<Vec<Place>> {
+    let mut by_pack = vec![Vec::new(); index.packs().len()];
+    for place in index.all() {
+        if let Some(places) = usize::try_from(place.pack).ok().and_then(|number| by_pack.get_mut(number)) {
+            places.push(*place);
+        }
+    }
+    by_pack
+}

@@ -1,0 +1,161 @@
+//! What a restore will do: every folder, file and link, and for every chunk where it lies and where it goes.
+
+use std::collections::HashMap;
+
+use super::relative;
+use crate::error::{Error, Result};
+use crate::format::blob::BlobKind;
+use crate::format::node::{Content, Hole, Node, NodeKind};
+use crate::repository::content::visit_chunks;
+use crate::repository::reader::BlobReader;
+use crate::repository::snapshot::Snapshot;
+use crate::repository::tree::TreeReader;
+
+/// A link, pipe, socket, device or folder.
+pub(super) struct Other {
+    pub(super) path: Vec<u8>,
+    pub(super) node: Node,
+}
+
+/// A file.
+pub(super) struct FilePlan {
+    pub(super) path: Vec<u8>,
+    pub(super) node: Node,
+    /// How many pieces it needs.
+    pub(super) pieces: u32,
+    /// Why it cannot be restored, where that is known already.
+    pub(super) lost: Option<Error>,
+}
+
+/// A chunk on its way from a pack to a file.
+#[derive(Clone, Copy)]
+pub(super) struct Piece {
+    /// Its place, by number in the index.
+    pub(super) place: u32,
+    /// The file, by number in the plan.
+    pub(super) file: u32,
+    /// Where in the stream of the file's data it begins.
+    pub(super) stream_offset: u64,
+}
+
+/// Everything that a restore will do.
+#[derive(Default)]
+pub(super) struct Plan {
+    pub(super) directories: Vec<Other>,
+    pub(super) files: Vec<FilePlan>,
+    pub(super) others: Vec<Other>,
+    /// New name and existing name.
+    pub(super) hard_links: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(super) pieces: Vec<Piece>,
+}
+
+impl Plan {
+    pub(super) fn make(
+        reader: &BlobReader<'_>,
+        snapshot: &Snapshot,
+        place: &[u8],
+        top: Option<&Node>,
+    ) -> Result<Self> {
+        let mut plan = Self::default();
+        let mut names: HashMap<(u64, u64), Vec<u8>> = HashMap::new();
+        let mut tree = TreeReader::below(reader, snapshot.root(), place);
+        while let Some(entry) = tree.next_entry()? {
+            let Some(path) = relative(&entry.path, place, top) else { continue };
+            let node = entry.node;
+            if node.links > 1 && node.kind != NodeKind::Directory {
+                if let Some(existing) = names.get(&(node.device, node.inode)) {
+                    plan.hard_links.push((path, existing.clone()));
+                    continue;
+                }
+                names.insert((node.device, node.inode), path.clone());
+            }
+            match node.kind {
+                NodeKind::Directory => plan.directories.push(Other { path, node }),
+                NodeKind::File => plan.add_file(reader, path, node)?,
+                _ => plan.others.push(Other { path, node }),
+            }
+        }
+        let index = reader.index()?;
+        let places = index.all();
+        plan.pieces.sort_unstable_by_key(|piece| {
+            let place = usize::try_from(piece.place).ok().and_then(|number| places.get(number));
+            place.map_or((u32::MAX, u32::MAX), |place| (place.pack, place.offset))
+        });
+        Ok(plan)
+    }
+
+    fn add_file(&mut self, reader: &BlobReader<'_>, path: Vec<u8>, node: Node) -> Result<()> {
+        let file =
+            u32::try_from(self.files.len()).map_err(|_| Error::refused("too many files for one restore"))?;
+        let start = self.pieces.len();
+        let planned = self.add_pieces(reader, &node, file);
+        let lost = planned.err();
+        if lost.is_some() {
+            self.pieces.truncate(start);
+        }
+        let pieces = u32::try_from(self.pieces.len().saturating_sub(start))
+            .map_err(|_| Error::refused("a file has too many chunks"))?;
+        self.files.push(FilePlan { path, node, pieces, lost });
+        Ok(())
+    }
+
+    fn add_pieces(&mut self, reader: &BlobReader<'_>, node: &Node, file: u32) -> Result<()> {
+        let index = reader.index()?;
+        let empty = Content::default();
+        let mut offset = 0u64;
+        visit_chunks(reader, node.content.as_ref().unwrap_or(&empty), &mut |_, _| Ok(()), &mut |id| {
+            let number = index.first_place(BlobKind::Chunk, id).ok_or_else(|| {
+                Error::missing(format!("chunk {} lies in no pack that the index names", id.short()))
+            })?;
+            let length = index.plain_length(BlobKind::Chunk, id).unwrap_or(0);
+            self.pieces.push(Piece { place: number, file, stream_offset: offset });
+            offset = offset.saturating_add(u64::from(length));
+            Ok(())
+        })?;
+        let holes: u64 = node.holes.iter().flatten().map(|hole| hole.length).sum();
+        if offset.saturating_add(holes) != node.size {
+            return Err(Error::corrupt("its chunks are not as long as the file"));
+        }
+        Ok(())
+    }
+}
+
+/// Splits a chunk where holes interrupt it: for each part, where in the file it goes and its length.
+pub(super) fn spread(holes: &[Hole], stream_offset: u64, length: u64) -> Vec<(u64, u64)> {
+    let mut parts = Vec::new();
+    let end = stream_offset.saturating_add(length);
+    let mut stream = 0u64;
+    let mut file = 0u64;
+    let extents = holes.iter().map(|hole| (hole.offset, hole.length)).chain([(u64::MAX, 0)]);
+    for (hole_offset, hole_length) in extents {
+        // The data before this hole is [file, hole_offset) in the file and [stream, stop) in the stream.
+        let stop = stream.saturating_add(hole_offset.saturating_sub(file));
+        let from = stream_offset.max(stream);
+        let to = end.min(stop);
+        if from < to {
+            parts.push((file.saturating_add(from.saturating_sub(stream)), to.saturating_sub(from)));
+        }
+        if stop >= end {
+            break;
+        }
+        stream = stop;
+        file = hole_offset.saturating_add(hole_length);
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_spread_around_holes() {
+        let holes = [Hole { offset: 10, length: 5 }, Hole { offset: 20, length: 100 }];
+        assert_eq!(spread(&holes, 0, 10), [(0, 10)]);
+        assert_eq!(spread(&holes, 0, 12), [(0, 10), (15, 2)]);
+        assert_eq!(spread(&holes, 10, 5), [(15, 5)]);
+        assert_eq!(spread(&holes, 12, 10), [(17, 3), (120, 7)]);
+        assert_eq!(spread(&[], 7, 3), [(7, 3)]);
+        assert_eq!(spread(&[Hole { offset: 0, length: 8 }], 0, 3), [(8, 3)]);
+    }
+}
