@@ -2,7 +2,7 @@
 //!
 //! From the bottom up, and no module uses one of a higher rank (a test holds them to it):
 //! rank 0 `error`, `id`, `limits`, `report`; rank 1 [`format`], [`crypto`], [`chunker`], [`compress`],
-//! [`backend`]; rank 2 [`source`], [`repository`]; rank 3 [`service`], [`operation`]; rank 4 `cli`, which alone
+//! [`backend`]; rank 2 [`source`], [`repository`]; rank 3 [`service`], [`operation`]; rank 4 [`cli`], which alone
 //! prints, reads the environment and decides how the process ends.
 
 #![cfg_attr(
@@ -20,6 +20,7 @@
 
 pub mod backend;
 pub mod chunker;
+pub mod cli;
 pub mod compress;
 pub mod crypto;
 pub mod error;

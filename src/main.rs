@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! The executable: everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    strongroom::cli::run()
+}

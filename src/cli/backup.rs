@@ -1,0 +1,228 @@
+//! `strongroom backup`
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::exit::Outcome;
+use super::global::Global;
+use super::output::{Output, human, json};
+use crate::error::{Error, Result};
+use crate::format::snapshot::{DatabaseOutcome, ServiceReport};
+use crate::operation::backup::{self, Summary, vaultwarden_plan};
+use crate::report::printable;
+use crate::repository::host;
+use crate::service::vaultwarden;
+use crate::source::files::Plan;
+use crate::source::sqlite;
+
+/// Arguments of `backup`.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  strongroom backup --vaultwarden /srv/vaultwarden/data\n  \
+    strongroom backup /etc /srv/www --exclude '*.tmp' --tag nightly\n\n\
+    SQLite databases met on the way are copied through SQLite itself while their servers go on\n\
+    writing. With --vaultwarden the database comes first, then the files, and then every attachment\n\
+    that the database names is proved to be in the snapshot. Exit code 3: the snapshot is there, but\n\
+    something could not be read or is damaged.")]
+pub(super) struct Arguments {
+    /// Files and folders to store, under the names given
+    #[arg(value_name = "PATH", required_unless_present = "vaultwarden", conflicts_with = "vaultwarden")]
+    paths: Vec<PathBuf>,
+    /// Store a Vaultwarden: its data folder, with what its settings moved elsewhere
+    #[arg(long, value_name = "DATA_FOLDER")]
+    vaultwarden: Option<PathBuf>,
+    /// Vaultwarden's settings file, if it is not beside or in the data folder
+    #[arg(long, value_name = "FILE", requires = "vaultwarden")]
+    env_file: Option<PathBuf>,
+    /// Where a path in Vaultwarden's settings lies on this host, as CONTAINER=HOST; may be repeated
+    #[arg(long = "map", value_name = "CONTAINER=HOST", requires = "vaultwarden", value_parser = parse_map)]
+    path_map: Vec<(String, PathBuf)>,
+    /// Leave out Vaultwarden's Sends
+    #[arg(long, requires = "vaultwarden")]
+    no_sends: bool,
+    /// Store Vaultwarden's icon cache too
+    #[arg(long, requires = "vaultwarden")]
+    with_icon_cache: bool,
+    /// Store Vaultwarden's folder of uploads in progress too
+    #[arg(long, requires = "vaultwarden")]
+    with_tmp: bool,
+    /// Store the copies that Vaultwarden's own backup command made (db_*.sqlite3) too
+    #[arg(long, requires = "vaultwarden")]
+    with_built_in_backups: bool,
+    /// Leave out what matches this pattern, with restic's rules; may be repeated
+    #[arg(short, long, value_name = "PATTERN")]
+    exclude: Vec<String>,
+    /// Tag the snapshot; may be repeated
+    #[arg(long, value_name = "TAG", value_parser = parse_tag)]
+    tag: Vec<String>,
+    /// Name of the host, instead of this machine's
+    #[arg(long, value_name = "NAME")]
+    host: Option<String>,
+    /// Folder for temporary copies of databases [environment: TMPDIR]
+    #[arg(long, value_name = "FOLDER")]
+    temporary_folder: Option<PathBuf>,
+    /// Seconds to wait for whoever has locked a database
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    lock_timeout: u64,
+    /// Store nothing; tell what would be stored
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+}
+
+fn parse_map(text: &str) -> std::result::Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((container, host)) if container.starts_with('/') && !host.is_empty() => {
+            Ok((container.to_owned(), PathBuf::from(host)))
+        }
+        _ => Err("give it as CONTAINER=HOST, such as /attachments=/srv/attachments".to_owned()),
+    }
+}
+
+fn parse_tag(text: &str) -> std::result::Result<String, String> {
+    if text.is_empty() || text.contains(',') || text.len() > 256 {
+        return Err("a tag has 1 to 256 characters and no comma".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Result<Outcome> {
+    let started = Instant::now();
+    let repository = global.open(output)?;
+    let cache = global.cache(&repository, output);
+    let options = options(arguments, output)?;
+    let progress = output.start_progress("backing up");
+    let summary = backup::run(&repository, cache.as_ref(), &options, output);
+    drop(progress);
+    let summary = summary?;
+    let took = started.elapsed();
+    if output.json {
+        output.object(&json::summary(&summary, took))?;
+    } else {
+        print(&summary, took, output)?;
+    }
+    Ok(Outcome::of(summary.statistics.problems))
+}
+
+fn options(arguments: &Arguments, output: &Output) -> Result<backup::Options> {
+    let (plan, paths, vaultwarden) = match &arguments.vaultwarden {
+        Some(folder) => {
+            let options = vaultwarden::Options {
+                data_folder: folder.clone(),
+                env_file: arguments.env_file.clone(),
+                path_map: arguments.path_map.clone(),
+                with_sends: !arguments.no_sends,
+                with_icon_cache: arguments.with_icon_cache,
+                with_temporary: arguments.with_tmp,
+                with_built_in_copies: arguments.with_built_in_backups,
+            };
+            let layout = vaultwarden::discover(&options, output)?;
+            (vaultwarden_plan(&layout)?, vec![absolute(folder)?], Some((layout, options.with_sends)))
+        }
+        None => {
+            let mut plan = Plan::new();
+            arguments.paths.iter().try_for_each(|path| plan.add_path(path))?;
+            let mut paths = arguments.paths.iter().map(|path| absolute(path)).collect::<Result<Vec<_>>>()?;
+            paths.sort();
+            paths.dedup();
+            (plan, paths, None)
+        }
+    };
+    Ok(backup::Options {
+        plan,
+        paths,
+        excludes: arguments.exclude.clone(),
+        tags: arguments.tag.clone(),
+        host: arguments.host.clone().unwrap_or_else(host::name),
+        dry_run: arguments.dry_run,
+        temporary_folder: arguments.temporary_folder.clone().unwrap_or_else(std::env::temp_dir),
+        sqlite: sqlite::Options { busy_deadline: std::time::Duration::from_secs(arguments.lock_timeout) },
+        vaultwarden,
+    })
+}
+
+fn absolute(path: &Path) -> Result<Vec<u8>> {
+    let path = std::path::absolute(path)
+        .map_err(|error| Error::io("cannot tell which folder is the current one", error))?;
+    // As `Path` compares them: no doubled or trailing slashes.
+    Ok(path.components().collect::<PathBuf>().as_os_str().as_bytes().to_vec())
+}
+
+fn print(summary: &Summary, took: std::time::Duration, output: &Output) -> Result<()> {
+    let counts = &summary.statistics;
+    let compared =
+        summary.parent.map(|parent| format!(", compared with {}", parent.short())).unwrap_or_default();
+    match &summary.snapshot {
+        Some(id) => output.say(&format!("snapshot {} saved{compared}", id.short()))?,
+        None => output.say(&format!("dry run: nothing was stored{compared}"))?,
+    }
+    let row = |noun: &str, new: u64, changed: u64, unmodified: u64| {
+        format!(
+            "{noun:<10} {} new, {} changed, {} unmodified",
+            human::count(new),
+            human::count(changed),
+            human::count(unmodified)
+        )
+    };
+    output.say(&row("files:", counts.files_new, counts.files_changed, counts.files_unmodified))?;
+    output.say(&row(
+        "folders:",
+        counts.directories_new,
+        counts.directories_changed,
+        counts.directories_unmodified,
+    ))?;
+    let verb = if summary.snapshot.is_some() { "stored" } else { "would store" };
+    output.say(&format!(
+        "processed {}, {verb} {} of new data as {}, in {}",
+        human::bytes(counts.bytes_processed),
+        human::bytes(counts.data_added),
+        human::bytes(counts.data_added_packed),
+        human::duration(took)
+    ))?;
+    for database in &summary.databases {
+        let outcome = match database.outcome {
+            DatabaseOutcome::Checked => {
+                let size = database.pages.saturating_mul(u64::from(database.page_size));
+                format!("{} in {} pages, checked", human::bytes(size), human::count(database.pages))
+            }
+            DatabaseOutcome::FailedCheck => "stored, and its check FAILED".to_owned(),
+            DatabaseOutcome::StoredAsFound => "no readable database, STORED AS FOUND".to_owned(),
+            DatabaseOutcome::NotStored => "NOT STORED".to_owned(),
+        };
+        output.say(&format!("database:  /{} {outcome}", printable(&database.place)))?;
+    }
+    if let Some(service) = &summary.service {
+        print_service(service, output)?;
+    }
+    if counts.problems > 0 {
+        output.say(&format!("{}: see above; exit code 3", human::counted(counts.problems, "problem")))?;
+    }
+    Ok(())
+}
+
+fn print_service(service: &ServiceReport, output: &Output) -> Result<()> {
+    let rows = service.tables.iter().fold(0u64, |sum, table| sum.saturating_add(table.rows));
+    let schema = service.schema.as_deref().map(|schema| format!(", schema {}", printable(schema.as_bytes())));
+    output.say(&format!(
+        "{}: {} of attachments and Sends proved ({}), {} in {}{}",
+        service.name,
+        human::counted(service.files_proved, "file"),
+        human::bytes(service.bytes_proved),
+        human::counted(rows, "row"),
+        human::counted(service.tables.len() as u64, "table"),
+        schema.unwrap_or_default()
+    ))?;
+    let notes = [
+        (service.damaged.len() as u64, "missing or of the wrong size"),
+        (service.orphans.len() as u64, "without a row in the database"),
+        (service.deleted_meanwhile, "deleted while the backup ran"),
+        (service.being_uploaded, "being uploaded while the backup ran"),
+    ];
+    for (number, what) in notes.into_iter().filter(|(number, _)| *number > 0) {
+        output.say(&format!("           {} {what}", human::counted(number, "file")))?;
+    }
+    output.say(if service.whole {
+        "           the service is whole"
+    } else {
+        "           the service is NOT proved whole"
+    })
+}

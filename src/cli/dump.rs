@@ -1,0 +1,34 @@
+//! `strongroom dump`
+
+use std::ffi::OsString;
+use std::io::{BufWriter, Write};
+use std::os::unix::ffi::OsStrExt;
+
+use super::exit::Outcome;
+use super::global::Global;
+use super::output::Output;
+use crate::error::{Error, Result};
+use crate::format::path;
+use crate::operation::dump;
+
+/// Arguments of `dump`.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  strongroom dump latest /attachments/CIPHER/ATTACHMENT > attachment.bin")]
+pub(super) struct Arguments {
+    /// Snapshot: a prefix of its id, `latest`, `latest~1`
+    #[arg(value_name = "SNAPSHOT")]
+    snapshot: String,
+    /// Path of the file in the snapshot
+    #[arg(value_name = "PATH")]
+    path: OsString,
+}
+
+pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Result<Outcome> {
+    let place = path::parse(arguments.path.as_bytes())?;
+    let repository = global.open(output)?;
+    let snapshot = repository.find_snapshot(&arguments.snapshot)?;
+    let mut out = BufWriter::with_capacity(256 << 10, std::io::stdout().lock());
+    dump::run(&repository, &snapshot, &place, &mut out)?;
+    out.flush().map_err(|error| Error::io("cannot write the output", error))?;
+    Ok(Outcome::Done)
+}

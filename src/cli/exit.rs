@@ -1,0 +1,83 @@
+//! How the process ends.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use super::output::Output;
+use crate::error::{Error, ErrorKind, Result};
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const INCOMPLETE: u8 = 3;
+const NO_REPOSITORY: u8 = 10;
+const BUSY: u8 = 11;
+const WRONG_KEY: u8 = 12;
+
+/// How a command that did not fail ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// All of it is done.
+    Done,
+    /// Done, but something could not be read or failed its check.
+    Incomplete,
+}
+
+impl Outcome {
+    /// From a number of problems.
+    pub(super) fn of(problems: u64) -> Self {
+        if problems == 0 { Self::Done } else { Self::Incomplete }
+    }
+}
+
+/// The exit code of a class of errors.
+fn code(kind: ErrorKind) -> u8 {
+    match kind {
+        ErrorKind::NoRepository => NO_REPOSITORY,
+        ErrorKind::Busy => BUSY,
+        ErrorKind::WrongKey | ErrorKind::RoleNotAllowed => WRONG_KEY,
+        ErrorKind::Missing
+        | ErrorKind::Corrupt
+        | ErrorKind::Unsupported
+        | ErrorKind::Refused
+        | ErrorKind::NoSpace
+        | ErrorKind::Denied
+        | ErrorKind::Abandoned
+        | ErrorKind::Io => FAILED,
+    }
+}
+
+/// Ends after clap refused the arguments, or showed help or version as asked.
+pub(super) fn usage(error: &clap::Error) -> ExitCode {
+    let asked_for = !error.use_stderr();
+    if error.print().is_err() {
+        // Nobody reads; the exit code still tells.
+    }
+    ExitCode::from(if asked_for { 0 } else { USAGE })
+}
+
+/// Ends after a command.
+pub(super) fn finish(result: Result<Outcome>, output: &Output) -> ExitCode {
+    let flushed = std::io::stdout().flush().map_err(|error| Error::io("cannot write the output", error));
+    match result.and_then(|outcome| flushed.map(|()| outcome)) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Incomplete) => ExitCode::from(INCOMPLETE),
+        // Whoever reads, such as `head`, has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let code = code(error.kind());
+            output.failure(&error, code);
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn is_broken_pipe(error: &Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
+            return io.kind() == std::io::ErrorKind::BrokenPipe;
+        }
+        source = cause.source();
+    }
+    false
+}

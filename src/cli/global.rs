@@ -1,0 +1,157 @@
+//! Options of every command, and the environment variables that stand in for them.
+//!
+//! Invariant: an empty variable counts as unset; a flag wins over a variable, a key file over a password.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::output::Output;
+use super::password;
+use crate::backend::{Backend, LocalBackend};
+use crate::error::{Error, ErrorKind, Result};
+use crate::repository::Repository;
+use crate::repository::cache::Cache;
+use crate::repository::keys::{Credential, parse_key_file};
+
+/// Longest key file that is read, in bytes.
+const KEY_FILE_MAX: u64 = 64 << 10;
+
+/// Options of every command.
+#[derive(Args, Debug)]
+pub(super) struct Global {
+    /// Folder of the repository [environment: STRONGROOM_REPOSITORY]
+    #[arg(short, long, global = true, value_name = "FOLDER", help_heading = "Everywhere")]
+    repo: Option<PathBuf>,
+    /// File with the password in its first line [environment: STRONGROOM_PASSWORD_FILE]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Everywhere")]
+    password_file: Option<PathBuf>,
+    /// Shell command that prints the password [environment: STRONGROOM_PASSWORD_COMMAND]
+    #[arg(long, global = true, value_name = "COMMAND", help_heading = "Everywhere")]
+    password_command: Option<String>,
+    /// Key file [environment: STRONGROOM_KEY_FILE]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Everywhere")]
+    key_file: Option<PathBuf>,
+    /// Folder for the local cache [environment: STRONGROOM_CACHE_DIR]
+    #[arg(long, global = true, value_name = "FOLDER", help_heading = "Everywhere")]
+    cache_dir: Option<PathBuf>,
+    /// Do without the local cache: every file is read again
+    #[arg(long, global = true, help_heading = "Everywhere")]
+    no_cache: bool,
+    /// Print one JSON object a line, for programs
+    #[arg(long, global = true, help_heading = "Everywhere")]
+    pub(super) json: bool,
+    /// Print nothing but problems
+    #[arg(short, long, global = true, help_heading = "Everywhere")]
+    pub(super) quiet: bool,
+    /// Print more
+    #[arg(short, long, global = true, help_heading = "Everywhere")]
+    pub(super) verbose: bool,
+}
+
+/// A variable of the environment that is set to something.
+pub(super) fn variable(name: &str) -> Option<std::ffi::OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+impl Global {
+    /// Where the repository is.
+    pub(super) fn location(&self) -> Result<PathBuf> {
+        self.repo.clone().or_else(|| variable("STRONGROOM_REPOSITORY").map(PathBuf::from)).ok_or_else(|| {
+            Error::new(ErrorKind::NoRepository, "no repository is named")
+                .hint("give its folder by -r, or in STRONGROOM_REPOSITORY")
+        })
+    }
+
+    /// Opens the repository.
+    pub(super) fn open(&self, output: &Output) -> Result<Repository> {
+        let backend: Arc<dyn Backend> = Arc::new(LocalBackend::open(&self.location()?)?);
+        let credential = self.credential(output)?;
+        Repository::open(backend, &credential)
+    }
+
+    /// What opens the repository.
+    fn credential(&self, output: &Output) -> Result<Credential> {
+        if let Some(path) = &self.key_file {
+            return read_key_file(path);
+        }
+        if self.names_password() {
+            return self.named_password().map(Credential::Password);
+        }
+        if let Some(path) = variable("STRONGROOM_KEY_FILE") {
+            return read_key_file(&PathBuf::from(path));
+        }
+        match password::from_environment()? {
+            Some(password) => Ok(Credential::Password(password)),
+            None => password::ask("password of the repository: ", output).map(Credential::Password),
+        }
+    }
+
+    /// The password for a new repository, asked for twice where it is typed.
+    pub(super) fn new_password(&self, output: &Output) -> Result<Credential> {
+        let password = if self.names_password() {
+            self.named_password()?
+        } else if let Some(password) = password::from_environment()? {
+            password
+        } else {
+            password::ask_new("password for the new key: ", output)?
+        };
+        Ok(Credential::Password(password))
+    }
+
+    fn names_password(&self) -> bool {
+        self.password_file.is_some() || self.password_command.is_some()
+    }
+
+    fn named_password(&self) -> Result<password::Password> {
+        match (&self.password_file, &self.password_command) {
+            (Some(path), _) => password::from_file(path),
+            (None, Some(command)) => password::from_command(command.as_ref()),
+            (None, None) => Err(Error::refused("no password is named")),
+        }
+    }
+
+    /// The local cache of a repository; none if none is wanted, or if it cannot be had.
+    pub(super) fn cache(&self, repository: &Repository, output: &Output) -> Option<Cache> {
+        if self.no_cache {
+            return None;
+        }
+        let opened = self.cache_folder().and_then(|folder| Cache::open(&folder, repository.id()));
+        match opened {
+            Ok(cache) => Some(cache),
+            Err(error) => {
+                output.warn(
+                    &format!("no cache, so every file is read again: {}", error.chain()),
+                    error.next_step(),
+                );
+                None
+            }
+        }
+    }
+
+    fn cache_folder(&self) -> Result<PathBuf> {
+        if let Some(folder) =
+            self.cache_dir.clone().or_else(|| variable("STRONGROOM_CACHE_DIR").map(PathBuf::from))
+        {
+            return Ok(folder);
+        }
+        if let Some(folder) =
+            variable("XDG_CACHE_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute())
+        {
+            return Ok(folder.join("strongroom"));
+        }
+        let home = variable("HOME").map(PathBuf::from).ok_or_else(|| {
+            Error::refused("there is no home folder to keep a cache in").hint("name a folder by --cache-dir")
+        })?;
+        Ok(home.join(".cache").join("strongroom"))
+    }
+}
+
+fn read_key_file(path: &std::path::Path) -> Result<Credential> {
+    let text = password::read_secret_file(path, KEY_FILE_MAX, "key file")?;
+    let text = zeroize::Zeroizing::new(String::from_utf8_lossy(&text).into_owned());
+    parse_key_file(&text)
+        .map(Credential::KeyFile)
+        .map_err(|error| error.context(format!("cannot use {}", path.display())))
+}

@@ -1,0 +1,155 @@
+//! Everything that is printed: lines for a person, objects for a program, progress for whoever waits.
+
+pub(super) mod human;
+pub(super) mod json;
+mod progress;
+
+use std::io::{IsTerminal, Write};
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+
+use super::global::Global;
+use crate::error::{Error, Result};
+use crate::report::{Finding, Progress, Reporter, Severity};
+
+pub(super) use progress::ProgressDisplay;
+
+/// Where a command's words go.
+pub(super) struct Output {
+    /// Whether a program reads.
+    pub(super) json: bool,
+    /// Whether only problems are to be printed.
+    pub(super) quiet: bool,
+    /// Whether more is to be printed.
+    pub(super) verbose: bool,
+    progress: Arc<Progress>,
+    bar: Mutex<Option<indicatif::ProgressBar>>,
+}
+
+impl Output {
+    pub(super) fn new(global: &Global) -> Self {
+        Self::with(global.json, global.quiet, global.verbose)
+    }
+
+    pub(super) fn with(json: bool, quiet: bool, verbose: bool) -> Self {
+        Self { json, quiet, verbose, progress: Arc::default(), bar: Mutex::default() }
+    }
+
+    /// Writes a line of data.
+    pub(super) fn line(&self, text: &str) -> Result<()> {
+        self.suspended(|| writeln!(std::io::stdout().lock(), "{text}"))
+            .map_err(|error| Error::io("cannot write the output", error))
+    }
+
+    /// Writes a line for a person, unless a program reads or quiet is asked for.
+    pub(super) fn say(&self, text: &str) -> Result<()> {
+        if self.json || self.quiet { Ok(()) } else { self.line(text) }
+    }
+
+    /// Writes an object for a program.
+    pub(super) fn object(&self, object: &Value) -> Result<()> {
+        self.line(&object.to_string())
+    }
+
+    /// Writes a warning.
+    pub(super) fn warn(&self, text: &str, next_step: Option<&str>) {
+        let mut finding = Finding::warning("", text);
+        finding.hint = next_step.map(str::to_owned);
+        self.report(finding);
+    }
+
+    /// Writes the error that ended the command.
+    pub(super) fn failure(&self, error: &Error, code: u8) {
+        if self.json {
+            let object = json!({
+                "message_type": "exit_error",
+                "code": code,
+                "message": error.chain(),
+                "next_step": error.next_step(),
+            });
+            if self.object(&object).is_ok() {
+                return;
+            }
+        }
+        self.note(&format!("{}: {}", self.paint("error", "31;1"), error.chain()), error.next_step());
+    }
+
+    /// Starts drawing progress.
+    pub(super) fn start_progress(&self, verb: &'static str) -> ProgressDisplay {
+        let display = ProgressDisplay::start(verb, self, Arc::clone(&self.progress));
+        if let Ok(mut bar) = self.bar.lock() {
+            bar.clone_from(&display.bar);
+        }
+        display
+    }
+
+    /// Keeps the progress bar from writing over a question.
+    pub(super) fn pause_progress(&self) {
+        if let Ok(bar) = self.bar.lock() {
+            if let Some(bar) = bar.as_ref() {
+                bar.finish_and_clear();
+            }
+        }
+    }
+
+    fn note(&self, text: &str, next_step: Option<&str>) {
+        let written = self.suspended(|| {
+            let mut err = std::io::stderr().lock();
+            writeln!(err, "{text}")?;
+            next_step.map_or(Ok(()), |next_step| writeln!(err, "  {next_step}"))
+        });
+        if written.is_err() {
+            // There is nowhere left to say so; the exit code still tells.
+        }
+    }
+
+    fn suspended<T>(&self, write: impl FnOnce() -> T) -> T {
+        match self.bar.lock() {
+            Ok(bar) => match bar.as_ref() {
+                Some(bar) => bar.suspend(write),
+                None => write(),
+            },
+            Err(_) => write(),
+        }
+    }
+
+    fn paint(&self, text: &str, color: &str) -> String {
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        if !plain && std::io::stderr().is_terminal() {
+            format!("\u{1b}[{color}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+}
+
+impl Reporter for Output {
+    fn report(&self, finding: Finding) {
+        if self.json {
+            let object = json!({
+                "message_type": "error",
+                "severity": if finding.severity == Severity::Problem { "problem" } else { "warning" },
+                "item": finding.subject,
+                "message": finding.cause,
+                "next_step": finding.hint,
+            });
+            if self.object(&object).is_err() {
+                // Whoever read is gone; the exit code still tells.
+            }
+            return;
+        }
+        let word = match finding.severity {
+            Severity::Problem => self.paint("problem", "31;1"),
+            Severity::Warning if self.quiet => return,
+            Severity::Warning => self.paint("warning", "33;1"),
+        };
+        let subject =
+            if finding.subject.is_empty() { String::new() } else { format!("{}: ", finding.subject) };
+        self.note(&format!("{word}: {subject}{}", finding.cause), finding.hint.as_deref());
+    }
+
+    fn progress(&self) -> &Progress {
+        &self.progress
+    }
+}

@@ -1,0 +1,69 @@
+//! `strongroom restore`
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::exit::Outcome;
+use super::global::Global;
+use super::ls::split;
+use super::output::{Output, human};
+use crate::error::Result;
+use crate::operation::restore;
+
+/// Arguments of `restore`.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  strongroom restore latest --target /srv/restored\n  \
+    strongroom restore latest:/attachments --target /srv/attachments\n\n\
+    The target is a new or an empty folder: nothing is ever overwritten. A file is there whole, or it\n\
+    is not there and named.")]
+pub(super) struct Arguments {
+    /// Snapshot: a prefix of its id, `latest`, `latest~1`; and perhaps `:` and a path in it
+    #[arg(value_name = "SNAPSHOT[:PATH]")]
+    snapshot: String,
+    /// New or empty folder to restore into
+    #[arg(short, long, value_name = "FOLDER")]
+    target: PathBuf,
+}
+
+pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Result<Outcome> {
+    let started = Instant::now();
+    let (name, place) = split(&arguments.snapshot)?;
+    let repository = global.open(output)?;
+    let snapshot = repository.find_snapshot(name)?;
+    let progress = output.start_progress("restoring");
+    let summary = restore::run(&repository, &snapshot, &place, &arguments.target, output);
+    drop(progress);
+    let summary = summary?;
+    let took = started.elapsed();
+    if output.json {
+        output.object(&json!({
+            "message_type": "summary",
+            "snapshot_id": snapshot.id.to_hex(),
+            "target": arguments.target.display().to_string(),
+            "files_restored": summary.files,
+            "dirs_restored": summary.directories,
+            "others_restored": summary.others,
+            "bytes_restored": summary.bytes,
+            "problems": summary.problems,
+            "total_duration": took.as_secs_f64(),
+        }))?;
+    } else {
+        output.say(&format!(
+            "restored {}, {} and {} links and devices ({}) from snapshot {} to {} in {}",
+            human::counted(summary.files, "file"),
+            human::counted(summary.directories, "folder"),
+            human::count(summary.others),
+            human::bytes(summary.bytes),
+            snapshot.id.short(),
+            arguments.target.display(),
+            human::duration(took)
+        ))?;
+        if summary.problems > 0 {
+            output
+                .say(&format!("{}: see above; exit code 3", human::counted(summary.problems, "problem")))?;
+        }
+    }
+    Ok(Outcome::of(summary.problems))
+}
