@@ -13,4 +13,5 @@
 )]
 
 mod architecture;
+mod spec;
 mod support;
