@@ -41,6 +41,9 @@ pub fn compress(plain: &[u8], out: &mut Vec<u8>) -> Result<bool> {
 
 /// Replaces `plain` by the contents of a frame that must give exactly `plain_length` bytes.
 pub fn decompress(frame: &[u8], plain_length: usize, plain: &mut Vec<u8>) -> Result<()> {
+    if zstd::zstd_safe::find_frame_compressed_size(frame) != Ok(frame.len()) {
+        return Err(Error::corrupt("its compressed form is not one zstd frame"));
+    }
     plain.resize(plain_length, 0);
     let written = DECOMPRESSOR.with_borrow_mut(|slot| {
         let decompressor = match slot {

@@ -6,7 +6,7 @@
 /// Largest plaintext of one blob, in bytes.
 pub const BLOB_PLAIN_MAX: usize = 8 << 20;
 /// Largest pack, in bytes.
-pub const PACK_MAX: u64 = 256 << 20;
+pub const PACK_MAX: u64 = 128 << 20;
 /// Largest index object, in bytes.
 pub const INDEX_MAX: u64 = 256 << 20;
 /// Largest snapshot manifest, in bytes.
@@ -19,8 +19,12 @@ pub const GC_MAX: u64 = 64 << 20;
 pub const ENVELOPES_MAX: usize = 65_535;
 /// Greatest height of a snapshot's tree or of a list of chunks.
 pub const LEVEL_MAX: u8 = 12;
+/// Most lists of chunks that a file may have.
+pub const LISTS_MAX: usize = 1 << 20;
 /// Most chunks named in a node itself.
 pub const INLINE_CHUNKS_MAX: usize = 32;
+/// Most bytes of names and values of extended attributes that a node may have.
+pub const ATTRIBUTES_MAX: usize = 1 << 20;
 /// Most holes that a node may have.
 pub const HOLES_MAX: usize = 4096;
 /// Most key slots that are looked at.

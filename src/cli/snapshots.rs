@@ -40,8 +40,8 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
         human::table(&rows).iter().try_for_each(|line| output.line(line))?;
         output.say(&human::counted(snapshots.len() as u64, "snapshot"))?;
     }
-    for (id, error) in &found.damaged {
-        output.report(Finding::problem(format!("snapshot {}", id.short()), error.chain()));
+    for (kind, id, error) in &found.damaged {
+        output.report(Finding::problem(format!("{}/{}", kind.folder(), id.short()), error.chain()));
     }
     Ok(Outcome::of(found.damaged.len() as u64))
 }

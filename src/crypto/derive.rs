@@ -23,6 +23,8 @@ pub enum Purpose {
     TreeBoundaries,
     /// Seals of pack tables.
     PackTables,
+    /// Seals of the trailers of packs.
+    PackTrailers,
     /// Seals of index objects.
     Index,
     /// Seals of snapshots.
@@ -49,7 +51,7 @@ pub enum Purpose {
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::ChunkIds,
         Self::ListIds,
         Self::LeafIds,
@@ -57,6 +59,7 @@ impl Purpose {
         Self::GearTable,
         Self::TreeBoundaries,
         Self::PackTables,
+        Self::PackTrailers,
         Self::Index,
         Self::Snapshots,
         Self::Sessions,
@@ -80,6 +83,7 @@ impl Purpose {
             Self::GearTable => "strongroom 2026-11 v1 gear table",
             Self::TreeBoundaries => "strongroom 2026-11 v1 tree boundaries",
             Self::PackTables => "strongroom 2026-11 v1 pack tables",
+            Self::PackTrailers => "strongroom 2026-11 v1 pack trailers",
             Self::Index => "strongroom 2026-11 v1 index",
             Self::Snapshots => "strongroom 2026-11 v1 snapshots",
             Self::Sessions => "strongroom 2026-11 v1 sessions",
@@ -113,6 +117,17 @@ pub fn salted_key(secret: &Secret, salt: &[u8; 32], purpose: Purpose) -> Secret 
 /// The keyed hash of bytes: an id, a MAC.
 pub fn keyed_hash(key: &Secret, bytes: &[u8]) -> Id {
     Id(*blake3::keyed_hash(key.expose(), bytes).as_bytes())
+}
+
+/// The key of one blob: from its session's content key, what it holds, and its id. A session seals each blob
+/// once, so that this key seals once and its nonce can be zeros.
+pub fn blob_key(content_key: &Secret, kind: u8, id: &Id) -> Secret {
+    let mut hasher = blake3::Hasher::new_keyed(content_key.expose());
+    hasher.update(&[kind]);
+    hasher.update(id.as_bytes());
+    let key = Secret::new(*hasher.finalize().as_bytes());
+    zeroize::Zeroize::zeroize(&mut hasher);
+    key
 }
 
 /// The plain hash of bytes: the name of a pack, an index object, a key slot.

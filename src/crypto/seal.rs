@@ -1,7 +1,7 @@
 //! Authenticated encryption: ChaCha20-Poly1305 (RFC 8439), for blobs and for whole objects.
 //!
-//! Follows `format-spec/03-cryptography.md#sealing`. Blobs are sealed with a content key and a counter; objects
-//! with a key derived from a fresh 256-bit salt each and a nonce of zeros, so that no pair ever repeats.
+//! Follows `format-spec/03-cryptography.md#sealing`. Every key here seals once: that of a blob is derived from
+//! its session's content key and its id, that of an object from a fresh 256-bit salt. So the nonce is zeros.
 
 use chacha20poly1305::aead::AeadInOut;
 use chacha20poly1305::aead::inout::InOutBuf;
@@ -32,14 +32,9 @@ impl Sealer {
     }
 
     /// Encrypts `buffer` where it lies and gives the tag.
-    pub fn seal(
-        &self,
-        nonce: &[u8; NONCE_LEN],
-        associated: &[u8],
-        buffer: &mut [u8],
-    ) -> Result<[u8; TAG_LEN]> {
+    pub fn seal(&self, associated: &[u8], buffer: &mut [u8]) -> Result<[u8; TAG_LEN]> {
         self.0
-            .encrypt_inout_detached(&Nonce::from(*nonce), associated, InOutBuf::from(buffer))
+            .encrypt_inout_detached(&Nonce::from([0; NONCE_LEN]), associated, InOutBuf::from(buffer))
             .map(Into::into)
             .map_err(|_| Error::refused("too long to seal"))
     }
@@ -47,7 +42,6 @@ impl Sealer {
     /// Decrypts `sealed` into `plain`, of equal length; on failure its contents are not to be used.
     pub fn open_to(
         &self,
-        nonce: &[u8; NONCE_LEN],
         associated: &[u8],
         sealed: &[u8],
         plain: &mut [u8],
@@ -55,21 +49,15 @@ impl Sealer {
     ) -> Result<()> {
         let buffer = InOutBuf::new(sealed, plain).map_err(|_| Error::refused("buffers of unequal length"))?;
         self.0
-            .decrypt_inout_detached(&Nonce::from(*nonce), associated, buffer, &Tag::from(*tag))
+            .decrypt_inout_detached(&Nonce::from([0; NONCE_LEN]), associated, buffer, &Tag::from(*tag))
             .map_err(|_| unopened())
     }
 
     /// Decrypts `buffer` where it lies; on failure its contents are not to be used.
-    pub fn open(
-        &self,
-        nonce: &[u8; NONCE_LEN],
-        associated: &[u8],
-        buffer: &mut [u8],
-        tag: &[u8; TAG_LEN],
-    ) -> Result<()> {
+    pub fn open(&self, associated: &[u8], buffer: &mut [u8], tag: &[u8; TAG_LEN]) -> Result<()> {
         self.0
             .decrypt_inout_detached(
-                &Nonce::from(*nonce),
+                &Nonce::from([0; NONCE_LEN]),
                 associated,
                 InOutBuf::from(buffer),
                 &Tag::from(*tag),
@@ -89,7 +77,7 @@ pub fn seal_object(key: &Secret, associated: &[u8], plaintext: &[u8]) -> Result<
     sealed.extend_from_slice(&salt);
     sealed.extend_from_slice(plaintext);
     let body = sealed.get_mut(SALT_LEN..).unwrap_or_default();
-    let tag = object_sealer(key, &salt).seal(&[0; NONCE_LEN], associated, body)?;
+    let tag = object_sealer(key, &salt).seal(associated, body)?;
     sealed.extend_from_slice(&tag);
     Ok(sealed)
 }
@@ -100,7 +88,7 @@ pub fn open_object(key: &Secret, associated: &[u8], sealed: &[u8]) -> Result<Vec
     let (salt, rest) = sealed.split_first_chunk::<SALT_LEN>().ok_or_else(short)?;
     let (body, tag) = rest.split_last_chunk::<TAG_LEN>().ok_or_else(short)?;
     let mut plaintext = body.to_vec();
-    let opened = object_sealer(key, salt).open(&[0; NONCE_LEN], associated, &mut plaintext, tag);
+    let opened = object_sealer(key, salt).open(associated, &mut plaintext, tag);
     if opened.is_err() {
         plaintext.zeroize();
     }

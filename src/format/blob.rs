@@ -1,16 +1,15 @@
 //! Blobs: what is cut, named, compressed and sealed on its own.
 //!
-//! Follows `format-spec/05-blob.md`.
+//! Follows `format-spec/05-blob.md`. A frame is ciphertext and tag and nothing else: whatever stood in the clear
+//! between frames, a counter for one, would show a store where each begins and how long it is.
 
 use super::header::FORMAT_VERSION;
 use crate::id::{ID_LEN, Id};
 
-/// Length of the nonce before a sealed blob.
-pub const NONCE_LEN: usize = 12;
-/// Length of the tag behind it.
+/// Length of the tag behind a sealed blob.
 pub const TAG_LEN: usize = 16;
-/// What sealing adds to a payload: nonce, encoding byte, tag.
-pub const FRAME_OVERHEAD: usize = NONCE_LEN + 1 + TAG_LEN;
+/// What sealing adds to a payload: encoding byte, tag.
+pub const FRAME_OVERHEAD: usize = 1 + TAG_LEN;
 /// Length of the associated data of a blob.
 pub const ASSOCIATED_LEN: usize = 2 + ID_LEN + 1 + 1 + ID_LEN + 4;
 /// Encoding byte: the payload is the plaintext itself.
@@ -118,10 +117,4 @@ pub fn associated_data(repository: &Id, kind: BlobKind, id: &Id, plain_length: u
         *slot = *byte;
     }
     bytes
-}
-
-/// The nonce for a counter: its eight bytes, then four zeros.
-pub fn nonce(counter: u64) -> [u8; NONCE_LEN] {
-    let [a, b, c, d, e, f, g, h] = counter.to_le_bytes();
-    [a, b, c, d, e, f, g, h, 0, 0, 0, 0]
 }

@@ -6,7 +6,7 @@
 use super::blob::Class;
 use super::bytes::Fields;
 use super::header::HEADER_LEN;
-use super::pack::{ENTRY_LEN, ENVELOPE_LEN, Entry, Envelope, decode_entry, encode_entry};
+use super::pack::{ENTRY_LEN, ENVELOPE_LEN, Entry, Envelope, decode_entry, encode_entry, padded_length};
 use crate::error::{Error, Result};
 use crate::id::{ID_LEN, Id};
 use crate::limits;
@@ -15,6 +15,9 @@ use crate::limits;
 pub const INDEX_HEAD_LEN: usize = 8;
 /// Length of the record that announces a pack.
 pub const PACK_RECORD_LEN: usize = ID_LEN + 8 + 1 + 3 + 4;
+
+/// What surrounds the plaintext in the stored object: header, salt, tag.
+const AROUND_PLAINTEXT: u64 = HEADER_LEN as u64 + 32 + 16;
 
 /// One pack and what lies in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +41,7 @@ pub struct IndexObject {
     pub packs: Vec<IndexedPack>,
 }
 
-/// Writes the plaintext.
+/// Writes the plaintext, padded with zeros so that the sealed object has a Padmé length.
 pub fn encode(index: &IndexObject) -> Result<Vec<u8>> {
     let too_many = |_| Error::refused("an index object has too many records");
     let mut bytes = Vec::new();
@@ -56,6 +59,10 @@ pub fn encode(index: &IndexObject) -> Result<Vec<u8>> {
             encode_entry(entry, &mut bytes);
         }
     }
+    let bare = (bytes.len() as u64).saturating_add(AROUND_PLAINTEXT);
+    let padding = padded_length(bare).saturating_sub(bare);
+    let padding = usize::try_from(padding).map_err(too_many)?;
+    bytes.resize(bytes.len().saturating_add(padding), 0);
     Ok(bytes)
 }
 
@@ -77,7 +84,7 @@ pub fn decode(bytes: &[u8]) -> Result<IndexObject> {
     for _ in 0..pack_count {
         packs.push(decode_pack(&mut fields, envelope_count)?);
     }
-    fields.end()?;
+    fields.zeros(fields.left())?;
     Ok(IndexObject { envelopes, packs })
 }
 

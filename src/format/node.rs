@@ -170,4 +170,19 @@ pub struct Node {
     /// Set where the file is a SQLite database taken through its backup interface.
     #[n(17)]
     pub database: Option<DatabaseState>,
+    /// Records that later versions may add and this one passes over.
+    #[n(18)]
+    pub extensions: Option<Vec<Extension>>,
+}
+
+/// A record of a kind that not every reader knows. One that is not known is kept apart by its length and ignored.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct Extension {
+    /// What it is, by the registry in `format-spec/14-versioning.md`.
+    #[n(0)]
+    pub code: u32,
+    /// What it says.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub value: Vec<u8>,
 }

@@ -16,11 +16,13 @@ use crate::limits;
 /// Length of the encapsulated key of X-Wing plus the sealed content key.
 pub const ENVELOPE_LEN: usize = 1120 + 32 + 16;
 /// Length of the fields before the envelopes in a table.
-pub const TABLE_HEAD_LEN: usize = 12;
+pub const TABLE_HEAD_LEN: usize = 12 + ID_LEN;
 /// Length of one entry of a table.
 pub const ENTRY_LEN: usize = ID_LEN + 1 + 1 + 2 + 4 + 4;
-/// Length of the trailer: the sealed table's length.
-pub const TRAILER_LEN: usize = 4;
+/// Length of the trailer's plaintext: the sealed table's length.
+pub const TRAILER_PLAIN_LEN: usize = 4;
+/// Length of the trailer: salt, ciphertext, tag. In the clear it would tell how much of a pack is padding.
+pub const TRAILER_LEN: usize = 32 + TRAILER_PLAIN_LEN + 16;
 
 /// One blob in a pack table or an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +47,9 @@ pub type Envelope = [u8; ENVELOPE_LEN];
 pub struct Table {
     /// The class of all its blobs.
     pub class: Class,
+    /// BLAKE3 of everything before the table: whoever holds no key could else put a table from elsewhere behind
+    /// frames of its own making.
+    pub frames_hash: Id,
     /// The content keys that its blobs need.
     pub envelopes: Vec<Envelope>,
     /// The blobs in the order of their frames.
@@ -98,6 +103,7 @@ pub fn encode_table(table: &Table, padding: usize) -> Result<Vec<u8>> {
     bytes.extend_from_slice(&envelopes.to_le_bytes());
     bytes.extend_from_slice(&[0, 0]);
     bytes.extend_from_slice(&entries.to_le_bytes());
+    bytes.extend_from_slice(table.frames_hash.as_bytes());
     for envelope in &table.envelopes {
         bytes.extend_from_slice(envelope);
     }
@@ -124,6 +130,7 @@ pub fn decode_table(bytes: &[u8]) -> Result<Table> {
     let envelope_count = usize::from(fields.u16()?);
     fields.zeros(2)?;
     let entry_count = usize::try_from(fields.u32()?).unwrap_or(usize::MAX);
+    let frames_hash = fields.id()?;
     let needed = envelope_count
         .checked_mul(ENVELOPE_LEN)
         .zip(entry_count.checked_mul(ENTRY_LEN))
@@ -137,7 +144,7 @@ pub fn decode_table(bytes: &[u8]) -> Result<Table> {
         .collect::<Result<Vec<_>>>()?;
     fields.zeros(padding)?;
     fields.end()?;
-    Ok(Table { class, envelopes, entries })
+    Ok(Table { class, frames_hash, envelopes, entries })
 }
 
 /// Where the frames of a table's entries lie, in order; refuses frames that do not fill their room exactly.
@@ -154,9 +161,11 @@ pub fn frame_offsets(entries: &[Entry], frames_end: u64) -> Result<Vec<u64>> {
     Ok(offsets)
 }
 
-/// Where a pack of this size, ending with these bytes, keeps its sealed table: offset and length.
-pub fn table_place(pack_size: u64, trailer: [u8; TRAILER_LEN]) -> Result<(u64, u64)> {
-    let length = u64::from(u32::from_le_bytes(trailer));
+/// Where a pack of this size keeps its sealed table, by the plaintext of its trailer: offset and length.
+pub fn table_place(pack_size: u64, trailer: &[u8]) -> Result<(u64, u64)> {
+    let mut fields = Fields::new(trailer, "pack trailer");
+    let length = u64::from(fields.u32()?);
+    fields.end()?;
     let offset = pack_size
         .checked_sub(TRAILER_LEN as u64)
         .and_then(|end| end.checked_sub(length))

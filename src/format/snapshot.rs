@@ -7,7 +7,7 @@ use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
 use super::cbor;
-use super::node::Timestamp;
+use super::node::{Extension, Timestamp};
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::limits;
@@ -61,6 +61,9 @@ pub struct Manifest {
     /// Version of the program that wrote it.
     #[n(14)]
     pub program: String,
+    /// Records that later versions may add and this one passes over.
+    #[n(15)]
+    pub extensions: Option<Vec<Extension>>,
 }
 
 /// How taking a database went.
@@ -264,7 +267,13 @@ pub fn encode(manifest: &Manifest) -> Result<Vec<u8>> {
 pub fn decode(bytes: &[u8]) -> Result<Manifest> {
     let manifest: Manifest = cbor::decode(bytes, "snapshot manifest")?;
     let texts = || manifest.tags.iter().chain([&manifest.host, &manifest.program]).chain(&manifest.job);
-    if manifest.level > limits::LEVEL_MAX || texts().any(|text| text.len() > limits::TEXT_MAX) {
+    let times = [manifest.time, manifest.finished].iter().all(|time| time.nanoseconds <= 999_999_999);
+    let tags = manifest.tags.is_sorted_by(|one, other| one < other);
+    if !times
+        || !tags
+        || manifest.level > limits::LEVEL_MAX
+        || texts().any(|text| text.len() > limits::TEXT_MAX)
+    {
         return Err(Error::corrupt("snapshot manifest: a field is out of range"));
     }
     Ok(manifest)

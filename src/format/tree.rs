@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 
 use minicbor::{Decode, Encode};
 
-use super::node::Node;
+use super::node::{Content, Node, NodeKind};
 use super::{cbor, path};
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -152,20 +152,52 @@ fn lengthen(previous: Option<&[u8]>, shared: u32, suffix: &[u8]) -> Result<Vec<u
     Ok(path)
 }
 
+/// Refuses a node whose fields contradict each other or are out of range.
 fn validate_node(node: &Node) -> Result<()> {
-    let holes = node.holes.as_deref().unwrap_or_default();
-    let mut end = 0u64;
-    for hole in holes {
-        if hole.length == 0
-            || hole.offset < end
-            || hole.offset.checked_add(hole.length).is_none_or(|stop| stop > node.size)
-        {
-            return Err(Error::corrupt("tree: a node's holes lie outside its file or over each other"));
-        }
-        end = hole.offset.saturating_add(hole.length);
+    let times = [node.mtime, node.ctime].iter().all(|time| time.nanoseconds <= 999_999_999);
+    let file = node.kind == NodeKind::File;
+    let fits_kind = file == node.content.is_some()
+        && (file || node.holes.is_none() && node.database.is_none() && node.size == 0)
+        && (node.kind == NodeKind::Symlink) == node.link_target.is_some();
+    let inline = match &node.content {
+        Some(Content::Inline(ids)) => ids.len() <= limits::INLINE_CHUNKS_MAX,
+        Some(Content::List { level, .. }) => *level <= limits::LEVEL_MAX,
+        None => true,
+    };
+    if !times || !fits_kind || !inline || node.mode > 0o7777 {
+        return Err(Error::corrupt("tree: a node's fields are out of range or do not fit its kind"));
     }
-    if holes.len() > limits::HOLES_MAX || node.mode > 0o7777 || node.mtime.nanoseconds > 999_999_999 {
-        return Err(Error::corrupt("tree: a node's fields are out of range"));
+    validate_holes(node)?;
+    validate_attributes(node)
+}
+
+fn validate_holes(node: &Node) -> Result<()> {
+    let Some(holes) = &node.holes else { return Ok(()) };
+    let mut end: Option<u64> = None;
+    for hole in holes {
+        let stop = hole.offset.checked_add(hole.length).filter(|stop| *stop <= node.size && hole.length > 0);
+        let apart = end.is_none_or(|end| hole.offset > end);
+        let Some(stop) = stop.filter(|_| apart) else {
+            return Err(Error::corrupt(
+                "tree: a node's holes lie outside its file or not apart from each other",
+            ));
+        };
+        end = Some(stop);
+    }
+    if holes.is_empty() || holes.len() > limits::HOLES_MAX {
+        return Err(Error::corrupt("tree: a node has an impossible number of holes"));
+    }
+    Ok(())
+}
+
+fn validate_attributes(node: &Node) -> Result<()> {
+    let Some(attributes) = &node.attributes else { return Ok(()) };
+    let bytes = attributes.iter().fold(0usize, |sum, attribute| {
+        sum.saturating_add(attribute.name.len()).saturating_add(attribute.value.len())
+    });
+    let rising = attributes.is_sorted_by(|one, other| one.name < other.name);
+    if attributes.is_empty() || !rising || bytes > limits::ATTRIBUTES_MAX {
+        return Err(Error::corrupt("tree: a node's attributes are out of order or too many"));
     }
     Ok(())
 }

@@ -18,14 +18,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::blob::BlobKind;
 use crate::format::key_slot::Role;
 use crate::format::node::{Content, Node, NodeKind};
-use crate::format::pack::{self, TRAILER_LEN};
 use crate::id::Id;
 use crate::limits;
 use crate::report::{Finding, Reporter, printable};
 use crate::repository::Repository;
 use crate::repository::blob::{OpenBuffers, open_frame};
 use crate::repository::content::visit_chunks;
-use crate::repository::index::{Index, Place, open_pack_table, read_pack_table};
+use crate::repository::index::{Index, Place, ReadObjects, open_pack, read_unindexed_pack};
 use crate::repository::reader::BlobReader;
 use crate::repository::snapshot::Snapshot;
 use crate::repository::tree::TreeReader;
@@ -53,8 +52,9 @@ pub fn run(repository: &Repository, read_data: bool, reporter: &dyn Reporter) ->
     repository.keyring().require(Role::Maintain, "checking a repository")?;
     let check = Check { repository, reporter, problems: AtomicU64::new(0), bytes_read: AtomicU64::new(0) };
     check.small_objects()?;
-    let (index, damaged) = Index::load_what_opens(repository)?;
-    for (_, error) in damaged {
+    let read = ReadObjects::read(repository)?;
+    let index = Index::build(&read, &|_| true)?;
+    for (_, error) in &read.damaged {
         check.problem(
             Finding::problem("the index", error.chain())
                 .with_hint("the packs still hold what it named; the next backup finds them again"),
@@ -63,8 +63,8 @@ pub fn run(repository: &Repository, read_data: bool, reporter: &dyn Reporter) ->
     let packs = repository.backend().list(ObjectKind::Pack)?;
     let bad = check.packs(&index, &packs, read_data)?;
     let found = repository.snapshots()?;
-    for (id, error) in &found.damaged {
-        check.problem(Finding::problem(format!("snapshot {}", id.short()), error.chain()));
+    for (kind, id, error) in &found.damaged {
+        check.problem(Finding::problem(format!("{}/{}", kind.folder(), id.short()), error.chain()));
     }
     let blobs = index.all().len() as u64;
     let reader = BlobReader::with_index(repository, index);
@@ -161,7 +161,7 @@ impl Check<'_> {
         let named: HashSet<Id> = index.packs().iter().map(|pack| pack.id).collect();
         let mut whole = 0u64;
         for pack in listed.iter().filter(|pack| !named.contains(&pack.id)) {
-            match read_pack_table(self.repository, &pack.id, pack.size) {
+            match read_unindexed_pack(self.repository, &pack.id) {
                 Ok(_) => whole = whole.saturating_add(1),
                 Err(error) => {
                     let name = format!("pack {}", pack.id.short());
@@ -255,19 +255,13 @@ impl Check<'_> {
         let frame = bytes
             .get(start..start.saturating_add(length))
             .ok_or_else(|| Error::corrupt("the pack is shorter than the index says"))?;
-        let sealer = index.sealer(self.repository, place)?;
+        let key = index.content_key(self.repository, place)?;
         let keyring = self.repository.keyring();
-        open_frame(keyring, sealer, place.kind, &place.id, place.plain_length, frame, buffers).map(|_| ())
+        open_frame(keyring, key, place.kind, &place.id, place.plain_length, frame, buffers).map(|_| ())
     }
 
     fn check_table(&self, bytes: &[u8], places: &[Place]) -> Result<()> {
-        pack::check_header(bytes)?;
-        let trailer = bytes.last_chunk::<TRAILER_LEN>().ok_or_else(|| Error::corrupt("it is too short"))?;
-        let (offset, length) = pack::table_place(bytes.len() as u64, *trailer)?;
-        let from = usize::try_from(offset).unwrap_or(usize::MAX);
-        let to = from.saturating_add(usize::try_from(length).unwrap_or(usize::MAX));
-        let sealed = bytes.get(from..to).ok_or_else(|| Error::corrupt("its table lies outside"))?;
-        let table = open_pack_table(self.repository, sealed, offset)?;
+        let table = open_pack(self.repository, bytes)?;
         let mut named: Vec<(Id, u32)> =
             table.entries.iter().map(|entry| (entry.id, entry.stored_length)).collect();
         let mut indexed: Vec<(Id, u32)> =

@@ -1,18 +1,17 @@
 //! Sealing blobs and opening them again.
 //!
-//! Follows `format-spec/05-blob.md`. Invariants: a content key and a counter meet once; what is opened is
+//! Follows `format-spec/05-blob.md`. Invariants: a session seals a blob once; what is opened is
 //! hashed, always, and is the blob its id names or an error.
-
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::keyring::Keyring;
 use crate::compress;
+use crate::crypto::derive;
 use crate::crypto::envelope;
 use crate::crypto::seal::Sealer;
 use crate::crypto::secret::Secret;
 use crate::error::{Error, Result};
 use crate::format::blob::{
-    BlobKind, Class, ENCODING_RAW, ENCODING_ZSTD, FRAME_OVERHEAD, NONCE_LEN, TAG_LEN, associated_data, nonce,
+    BlobKind, Class, ENCODING_RAW, ENCODING_ZSTD, FRAME_OVERHEAD, TAG_LEN, associated_data,
 };
 use crate::format::pack::Envelope;
 use crate::id::Id;
@@ -20,8 +19,7 @@ use crate::limits;
 
 /// A session's key for the blobs of one class.
 pub(crate) struct ContentKey {
-    sealer: Sealer,
-    counter: AtomicU64,
+    key: Secret,
     /// The key, sealed to the class's public key.
     pub(crate) envelope: Envelope,
 }
@@ -32,15 +30,15 @@ impl ContentKey {
         let key = Secret::random()?;
         let envelope =
             envelope::seal(keyring.public_key(class), &envelope_info(keyring.repository(), class), &key)?;
-        Ok(Self { sealer: Sealer::new(&key), counter: AtomicU64::new(0), envelope })
+        Ok(Self { key, envelope })
     }
 
-    /// The key made ready, to open what this session sealed.
-    pub(crate) fn sealer(&self) -> &Sealer {
-        &self.sealer
+    /// The key itself, to open what this session sealed.
+    pub(crate) fn key(&self) -> &Secret {
+        &self.key
     }
 
-    /// Replaces `frame` by the sealed form of a blob: nonce, ciphertext, tag.
+    /// Replaces `frame` by the sealed form of a blob: ciphertext, tag. A blob is sealed once in a session.
     pub(crate) fn seal(
         &self,
         repository: &Id,
@@ -53,18 +51,15 @@ impl ContentKey {
             .ok()
             .filter(|_| plain.len() <= limits::BLOB_PLAIN_MAX)
             .ok_or_else(|| Error::refused("a blob is too long"))?;
-        let nonce = nonce(self.counter.fetch_add(1, Ordering::Relaxed));
         frame.clear();
-        frame.extend_from_slice(&nonce);
         frame.push(ENCODING_ZSTD);
         if !compress::compress(plain, frame)? {
-            if let Some(encoding) = frame.last_mut() {
-                *encoding = ENCODING_RAW;
-            }
+            frame.clear();
+            frame.push(ENCODING_RAW);
             frame.extend_from_slice(plain);
         }
         let associated = associated_data(repository, kind, id, plain_length);
-        let tag = self.sealer.seal(&nonce, &associated, frame.get_mut(NONCE_LEN..).unwrap_or_default())?;
+        let tag = Sealer::new(&derive::blob_key(&self.key, kind.code(), id)).seal(&associated, frame)?;
         frame.extend_from_slice(&tag);
         Ok(())
     }
@@ -80,10 +75,9 @@ fn envelope_info(repository: &Id, class: Class) -> Vec<u8> {
 }
 
 /// Opens the content key in an envelope.
-pub(crate) fn open_envelope(keyring: &Keyring, class: Class, envelope: &Envelope) -> Result<Sealer> {
+pub(crate) fn open_envelope(keyring: &Keyring, class: Class, envelope: &Envelope) -> Result<Secret> {
     let secret = keyring.secret_key(class)?;
-    let key = envelope::open(&secret, &envelope_info(keyring.repository(), class), envelope)?;
-    Ok(Sealer::new(&key))
+    envelope::open(&secret, &envelope_info(keyring.repository(), class), envelope)
 }
 
 /// Room for opening blobs, used again and again.
@@ -96,7 +90,7 @@ pub(crate) struct OpenBuffers {
 /// Opens a frame, decompresses it, and checks that it is the blob that its id names.
 pub(crate) fn open_frame<'a>(
     keyring: &Keyring,
-    sealer: &Sealer,
+    content_key: &Secret,
     kind: BlobKind,
     id: &Id,
     plain_length: u32,
@@ -107,11 +101,11 @@ pub(crate) fn open_frame<'a>(
     if frame.len() < FRAME_OVERHEAD {
         return Err(short());
     }
-    let (nonce, rest) = frame.split_first_chunk::<NONCE_LEN>().ok_or_else(short)?;
-    let (sealed, tag) = rest.split_last_chunk::<TAG_LEN>().ok_or_else(short)?;
+    let (sealed, tag) = frame.split_last_chunk::<TAG_LEN>().ok_or_else(short)?;
     buffers.payload.resize(sealed.len(), 0);
     let associated = associated_data(keyring.repository(), kind, id, plain_length);
-    sealer.open_to(nonce, &associated, sealed, &mut buffers.payload, tag)?;
+    let sealer = Sealer::new(&derive::blob_key(content_key, kind.code(), id));
+    sealer.open_to(&associated, sealed, &mut buffers.payload, tag)?;
     let (encoding, payload) = buffers.payload.split_first().ok_or_else(short)?;
     let length = usize::try_from(plain_length).unwrap_or(usize::MAX);
     let plain: &[u8] = match *encoding {

@@ -63,7 +63,12 @@ pub fn visit_chunks(
     }
     // A stack of our own: what is read from a store never recurses. Levels fall with each step, so it ends.
     let mut waiting = vec![(root, level)];
+    let mut visited = 0usize;
     while let Some((id, level)) = waiting.pop() {
+        visited = visited.saturating_add(1);
+        if visited > limits::LISTS_MAX {
+            return Err(Error::corrupt("a file has more lists than any file can need"));
+        }
         let plain = source.fetch(BlobKind::List, &id)?;
         lists(&id, &plain)?;
         match list::decode(&plain, level)? {

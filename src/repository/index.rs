@@ -3,7 +3,7 @@
 //! Follows `format-spec/07-index.md`. One blob may lie in several packs; all places are kept. Invariant: an
 //! index for a backup holds only packs that a listing showed and that no gc record condemns.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
@@ -11,14 +11,16 @@ use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 use super::Repository;
 use super::blob::open_envelope;
 use crate::backend::{ObjectKind, ObjectName};
-use crate::crypto::derive::Purpose;
-use crate::crypto::seal::{self, Sealer};
-use crate::error::{Error, Result};
+use crate::crypto::derive::{self, Purpose};
+use crate::crypto::seal;
+use crate::crypto::secret::Secret;
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::blob::{BlobKind, Class};
 use crate::format::header::{HEADER_LEN, HeaderKind};
 use crate::format::index::{self as format, IndexObject, IndexedPack};
 use crate::format::pack::{self, Entry, Envelope, TRAILER_LEN, Table};
 use crate::id::Id;
+use crate::limits;
 
 /// A place where a blob lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +42,7 @@ pub struct Place {
 }
 
 /// A pack that an index names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PackInfo {
     /// Its id.
     pub id: Id,
@@ -56,51 +58,22 @@ pub struct Index {
     places: Vec<Place>,
     packs: Vec<PackInfo>,
     envelopes: Vec<(Class, Envelope)>,
-    sealers: Vec<OnceLock<Sealer>>,
+    content_keys: Vec<OnceLock<Secret>>,
     objects: Vec<Id>,
 }
 
 impl Index {
-    /// Reads every index object; `usable` says which packs count.
-    ///
-    /// # Errors
-    /// The first object that cannot be read: an index that is partly unread would store twice, or report
-    /// losses that are none.
-    pub fn load(repository: &Repository, usable: &(dyn Fn(&Id) -> bool + Sync)) -> Result<Self> {
-        let objects = repository.list_ids(ObjectKind::Index)?;
-        let read: Vec<IndexObject> =
-            objects.par_iter().map(|id| read_index_object(repository, id)).collect::<Result<_>>()?;
-        let mut index = Self { objects, ..Self::default() };
+    /// An index over what was read; `usable` says which packs count.
+    pub fn build(read: &ReadObjects, usable: &dyn Fn(&Id) -> bool) -> Result<Self> {
+        let mut index = Self { objects: read.listed.clone(), ..Self::default() };
         let mut numbers = Numbers::default();
-        for object in &read {
+        for object in &read.objects {
             for pack in object.packs.iter().filter(|pack| usable(&pack.id)) {
                 index.add_pack(&mut numbers, pack, &object.envelopes)?;
             }
         }
         index.finish();
         Ok(index)
-    }
-
-    /// Reads what index objects can be read, and tells which cannot: for a check.
-    pub fn load_what_opens(repository: &Repository) -> Result<(Self, Vec<(Id, Error)>)> {
-        let objects = repository.list_ids(ObjectKind::Index)?;
-        let read: Vec<(Id, Result<IndexObject>)> =
-            objects.par_iter().map(|id| (*id, read_index_object(repository, id))).collect();
-        let mut index = Self { objects, ..Self::default() };
-        let mut numbers = Numbers::default();
-        let mut damaged = Vec::new();
-        for (id, object) in read {
-            match object {
-                Ok(object) => {
-                    for pack in &object.packs {
-                        index.add_pack(&mut numbers, pack, &object.envelopes)?;
-                    }
-                }
-                Err(error) => damaged.push((id, error)),
-            }
-        }
-        index.finish();
-        Ok((index, damaged))
     }
 
     /// Adds packs that no index object names yet.
@@ -113,13 +86,20 @@ impl Index {
         Ok(())
     }
 
+    /// Adds a pack's places, also where another object named the pack before: one of the two may be wrong, and
+    /// a reader tries both.
     fn add_pack(&mut self, numbers: &mut Numbers, pack: &IndexedPack, envelopes: &[Envelope]) -> Result<()> {
-        if !numbers.packs.insert(pack.id) {
-            return Ok(());
-        }
         let many = |_| Error::corrupt("the index names too many packs");
-        let number = u32::try_from(self.packs.len()).map_err(many)?;
-        self.packs.push(PackInfo { id: pack.id, size: pack.size, class: pack.class });
+        let info = PackInfo { id: pack.id, size: pack.size, class: pack.class };
+        let number = match numbers.packs.get(&info) {
+            Some(number) => *number,
+            None => {
+                let number = u32::try_from(self.packs.len()).map_err(many)?;
+                self.packs.push(info);
+                numbers.packs.insert(info, number);
+                number
+            }
+        };
         let mut local = HashMap::new();
         let mut offset = HEADER_LEN as u64;
         for entry in &pack.entries {
@@ -149,8 +129,14 @@ impl Index {
     }
 
     fn finish(&mut self) {
-        self.places.sort_unstable_by(|one, other| one.id.cmp(&other.id).then(one.pack.cmp(&other.pack)));
-        self.sealers.resize_with(self.envelopes.len(), OnceLock::new);
+        self.places.sort_unstable_by(|one, other| {
+            let key = |place: &Place| {
+                (place.pack, place.offset, place.stored_length, place.plain_length, place.envelope)
+            };
+            one.id.cmp(&other.id).then_with(|| key(one).cmp(&key(other)))
+        });
+        self.places.dedup();
+        self.content_keys.resize_with(self.envelopes.len(), OnceLock::new);
     }
 
     /// Every place of a blob.
@@ -208,29 +194,34 @@ impl Index {
     }
 
     /// The content key of a place, opened once.
-    pub(crate) fn sealer(&self, repository: &Repository, place: &Place) -> Result<&Sealer> {
+    pub(crate) fn content_key(&self, repository: &Repository, place: &Place) -> Result<&Secret> {
         let missing = || Error::corrupt("a place names an envelope that is not in the index");
         let number = usize::try_from(place.envelope).map_err(|_| missing())?;
-        let slot = self.sealers.get(number).ok_or_else(missing)?;
-        if let Some(sealer) = slot.get() {
-            return Ok(sealer);
+        let slot = self.content_keys.get(number).ok_or_else(missing)?;
+        if let Some(key) = slot.get() {
+            return Ok(key);
         }
         let (class, envelope) = self.envelopes.get(number).ok_or_else(missing)?;
-        let sealer = open_envelope(repository.keyring(), *class, envelope)?;
-        Ok(slot.get_or_init(|| sealer))
+        let key = open_envelope(repository.keyring(), *class, envelope)?;
+        Ok(slot.get_or_init(|| key))
     }
 }
 
 /// What an index under construction has numbers for already.
 #[derive(Default)]
 struct Numbers {
-    packs: HashSet<Id>,
+    packs: HashMap<PackInfo, u32>,
     envelopes: HashMap<(Class, [u8; 32]), u32>,
 }
 
 impl Numbers {
     fn of(index: &Index) -> Self {
-        let mut numbers = Self { packs: index.packs.iter().map(|pack| pack.id).collect(), ..Self::default() };
+        let mut numbers = Self::default();
+        for (number, pack) in index.packs.iter().enumerate() {
+            if let Ok(number) = u32::try_from(number) {
+                numbers.packs.insert(*pack, number);
+            }
+        }
         for (number, (class, envelope)) in index.envelopes.iter().enumerate() {
             if let Ok(number) = u32::try_from(number) {
                 numbers.envelopes.insert((*class, envelope_key(envelope)), number);
@@ -256,33 +247,78 @@ fn envelope_key(envelope: &Envelope) -> [u8; 32] {
     *blake3::hash(envelope).as_bytes()
 }
 
+/// How often the index may change while it is read.
+const READS_MAX: usize = 10;
+
+/// Every index object, as one listing showed them.
+#[derive(Default)]
+pub struct ReadObjects {
+    listed: Vec<Id>,
+    objects: Vec<IndexObject>,
+    /// Objects that are damaged or forged, and why. Their packs are in the store all the same: a backup finds
+    /// them by their tables.
+    pub damaged: Vec<(Id, Error)>,
+}
+
+impl ReadObjects {
+    /// Lists and reads them; again where one vanished meanwhile, as a prune makes them vanish.
+    ///
+    /// # Errors
+    /// Where an object cannot be read for another reason than being damaged: trouble is not emptiness.
+    pub fn read(repository: &Repository) -> Result<Self> {
+        for _ in 0..READS_MAX {
+            let listed = repository.list_ids(ObjectKind::Index)?;
+            let read: Vec<(Id, Result<IndexObject>)> =
+                listed.par_iter().map(|id| (*id, read_index_object(repository, id))).collect();
+            let mut all = Self { listed, ..Self::default() };
+            let mut vanished = false;
+            for (id, object) in read {
+                match object {
+                    Ok(object) => all.objects.push(object),
+                    Err(error) if error.kind() == ErrorKind::Missing => vanished = true,
+                    Err(error) if error.kind() == ErrorKind::Corrupt => all.damaged.push((id, error)),
+                    Err(error) => return Err(error),
+                }
+            }
+            if !vanished {
+                return Ok(all);
+            }
+        }
+        Err(Error::new(ErrorKind::Busy, "the repository's index keeps changing").hint("try again in a while"))
+    }
+}
+
 /// Reads one index object.
 pub(crate) fn read_index_object(repository: &Repository, id: &Id) -> Result<IndexObject> {
     let plaintext = repository.get_object(ObjectKind::Index, id)?;
     format::decode(&plaintext).map_err(|error| error.context(format!("index/{id} cannot be read")))
 }
 
-/// Reads the table at the end of a pack.
-pub(crate) fn read_pack_table(repository: &Repository, id: &Id, size: u64) -> Result<Table> {
+/// Reads a pack that no index names and gives its table, once its frames are the ones that the table was made for.
+pub(crate) fn read_unindexed_pack(repository: &Repository, id: &Id) -> Result<Table> {
     let name = ObjectName::new(ObjectKind::Pack, *id);
-    let backend = repository.backend();
-    let read = || {
-        let end = size.checked_sub(TRAILER_LEN as u64).ok_or_else(|| Error::corrupt("it is too short"))?;
-        let trailer = backend.get_range(&name, end, TRAILER_LEN as u64)?;
-        let trailer = <[u8; TRAILER_LEN]>::try_from(trailer.as_slice())
-            .map_err(|_| Error::corrupt("it is too short"))?;
-        let (offset, length) = pack::table_place(size, trailer)?;
-        open_pack_table(repository, &backend.get_range(&name, offset, length)?, offset)
-    };
-    read().map_err(|error: Error| error.context(format!("the table of {name} cannot be read")))
+    let bytes = repository.backend().get(&name, limits::PACK_MAX)?;
+    open_pack(repository, &bytes).map_err(|error| error.context(format!("{name} cannot be used")))
 }
 
-/// Opens a sealed pack table that starts at `offset` and checks that the frames fill what lies before it.
-pub(crate) fn open_pack_table(repository: &Repository, sealed: &[u8], offset: u64) -> Result<Table> {
-    let associated = super::objects::associated(HeaderKind::Pack, repository.id(), &Id::default());
-    let plaintext = seal::open_object(&repository.keyring().key(Purpose::PackTables), &associated, sealed)?;
+/// Opens the table of a whole pack, and checks header, frames and table against each other.
+pub(crate) fn open_pack(repository: &Repository, bytes: &[u8]) -> Result<Table> {
+    pack::check_header(bytes)?;
+    let short = || Error::corrupt("it is too short");
+    let bound = super::objects::associated(HeaderKind::Pack, repository.id(), &Id::default());
+    let trailer = bytes.last_chunk::<TRAILER_LEN>().ok_or_else(short)?;
+    let trailer = seal::open_object(&repository.keyring().key(Purpose::PackTrailers), &bound, trailer)?;
+    let (offset, length) = pack::table_place(bytes.len() as u64, &trailer)?;
+    let start = usize::try_from(offset).map_err(|_| short())?;
+    let end = usize::try_from(offset.saturating_add(length)).map_err(|_| short())?;
+    let (frames, rest) = bytes.split_at_checked(start).ok_or_else(short)?;
+    let sealed = rest.get(..end.saturating_sub(start)).ok_or_else(short)?;
+    let plaintext = seal::open_object(&repository.keyring().key(Purpose::PackTables), &bound, sealed)?;
     let table = pack::decode_table(&plaintext)?;
     pack::frame_offsets(&table.entries, offset)?;
+    if derive::hash(frames) != table.frames_hash {
+        return Err(Error::corrupt("its frames are not the ones that its table was made for"));
+    }
     Ok(table)
 }
 

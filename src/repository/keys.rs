@@ -190,8 +190,11 @@ pub(crate) fn open_any(backend: &dyn Backend, repository: &Id, credential: &Cred
         if slot.lock.repository != *repository {
             continue;
         }
-        if let Some(bundle) = open_slot(&slot, credential)? {
-            return Ok(Keyring::new(*repository, listed.id, bundle));
+        match open_slot(&slot, credential) {
+            Ok(Some(bundle)) => return Ok(Keyring::new(*repository, listed.id, bundle)),
+            Ok(None) => {}
+            // A slot that asks for more memory than there is, or is damaged, must not hide the next one.
+            Err(_) => unreadable = unreadable.saturating_add(1),
         }
     }
     let what = match credential {
@@ -202,7 +205,7 @@ pub(crate) fn open_any(backend: &dyn Backend, repository: &Id, credential: &Cred
     Err(if unreadable == 0 {
         error.hint("check that key and repository belong together")
     } else {
-        error.hint(format!("{unreadable} key slots are damaged; the one you need may be among them"))
+        error.hint(format!("{unreadable} key slots cannot be used; the one you need may be among them"))
     })
 }
 

@@ -120,7 +120,8 @@ impl Packer {
     fn close(&self, repository: &Repository, pack: OpenPack) -> Result<ClosedPack> {
         let OpenPack { mut bytes, entries } = pack;
         let frames_end = bytes.len();
-        let table = Table { class: self.class, envelopes: vec![self.key.envelope], entries };
+        let frames_hash = derive::hash(&bytes);
+        let table = Table { class: self.class, frames_hash, envelopes: vec![self.key.envelope], entries };
         let bare = frames_end
             .saturating_add(seal::OBJECT_OVERHEAD)
             .saturating_add(pack::table_length(&table))
@@ -132,7 +133,8 @@ impl Packer {
         let sealed = seal::seal_object(&repository.keyring().key(Purpose::PackTables), &bound, &plaintext)?;
         bytes.extend_from_slice(&sealed);
         let length = u32::try_from(sealed.len()).map_err(|_| Error::refused("a pack's table is too long"))?;
-        bytes.extend_from_slice(&length.to_le_bytes());
+        let trailer_key = repository.keyring().key(Purpose::PackTrailers);
+        bytes.extend_from_slice(&seal::seal_object(&trailer_key, &bound, &length.to_le_bytes())?);
         // The name first, then the look inside: a bit that flips in between is caught by the name.
         let id = derive::hash(&bytes);
         self.verify(repository, &bytes, frames_end, &table)?;
@@ -152,7 +154,7 @@ impl Packer {
                 .ok_or_else(|| Error::corrupt("a pack is shorter than its table says"))?;
             open_frame(
                 repository.keyring(),
-                self.key.sealer(),
+                self.key.key(),
                 entry.kind,
                 &entry.id,
                 entry.plain_length,

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use super::Repository;
 use super::blob::{OpenBuffers, open_frame};
-use super::index::{Index, Place};
+use super::index::{Index, Place, ReadObjects};
 use crate::backend::{ObjectKind, ObjectName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::blob::BlobKind;
@@ -49,7 +49,7 @@ thread_local! {
 impl<'a> BlobReader<'a> {
     /// Loads the index and reads through it.
     pub fn new(repository: &'a Repository) -> Result<Self> {
-        Ok(Self::with_index(repository, Index::load(repository, &|_| true)?))
+        Ok(Self::with_index(repository, Index::build(&ReadObjects::read(repository)?, &|_| true)?))
     }
 
     /// Reads through an index at hand.
@@ -105,11 +105,10 @@ impl<'a> BlobReader<'a> {
         frame: &[u8],
         use_plain: &mut Option<impl FnOnce(&[u8]) -> Result<T>>,
     ) -> Result<Result<T>> {
-        let sealer = index.sealer(self.repository, place)?;
+        let key = index.content_key(self.repository, place)?;
         BUFFERS.with_borrow_mut(|buffers| {
             let keyring = self.repository.keyring();
-            let plain =
-                open_frame(keyring, sealer, place.kind, &place.id, place.plain_length, frame, buffers)?;
+            let plain = open_frame(keyring, key, place.kind, &place.id, place.plain_length, frame, buffers)?;
             let use_plain = use_plain.take().ok_or_else(|| Error::refused("a blob was used twice"))?;
             Ok(use_plain(plain))
         })
@@ -117,7 +116,7 @@ impl<'a> BlobReader<'a> {
 
     /// Loads the index again; says whether it had changed.
     fn refresh(&self, seen: &Arc<Index>) -> Result<bool> {
-        let fresh = Index::load(self.repository, &|_| true)?;
+        let fresh = Index::build(&ReadObjects::read(self.repository)?, &|_| true)?;
         let changed = fresh.objects() != seen.objects();
         if changed {
             *self.index.write().map_err(|_| Error::refused("another thread failed while reading"))? =

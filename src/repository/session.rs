@@ -5,13 +5,11 @@
 
 use std::collections::HashSet;
 
-use rayon::prelude::{IntoParallelIterator, ParallelIterator};
-
 use super::cache::{Cache, SessionLock};
-use super::index::{Index, indexed, read_pack_table};
+use super::index::{Index, ReadObjects, indexed, read_unindexed_pack};
 use super::snapshot::Snapshots;
 use super::{Repository, host};
-use crate::backend::{Listed, ObjectKind, ObjectName};
+use crate::backend::{ObjectKind, ObjectName};
 use crate::crypto::random;
 use crate::crypto::sign::SignaturePurpose;
 use crate::error::{Error, ErrorKind, Result};
@@ -35,8 +33,8 @@ pub struct Usable {
     pub index: Index,
     /// Packs that no index named, as an interrupted run leaves them: to be published with this session's index.
     pub adopted: Vec<(IndexedPack, Vec<Envelope>)>,
-    /// Packs in the store that could be neither used nor read, and why.
-    pub unreadable: Vec<(Id, Error)>,
+    /// Index objects that are damaged and packs without an index that cannot be used, and why.
+    pub unreadable: Vec<(ObjectKind, Id, Error)>,
 }
 
 /// How a commit ended.
@@ -101,55 +99,39 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Which packs count, for whoever writes.
+/// Which packs count, for whoever writes: those that are listed and that no gc record condemns.
 pub fn usable(repository: &Repository) -> Result<Usable> {
     let condemned = condemned(repository)?;
-    let objects = repository.list_ids(ObjectKind::Index)?;
-    // The index is listed before the packs. Packs that appear in between merely do not count.
-    let index = Index::load(repository, &|pack| !condemned.contains(pack))?;
+    let read = ReadObjects::read(repository)?;
+    // The packs are listed last: what an index names and a prune deleted meanwhile does not count.
     let listed = repository.backend().list(ObjectKind::Pack)?;
     let present: HashSet<Id> = listed.iter().map(|listed| listed.id).collect();
-    drop(objects);
-    let absent = index.packs().iter().any(|pack| !present.contains(&pack.id));
-    let mut index = if absent {
-        Index::load(repository, &|pack| present.contains(pack) && !condemned.contains(pack))?
-    } else {
-        index
-    };
+    let mut index = Index::build(&read, &|pack| present.contains(pack) && !condemned.contains(pack))?;
     let named: HashSet<Id> = index.packs().iter().map(|pack| pack.id).collect();
-    let orphans: Vec<Listed> = listed
-        .into_iter()
-        .filter(|pack| !named.contains(&pack.id) && !condemned.contains(&pack.id))
-        .collect();
-    let (adopted, unreadable) = adopt(repository, orphans);
-    index.extend(&adopted)?;
-    Ok(Usable { index, adopted, unreadable })
-}
-
-/// One pack without an index: what its table says, or why it cannot be used.
-type Orphan = std::result::Result<(IndexedPack, Vec<Envelope>), (Id, Error)>;
-
-fn adopt(
-    repository: &Repository,
-    orphans: Vec<Listed>,
-) -> (Vec<(IndexedPack, Vec<Envelope>)>, Vec<(Id, Error)>) {
-    let read: Vec<Orphan> = orphans
-        .into_par_iter()
-        .map(|listed| {
-            read_pack_table(repository, &listed.id, listed.size)
-                .map(|table| indexed(listed.id, listed.size, table))
-                .map_err(|error| (listed.id, error))
-        })
-        .collect();
+    let orphans = present.iter().filter(|pack| !named.contains(*pack) && !condemned.contains(*pack));
     let mut adopted = Vec::new();
-    let mut unreadable = Vec::new();
-    for orphan in read {
-        match orphan {
-            Ok(pack) => adopted.push(pack),
-            Err(error) => unreadable.push(error),
+    let mut unreadable: Vec<(ObjectKind, Id, Error)> =
+        read.damaged.into_iter().map(|(id, error)| (ObjectKind::Index, id, error)).collect();
+    // One at a time: each is read whole, to see that its frames are its own.
+    for id in orphans {
+        match read_unindexed_pack(repository, id) {
+            Ok(table) => {
+                let size = listed.iter().find(|pack| pack.id == *id).map_or(0, |pack| pack.size);
+                adopted.push(indexed(*id, size, table));
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::Corrupt | ErrorKind::Missing | ErrorKind::Unsupported
+                ) =>
+            {
+                unreadable.push((ObjectKind::Pack, *id, error));
+            }
+            Err(error) => return Err(error),
         }
     }
-    (adopted, unreadable)
+    index.extend(&adopted)?;
+    Ok(Usable { index, adopted, unreadable })
 }
 
 /// Every pack that any prune condemned. A record that cannot be read stops whoever asks.
@@ -193,8 +175,11 @@ pub fn give_up_own_dead(repository: &Repository, cache: &Cache, host_name: &str)
             given_up.push(id);
         }
         if repository.list_ids(ObjectKind::Snapshot)?.contains(&id) {
-            // It had committed: what is left of the session is litter.
-            repository.backend().delete(&ObjectName::new(ObjectKind::Session, id))?;
+            // It had committed: what is left of the session is litter, which a store may keep this key from
+            // removing.
+            if repository.backend().delete(&ObjectName::new(ObjectKind::Session, id)).is_err() {
+                continue;
+            }
         }
         lock.remove();
     }
@@ -204,6 +189,8 @@ pub fn give_up_own_dead(repository: &Repository, cache: &Cache, host_name: &str)
 /// The number that the next manifest of this key carries.
 pub fn next_sequence(repository: &Repository, snapshots: &Snapshots) -> u64 {
     let writer = repository.own_writer();
-    let own = snapshots.snapshots.iter().filter(|snapshot| snapshot.writer == writer);
+    // Forgotten ones count too: a number is not used again.
+    let all = snapshots.snapshots.iter().chain(&snapshots.forgotten);
+    let own = all.filter(|snapshot| snapshot.writer == writer);
     own.map(|snapshot| snapshot.manifest.sequence).max().unwrap_or(0).saturating_add(1)
 }

@@ -39,27 +39,35 @@ impl Snapshot {
     }
 }
 
-/// All snapshots that are not forgotten.
+/// The snapshots of a repository.
 #[derive(Debug, Default)]
 pub struct Snapshots {
-    /// Those that can be read, oldest first.
+    /// Those that can be read and are not forgotten, oldest first.
     pub snapshots: Vec<Snapshot>,
-    /// Those that cannot, and why.
-    pub damaged: Vec<(Id, Error)>,
+    /// Those that are forgotten and not yet gone.
+    pub forgotten: Vec<Snapshot>,
+    /// Snapshots, and marks of forgetting, that cannot be read, and why.
+    pub damaged: Vec<(ObjectKind, Id, Error)>,
 }
 
 impl Repository {
-    /// Reads all snapshots.
+    /// Reads all snapshots. A mark of forgetting that does not verify forgets nothing.
+    ///
+    /// # Errors
+    /// Where the store cannot be listed or read; what is merely damaged is in the result.
     pub fn snapshots(&self) -> Result<Snapshots> {
         let mut found = Snapshots::default();
         let ids = self.list_ids(ObjectKind::Snapshot)?;
-        let forgotten = self.forgotten()?;
-        for id in ids.into_iter().filter(|id| !forgotten.contains(id)) {
+        let forgotten = self.forgotten(&mut found.damaged)?;
+        for id in ids {
             match self.read_snapshot(&id) {
+                Ok(snapshot) if forgotten.contains(&id) => found.forgotten.push(snapshot),
                 Ok(snapshot) => found.snapshots.push(snapshot),
                 // Somebody deleted it between listing and reading.
                 Err(error) if error.kind() == ErrorKind::Missing => {}
-                Err(error) => found.damaged.push((id, error)),
+                Err(_) if forgotten.contains(&id) => {}
+                Err(error) if is_damage(&error) => found.damaged.push((ObjectKind::Snapshot, id, error)),
+                Err(error) => return Err(error),
             }
         }
         found
@@ -106,16 +114,21 @@ impl Repository {
         sign::verifying_key(&Secret::new(self.keyring.bundle().slot_secret))
     }
 
-    /// The snapshots that are forgotten. A mark that does not verify is an error: it may hide one that does.
-    fn forgotten(&self) -> Result<HashSet<Id>> {
+    /// The snapshots that are forgotten.
+    fn forgotten(&self, damaged: &mut Vec<(ObjectKind, Id, Error)>) -> Result<HashSet<Id>> {
         let mut forgotten = HashSet::new();
         for id in self.list_ids(ObjectKind::Forgotten)? {
-            let mark: Forgotten =
-                self.read_signed(ObjectKind::Forgotten, &id, SignaturePurpose::Forgotten)?;
-            if mark.snapshot != id {
-                return Err(Error::corrupt(format!("forgotten/{id} names another snapshot")));
+            match self.read_signed::<Forgotten>(ObjectKind::Forgotten, &id, SignaturePurpose::Forgotten) {
+                Ok(mark) if mark.snapshot == id => {
+                    forgotten.insert(id);
+                }
+                Ok(_) => {
+                    let error = Error::corrupt(format!("forgotten/{id} names another snapshot"));
+                    damaged.push((ObjectKind::Forgotten, id, error));
+                }
+                Err(error) if is_damage(&error) => damaged.push((ObjectKind::Forgotten, id, error)),
+                Err(error) => return Err(error),
             }
-            forgotten.insert(id);
         }
         Ok(forgotten)
     }
@@ -169,7 +182,10 @@ impl Repository {
                 .hint("give at least four digits of its id, `latest`, or `latest~1` for the one before"));
         }
         let wanted = name.to_ascii_lowercase();
-        let damaged = found.damaged.into_iter().find(|(id, _)| id.to_hex().starts_with(&wanted));
+        let damaged = found
+            .damaged
+            .into_iter()
+            .find(|(kind, id, _)| *kind == ObjectKind::Snapshot && id.to_hex().starts_with(&wanted));
         let mut matches =
             found.snapshots.into_iter().filter(|snapshot| snapshot.id.to_hex().starts_with(&wanted));
         match (matches.next(), matches.next(), damaged) {
@@ -178,11 +194,16 @@ impl Repository {
                 Err(Error::refused(format!("{name} names several snapshots"))
                     .hint("give more digits of the id"))
             }
-            (None, _, Some((_, error))) => Err(error),
+            (None, _, Some((_, _, error))) => Err(error),
             (None, _, None) => Err(Error::missing(format!("there is no snapshot {name}"))
                 .hint("`strongroom snapshots` lists them")),
         }
     }
+}
+
+/// Whether an error says that an object is not what it must be, rather than that it could not be had.
+fn is_damage(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported)
 }
 
 fn back_from_latest(name: &str) -> Option<usize> {

@@ -185,11 +185,11 @@ impl<'a> Work<'a> {
     fn make(&self, usable: Usable, dry: bool) -> Result<Made<'a>> {
         let time = host::now();
         let Usable { index, adopted, unreadable } = usable;
-        for (id, error) in &unreadable {
-            let subject = format!("pack {}", id.short());
+        for (kind, id, error) in &unreadable {
+            let subject = format!("{}/{}", kind.folder(), id.short());
             self.reporter.report(Finding::warning(
                 subject,
-                format!("is in no index and not usable: {}", error.chain()),
+                format!("is not usable: {}; `strongroom check` tells what it affects", error.chain()),
             ));
         }
         let snapshots = self.repository.snapshots()?;
@@ -348,6 +348,7 @@ impl<'a> Work<'a> {
             service: gathered.service,
             statistics,
             program: env!("CARGO_PKG_VERSION").to_owned(),
+            extensions: None,
         }
     }
 

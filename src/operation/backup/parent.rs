@@ -13,7 +13,6 @@ use crate::format::path;
 use crate::format::tree::LeafEntry;
 use crate::repository::Repository;
 use crate::repository::cache::{Cache, CachedTree};
-use crate::repository::index::Index;
 use crate::repository::reader::{BlobReader, BlobSource};
 use crate::repository::snapshot::{Snapshot, Snapshots};
 use crate::repository::tree::TreeReader;
@@ -67,10 +66,7 @@ impl<'a> ParentSource<'a> {
         if !repository.keyring().opens(Class::Metadata) {
             return Ok(None);
         }
-        Ok(Some((
-            Self::Repository(BlobReader::with_index(repository, Index::load(repository, &|_| true)?)),
-            newest,
-        )))
+        Ok(Some((Self::Repository(BlobReader::new(repository)?), newest)))
     }
 
     /// The source to read from.

@@ -169,10 +169,9 @@ impl Filler<'_> {
         let frame = bytes.get(from..from.saturating_add(length)).unwrap_or_default();
         let repository = self.reader.repository();
         let opened = BUFFERS.with_borrow_mut(|buffers| {
-            let sealer = self.index.sealer(repository, place)?;
+            let key = self.index.content_key(repository, place)?;
             let keyring = repository.keyring();
-            let plain =
-                open_frame(keyring, sealer, place.kind, &place.id, place.plain_length, frame, buffers)?;
+            let plain = open_frame(keyring, key, place.kind, &place.id, place.plain_length, frame, buffers)?;
             Ok::<_, Error>(self.write(plain, pieces))
         });
         match opened {

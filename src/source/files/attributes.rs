@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use super::folder::Folder;
 use crate::format::node::Attribute;
+use crate::limits;
 
 /// The kernel allows 64 KiB for a value and for the list of names; file systems of other makers allow more.
 const MOST: usize = 1024 * 1024;
@@ -32,6 +33,10 @@ pub(super) fn read(folder: &Folder, name: &[u8]) -> rustix::io::Result<Vec<Attri
             Err(Errno::PERM | Errno::ACCESS) if name.starts_with(b"trusted.") => {}
             Err(error) => return Err(error),
         }
+    }
+    let bytes: usize = attributes.iter().map(|one| one.name.len().saturating_add(one.value.len())).sum();
+    if bytes > limits::ATTRIBUTES_MAX {
+        return Err(Errno::TOOBIG);
     }
     attributes.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok(attributes)

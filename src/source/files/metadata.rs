@@ -94,6 +94,7 @@ impl Accounts {
             content: None,
             holes: None,
             database: None,
+            extensions: None,
         })
     }
 
@@ -120,6 +121,7 @@ impl Accounts {
             content: None,
             holes: None,
             database: None,
+            extensions: None,
         }
     }
 }

@@ -58,6 +58,7 @@ fn node(kind: NodeKind) -> Node {
         content: None,
         holes: None,
         database: None,
+        extensions: None,
     }
 }
 
