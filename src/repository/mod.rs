@@ -37,11 +37,12 @@ pub const FILE_CHUNKS: ChunkSizes = ChunkSizes { minimum: 512 << 10, average: 1 
 /// Sizes of the profile `dump`.
 pub const DUMP_CHUNKS: ChunkSizes = ChunkSizes { minimum: 16 << 10, average: 64 << 10, maximum: 256 << 10 };
 
-/// An opened repository.
+/// An opened repository; clones share it.
+#[derive(Clone)]
 pub struct Repository {
     backend: Arc<dyn Backend>,
-    config: Config,
-    keyring: Keyring,
+    config: Arc<Config>,
+    keyring: Arc<Keyring>,
 }
 
 impl Repository {
@@ -79,7 +80,7 @@ impl Repository {
         let mac = derive::keyed_hash(&keyring.key(Purpose::ConfigMac), &bytes);
         bytes.extend_from_slice(mac.as_bytes());
         backend.put(&ObjectName::CONFIG, &bytes)?;
-        Ok(Self { backend, config, keyring })
+        Ok(Self { backend, config: Arc::new(config), keyring: Arc::new(keyring) })
     }
 
     /// Opens a repository with a password or key file.
@@ -97,7 +98,7 @@ impl Repository {
             return Err(Error::corrupt("the repository's config was altered: its MAC does not fit")
                 .hint("restore the object `config` from a copy of the repository"));
         }
-        Ok(Self { backend, config, keyring })
+        Ok(Self { backend, config: Arc::new(config), keyring: Arc::new(keyring) })
     }
 
     /// The backend.

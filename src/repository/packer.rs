@@ -7,8 +7,6 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Mutex;
 
-use rayon::prelude::{IntoParallelIterator, ParallelIterator};
-
 use super::Repository;
 use super::blob::{ContentKey, OpenBuffers, open_frame};
 use super::objects::associated;
@@ -30,14 +28,21 @@ pub(crate) struct ClosedPack {
     pub(crate) indexed: IndexedPack,
 }
 
-struct OpenPack {
+/// Frames on their way to becoming a pack.
+pub(crate) struct OpenPack {
+    class: Class,
     bytes: Vec<u8>,
     entries: Vec<Entry>,
 }
 
 impl OpenPack {
-    fn new() -> Self {
-        Self { bytes: header::header(HeaderKind::Pack).to_vec(), entries: Vec::new() }
+    fn new(class: Class) -> Self {
+        Self { class, bytes: header::header(HeaderKind::Pack).to_vec(), entries: Vec::new() }
+    }
+
+    /// The class of its blobs.
+    pub(crate) fn class(&self) -> Class {
+        self.class
     }
 }
 
@@ -57,17 +62,22 @@ thread_local! {
 impl Packer {
     pub(crate) fn new(repository: &Repository, class: Class, target: usize) -> Result<Self> {
         let key = ContentKey::new(repository.keyring(), class)?;
-        Ok(Self { class, key, target, open: [Mutex::new(OpenPack::new()), Mutex::new(OpenPack::new())] })
+        Ok(Self {
+            class,
+            key,
+            target,
+            open: [Mutex::new(OpenPack::new(class)), Mutex::new(OpenPack::new(class))],
+        })
     }
 
-    /// Seals a blob into one of the open packs; gives the pack if that filled it, and the frame's length.
+    /// Seals a blob into one of the open packs; gives the frame's length, and the pack if that filled it.
     pub(crate) fn add(
         &self,
         repository: &Repository,
         kind: BlobKind,
         id: &Id,
         plain: &[u8],
-    ) -> Result<(u64, Option<ClosedPack>)> {
+    ) -> Result<(u64, Option<OpenPack>)> {
         FRAME.with_borrow_mut(|frame| {
             self.key.seal(repository.id(), kind, id, plain, frame)?;
             let full = {
@@ -76,20 +86,19 @@ impl Packer {
                 if open.bytes.len() < self.target {
                     None
                 } else {
-                    Some(std::mem::replace(&mut *open, OpenPack::new()))
+                    Some(std::mem::replace(&mut *open, OpenPack::new(self.class)))
                 }
             };
-            let closed = full.map(|pack| self.close(repository, pack)).transpose()?;
-            Ok((frame.len() as u64, closed))
+            Ok((frame.len() as u64, full))
         })
     }
 
-    /// Closes what is still open: one pack where both fit into it.
-    pub(crate) fn finish(&self, repository: &Repository) -> Result<Vec<ClosedPack>> {
+    /// Gives what is still open: one pack where both fit into it.
+    pub(crate) fn rest(&self) -> Result<Vec<OpenPack>> {
         let mut rest = Vec::new();
         for open in &self.open {
             let mut open = open.lock().map_err(|_| poisoned())?;
-            rest.push(std::mem::replace(&mut *open, OpenPack::new()));
+            rest.push(std::mem::replace(&mut *open, OpenPack::new(self.class)));
         }
         if let [first, second] = rest.as_mut_slice() {
             if first.bytes.len().saturating_add(second.bytes.len()) <= self.target {
@@ -97,10 +106,8 @@ impl Packer {
                 first.entries.append(&mut second.entries);
             }
         }
-        rest.into_iter()
-            .filter(|pack| !pack.entries.is_empty())
-            .map(|pack| self.close(repository, pack))
-            .collect()
+        rest.retain(|pack| !pack.entries.is_empty());
+        Ok(rest)
     }
 
     fn deal(&self) -> Result<&Mutex<OpenPack>> {
@@ -117,8 +124,14 @@ impl Packer {
         Ok(if state >> 63 == 0 { first } else { second })
     }
 
-    fn close(&self, repository: &Repository, pack: OpenPack) -> Result<ClosedPack> {
-        let OpenPack { mut bytes, entries } = pack;
+    /// Adds table and trailer to a pack, names it, and looks at every blob in it once more.
+    pub(crate) fn close(
+        &self,
+        repository: &Repository,
+        pack: OpenPack,
+        buffers: &mut OpenBuffers,
+    ) -> Result<ClosedPack> {
+        let OpenPack { mut bytes, entries, .. } = pack;
         let frames_end = bytes.len();
         let frames_hash = derive::hash(&bytes);
         let table = Table { class: self.class, frames_hash, envelopes: vec![self.key.envelope], entries };
@@ -137,35 +150,36 @@ impl Packer {
         bytes.extend_from_slice(&seal::seal_object(&trailer_key, &bound, &length.to_le_bytes())?);
         // The name first, then the look inside: a bit that flips in between is caught by the name.
         let id = derive::hash(&bytes);
-        self.verify(repository, &bytes, frames_end, &table)?;
+        self.verify(repository, &bytes, frames_end, &table, buffers)?;
         let size = bytes.len() as u64;
         let indexed = IndexedPack { id, size, class: self.class, entries: table.entries };
         Ok(ClosedPack { bytes, indexed })
     }
 
-    fn verify(&self, repository: &Repository, bytes: &[u8], frames_end: usize, table: &Table) -> Result<()> {
+    fn verify(
+        &self,
+        repository: &Repository,
+        bytes: &[u8],
+        frames_end: usize,
+        table: &Table,
+        buffers: &mut OpenBuffers,
+    ) -> Result<()> {
         let offsets = pack::frame_offsets(&table.entries, frames_end as u64)?;
-        let frames: Vec<(&Entry, u64)> = table.entries.iter().zip(offsets).collect();
-        frames.into_par_iter().try_for_each_init(OpenBuffers::default, |buffers, (entry, offset)| {
+        for (entry, offset) in table.entries.iter().zip(offsets) {
             let start = usize::try_from(offset).unwrap_or(usize::MAX);
             let length = usize::try_from(entry.stored_length).unwrap_or(usize::MAX);
             let frame = bytes
                 .get(start..start.saturating_add(length))
                 .ok_or_else(|| Error::corrupt("a pack is shorter than its table says"))?;
-            open_frame(
-                repository.keyring(),
-                self.key.key(),
-                entry.kind,
-                &entry.id,
-                entry.plain_length,
-                frame,
-                buffers,
-            )
-            .map(|_| ())
-            .map_err(|error| {
-                error.context("a blob did not survive its own packing: this machine's memory may be faulty")
-            })
-        })
+            let keyring = repository.keyring();
+            open_frame(keyring, self.key.key(), entry.kind, &entry.id, entry.plain_length, frame, buffers)
+                .map_err(|error| {
+                    error.context(
+                        "a blob did not survive its own packing: this machine's memory may be faulty",
+                    )
+                })?;
+        }
+        Ok(())
     }
 
     /// The class's content key, sealed.

@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::Repository;
-use super::blob::ContentKey;
+use super::blob::{ContentKey, OpenBuffers};
 use super::index::{Index, IndexBuilder};
-use super::packer::{ClosedPack, PACK_TARGET, Packer};
-use crate::backend::{Backend, ObjectKind, ObjectName};
+use super::packer::{OpenPack, PACK_TARGET, Packer};
+use crate::backend::{ObjectKind, ObjectName};
 use crate::error::{Error, Result};
 use crate::format::blob::{BlobKind, Class};
 use crate::format::index::IndexedPack;
@@ -24,6 +24,8 @@ use crate::id::Id;
 
 /// Entries after which an index object is written and the next begun.
 const INDEX_OBJECT_ENTRIES: usize = 1 << 18;
+/// Threads that close packs and upload them: while one waits for the disk, another looks into its pack.
+const UPLOADERS: usize = 2;
 /// Parts of the set of blobs taken, each behind its own lock.
 const SHARDS: usize = 64;
 
@@ -51,7 +53,7 @@ pub struct BlobWriter<'a> {
     repository: &'a Repository,
     index: &'a Index,
     taken: Vec<Mutex<HashSet<Id>>>,
-    packers: [Packer; 2],
+    packers: Arc<[Packer; 2]>,
     upload: Option<Upload>,
     dry_key: Option<ContentKey>,
     data_blobs: AtomicU64,
@@ -61,8 +63,8 @@ pub struct BlobWriter<'a> {
 }
 
 struct Upload {
-    packs: Sender<ClosedPack>,
-    worker: JoinHandle<()>,
+    packs: Sender<OpenPack>,
+    workers: Vec<JoinHandle<()>>,
     done: Arc<Mutex<Uploaded>>,
 }
 
@@ -85,15 +87,16 @@ impl<'a> BlobWriter<'a> {
     }
 
     fn build(repository: &'a Repository, index: &'a Index, dry: bool) -> Result<Self> {
+        let packers = Arc::new([
+            Packer::new(repository, Class::Data, PACK_TARGET)?,
+            Packer::new(repository, Class::Metadata, PACK_TARGET)?,
+        ]);
         Ok(Self {
             repository,
             index,
             taken: std::iter::repeat_with(Mutex::default).take(SHARDS).collect(),
-            packers: [
-                Packer::new(repository, Class::Data, PACK_TARGET)?,
-                Packer::new(repository, Class::Metadata, PACK_TARGET)?,
-            ],
-            upload: if dry { None } else { Some(start_upload(repository.backend())?) },
+            upload: if dry { None } else { Some(start_upload(repository, &packers)?) },
+            packers,
             dry_key: if dry { Some(ContentKey::new(repository.keyring(), Class::Data)?) } else { None },
             data_blobs: AtomicU64::new(0),
             tree_blobs: AtomicU64::new(0),
@@ -136,11 +139,7 @@ impl<'a> BlobWriter<'a> {
     }
 
     fn packer(&self, class: Class) -> &Packer {
-        let [data, metadata] = &self.packers;
-        match class {
-            Class::Data => data,
-            Class::Metadata => metadata,
-        }
+        packer(&self.packers, class)
     }
 
     fn take(&self, id: &Id) -> Result<bool> {
@@ -149,7 +148,7 @@ impl<'a> BlobWriter<'a> {
         Ok(shard.lock().map_err(|_| failed())?.insert(*id))
     }
 
-    fn send(&self, pack: ClosedPack) -> Result<()> {
+    fn send(&self, pack: OpenPack) -> Result<()> {
         let Some(upload) = &self.upload else { return Ok(()) };
         if upload.packs.send(pack).is_ok() {
             return Ok(());
@@ -175,14 +174,16 @@ impl<'a> BlobWriter<'a> {
         if self.upload.is_none() {
             return Ok(written);
         }
-        for packer in &self.packers {
-            for pack in packer.finish(self.repository)? {
+        for packer in self.packers.iter() {
+            for pack in packer.rest()? {
                 self.send(pack)?;
             }
         }
-        let Some(Upload { packs, worker, done }) = self.upload.take() else { return Ok(written) };
+        let Some(Upload { packs, workers, done }) = self.upload.take() else { return Ok(written) };
         drop(packs);
-        worker.join().map_err(|_| failed())?;
+        for worker in workers {
+            worker.join().map_err(|_| failed())?;
+        }
         let mut done = done.lock().map_err(|_| failed())?;
         if let Some(error) = done.error.take() {
             return Err(error);
@@ -226,41 +227,70 @@ impl BlobSink for BlobWriter<'_> {
 
 impl Drop for BlobWriter<'_> {
     fn drop(&mut self) {
-        if let Some(Upload { packs, worker, .. }) = self.upload.take() {
+        if let Some(Upload { packs, workers, .. }) = self.upload.take() {
             drop(packs);
-            if worker.join().is_err() {
-                // The worker's own panic was reported where it happened; there is nothing left to undo.
+            for worker in workers {
+                if worker.join().is_err() {
+                    // Its own panic was reported where it happened; there is nothing left to undo.
+                }
             }
         }
     }
 }
 
-fn start_upload(backend: &Arc<dyn Backend>) -> Result<Upload> {
+fn packer(packers: &[Packer; 2], class: Class) -> &Packer {
+    let [data, metadata] = packers;
+    match class {
+        Class::Data => data,
+        Class::Metadata => metadata,
+    }
+}
+
+fn start_upload(repository: &Repository, packers: &Arc<[Packer; 2]>) -> Result<Upload> {
     // No queue: packs wait where they were filled, which bounds memory.
-    let (packs, incoming) = bounded::<ClosedPack>(0);
+    let (packs, incoming) = bounded::<OpenPack>(0);
     let done = Arc::new(Mutex::new(Uploaded::default()));
-    let (backend, shared) = (Arc::clone(backend), Arc::clone(&done));
-    let worker = std::thread::Builder::new()
-        .name("upload".into())
-        .spawn(move || {
-            for pack in incoming {
-                let name = ObjectName::new(ObjectKind::Pack, pack.indexed.id);
-                let result = backend.put(&name, &pack.bytes);
-                let Ok(mut done) = shared.lock() else { return };
-                match result {
-                    Ok(()) => {
-                        done.bytes = done.bytes.saturating_add(pack.indexed.size);
-                        done.packs.push(pack.indexed);
-                    }
-                    Err(error) => {
-                        done.error = Some(error.context("a pack cannot be stored"));
-                        return;
-                    }
-                }
+    let mut workers = Vec::new();
+    for _ in 0..UPLOADERS {
+        let (repository, packers) = (repository.clone(), Arc::clone(packers));
+        let (incoming, done) = (incoming.clone(), Arc::clone(&done));
+        let worker = std::thread::Builder::new()
+            .name("upload".into())
+            .spawn(move || upload(&repository, &packers, &incoming, &done))
+            .map_err(|error| Error::io("cannot start a thread", error))?;
+        workers.push(worker);
+    }
+    Ok(Upload { packs, workers, done })
+}
+
+/// Closes and stores packs until there are no more, or one fails.
+fn upload(
+    repository: &Repository,
+    packers: &[Packer; 2],
+    incoming: &Receiver<OpenPack>,
+    done: &Mutex<Uploaded>,
+) {
+    let mut buffers = OpenBuffers::default();
+    for pack in incoming {
+        let stored = packer(packers, pack.class()).close(repository, pack, &mut buffers).and_then(|pack| {
+            let name = ObjectName::new(ObjectKind::Pack, pack.indexed.id);
+            repository.backend().put(&name, &pack.bytes)?;
+            Ok(pack.indexed)
+        });
+        let Ok(mut done) = done.lock() else { return };
+        match stored {
+            Ok(indexed) if done.error.is_none() => {
+                done.bytes = done.bytes.saturating_add(indexed.size);
+                done.packs.push(indexed);
             }
-        })
-        .map_err(|error| Error::io("cannot start a thread", error))?;
-    Ok(Upload { packs, worker, done })
+            // Another pack failed: this session will not be committed.
+            Ok(_) => return,
+            Err(error) => {
+                done.error.get_or_insert(error.context("a pack cannot be stored"));
+                return;
+            }
+        }
+    }
 }
 
 fn failed() -> Error {
