@@ -22,6 +22,9 @@ use crate::id::Id;
 /// Size at which a pack is closed, in bytes.
 pub const PACK_TARGET: usize = 32 << 20;
 
+/// Packs whose memory is kept for packs to come.
+const SPARE_MAX: usize = 1;
+
 /// A pack that is done: its bytes, and what an index says of it.
 pub(crate) struct ClosedPack {
     pub(crate) bytes: Vec<u8>,
@@ -36,8 +39,10 @@ pub(crate) struct OpenPack {
 }
 
 impl OpenPack {
-    fn new(class: Class) -> Self {
-        Self { class, bytes: header::header(HeaderKind::Pack).to_vec(), entries: Vec::new() }
+    fn new(class: Class, mut bytes: Vec<u8>) -> Self {
+        bytes.clear();
+        bytes.extend_from_slice(&header::header(HeaderKind::Pack));
+        Self { class, bytes, entries: Vec::new() }
     }
 
     /// The class of its blobs.
@@ -52,6 +57,8 @@ pub(crate) struct Packer {
     key: ContentKey,
     target: usize,
     open: [Mutex<OpenPack>; 2],
+    /// Memory of packs that are stored, for packs to come: fresh memory costs a page fault for every 4 KiB.
+    spare: Mutex<Vec<Vec<u8>>>,
 }
 
 thread_local! {
@@ -66,7 +73,11 @@ impl Packer {
             class,
             key,
             target,
-            open: [Mutex::new(OpenPack::new(class)), Mutex::new(OpenPack::new(class))],
+            open: [
+                Mutex::new(OpenPack::new(class, Vec::new())),
+                Mutex::new(OpenPack::new(class, Vec::new())),
+            ],
+            spare: Mutex::default(),
         })
     }
 
@@ -86,7 +97,7 @@ impl Packer {
                 if open.bytes.len() < self.target {
                     None
                 } else {
-                    Some(std::mem::replace(&mut *open, OpenPack::new(self.class)))
+                    Some(std::mem::replace(&mut *open, self.fresh()))
                 }
             };
             Ok((frame.len() as u64, full))
@@ -98,7 +109,7 @@ impl Packer {
         let mut rest = Vec::new();
         for open in &self.open {
             let mut open = open.lock().map_err(|_| poisoned())?;
-            rest.push(std::mem::replace(&mut *open, OpenPack::new(self.class)));
+            rest.push(std::mem::replace(&mut *open, self.fresh()));
         }
         if let [first, second] = rest.as_mut_slice() {
             if first.bytes.len().saturating_add(second.bytes.len()) <= self.target {
@@ -108,6 +119,20 @@ impl Packer {
         }
         rest.retain(|pack| !pack.entries.is_empty());
         Ok(rest)
+    }
+
+    fn fresh(&self) -> OpenPack {
+        let spare = self.spare.lock().ok().and_then(|mut spare| spare.pop());
+        OpenPack::new(self.class, spare.unwrap_or_default())
+    }
+
+    /// Takes back the memory of a pack that is stored.
+    pub(crate) fn recycle(&self, bytes: Vec<u8>) {
+        if let Ok(mut spare) = self.spare.lock() {
+            if spare.len() < SPARE_MAX {
+                spare.push(bytes);
+            }
+        }
     }
 
     fn deal(&self) -> Result<&Mutex<OpenPack>> {
@@ -198,7 +223,8 @@ fn push(
 ) -> Result<()> {
     if open.entries.is_empty() {
         // Grown once to what it will need: growing step by step would copy the pack over and over.
-        open.bytes.reserve(if frame.len() > 64 << 10 { target.saturating_add(4 << 20) } else { 0 });
+        let wanted = if frame.len() > 64 << 10 { target.saturating_add(4 << 20) } else { 0 };
+        open.bytes.reserve(wanted.saturating_sub(open.bytes.len()));
     }
     let too_long = |_| Error::refused("a blob is too long");
     open.bytes.extend_from_slice(frame);

@@ -272,9 +272,11 @@ fn upload(
 ) {
     let mut buffers = OpenBuffers::default();
     for pack in incoming {
-        let stored = packer(packers, pack.class()).close(repository, pack, &mut buffers).and_then(|pack| {
+        let packer = packer(packers, pack.class());
+        let stored = packer.close(repository, pack, &mut buffers).and_then(|pack| {
             let name = ObjectName::new(ObjectKind::Pack, pack.indexed.id);
             repository.backend().put(&name, &pack.bytes)?;
+            packer.recycle(pack.bytes);
             Ok(pack.indexed)
         });
         let Ok(mut done) = done.lock() else { return };

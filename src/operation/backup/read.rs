@@ -52,8 +52,18 @@ impl Pool {
         Self { give, take }
     }
 
-    fn buffer(&self) -> Vec<u8> {
-        self.take.try_recv().unwrap_or_default()
+    /// A buffer for a stream of this length; what stands in it is of no meaning. A short stream gets a short
+    /// one, for a batch may hold many.
+    fn buffer(&self, stream: u64) -> Vec<u8> {
+        match usize::try_from(stream) {
+            Ok(length) if length < BUFFER => vec![0; length],
+            _ => self.take.try_recv().unwrap_or_else(|_| vec![0; BUFFER]),
+        }
+    }
+
+    /// Whether a buffer is worth giving back.
+    pub(super) fn takes_back(buffer: &[u8]) -> bool {
+        buffer.len() == BUFFER
     }
 
     /// Where buffers are given back.
@@ -76,32 +86,35 @@ pub(super) fn read_chunks(
     emit: &mut dyn FnMut(Vec<u8>, Vec<usize>) -> Result<()>,
 ) -> Result<ReadOutcome> {
     let mut stream = Stream { file, extents: extents(size, holes), position: 0, extent: 0, short: None };
-    let mut buffer = pool.buffer();
-    buffer.clear();
+    let mut buffer = pool.buffer(size);
+    let mut filled = 0;
     loop {
-        let ended = match stream.fill(&mut buffer) {
+        let ended = match stream.fill(&mut buffer, &mut filled) {
             Ok(ended) => ended,
             Err(error) => return Ok(ReadOutcome::Unreadable(error)),
         };
         let mut cuts = Vec::new();
         let mut start = 0;
-        while let Some(rest) = buffer.get(start..).filter(|rest| !rest.is_empty()) {
+        while let Some(rest) = buffer.get(start..filled).filter(|rest| !rest.is_empty()) {
             if !ended && rest.len() < cutter.reach() {
                 break;
             }
             start = start.saturating_add(cutter.cut(rest).max(1));
             cuts.push(start);
         }
-        let mut next = pool.buffer();
-        next.clear();
-        next.extend_from_slice(buffer.get(start..).unwrap_or_default());
-        buffer.truncate(start);
-        if !cuts.is_empty() {
-            emit(buffer, cuts)?;
-        }
         if ended {
+            if !cuts.is_empty() {
+                emit(buffer, cuts)?;
+            }
             return Ok(stream.short.map_or(ReadOutcome::Whole, ReadOutcome::Short));
         }
+        let mut next = pool.buffer(u64::MAX);
+        let rest = buffer.get(start..filled).unwrap_or_default();
+        if let Some(room) = next.get_mut(..rest.len()) {
+            room.copy_from_slice(rest);
+        }
+        filled = rest.len();
+        emit(buffer, cuts)?;
         buffer = next;
     }
 }
@@ -141,19 +154,14 @@ struct Stream<'a> {
 }
 
 impl Stream<'_> {
-    /// Fills a buffer; says whether the stream ended.
-    fn fill(&mut self, buffer: &mut Vec<u8>) -> Result<bool> {
-        let mut filled = buffer.len();
-        if buffer.len() < BUFFER {
-            buffer.resize(BUFFER, 0);
-        }
-        while filled < buffer.len() {
-            let Some((start, end)) = self.extents.get(self.extent).copied() else { break };
+    /// Fills a buffer from `filled` on; says whether the stream ended.
+    fn fill(&mut self, buffer: &mut [u8], filled: &mut usize) -> Result<bool> {
+        while let Some((start, end)) = self.extents.get(self.extent).copied() {
             let from = self.position.max(start);
             let wanted = usize::try_from(end.saturating_sub(from)).unwrap_or(usize::MAX);
-            let room = buffer.len().saturating_sub(filled);
+            let room = buffer.len().saturating_sub(*filled);
             let to = filled.saturating_add(wanted.min(room));
-            let Some(free) = buffer.get_mut(filled..to) else { break };
+            let Some(free) = buffer.get_mut(*filled..to).filter(|free| !free.is_empty()) else { break };
             let read = match self.file.read_at(free, from) {
                 Ok(read) => read,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
@@ -164,13 +172,12 @@ impl Stream<'_> {
                 self.extent = self.extents.len();
                 break;
             }
-            filled = filled.saturating_add(read);
+            *filled = filled.saturating_add(read);
             self.position = from.saturating_add(read as u64);
             if self.position >= end {
                 self.extent = self.extent.saturating_add(1);
             }
         }
-        buffer.truncate(filled);
         Ok(self.extent >= self.extents.len())
     }
 }

@@ -201,7 +201,7 @@ impl Scanner<'_> {
     ) -> Result<ReadOutcome> {
         let pool = std::mem::replace(&mut self.pool, Pool::new());
         let outcome = read_chunks(file, size, holes, cutter, &pool, &mut |bytes, cuts| {
-            let length = bytes.len();
+            let length = cuts.last().copied().unwrap_or(0);
             self.push(Event::Data { bytes, cuts }, length)
         });
         self.pool = pool;

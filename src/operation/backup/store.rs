@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, Sender};
 use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
 use super::event::{Change, Event, Finished};
+use super::read::Pool;
 use super::scan::{changed, unreadable};
 use crate::error::{Error, Result};
 use crate::format::blob::BlobKind;
@@ -150,7 +151,7 @@ impl Store<'_> {
                     self.chunks.push((id, length));
                 }
                 // The scanner may be gone already; then nobody needs the buffer.
-                self.buffers.send(bytes).or(Ok(()))
+                if Pool::takes_back(&bytes) { self.buffers.send(bytes).or(Ok(())) } else { Ok(()) }
             }
             Event::End(finished) => self.finish_file(*finished),
             Event::Failed => {
