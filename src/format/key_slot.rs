@@ -6,7 +6,7 @@
 //! everything before it.
 
 use minicbor::{Decode, Encode};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::bytes::Fields;
 use super::cbor;
@@ -50,6 +50,9 @@ impl Role {
         }
     }
 }
+
+/// Room for an encoded bundle: two public keys of 1216 bytes, secrets and signatures.
+const BUNDLE_ROOM: usize = 4 << 10;
 
 /// How the key that opens a bundle is derived.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -212,14 +215,23 @@ pub fn decode_label(bytes: &[u8]) -> Result<Label> {
     Ok(label)
 }
 
-/// Encodes a bundle.
+/// Encodes a bundle. The caller wipes what it gets.
 pub fn encode_bundle(bundle: &Bundle) -> Result<Vec<u8>> {
-    cbor::encode(bundle)
+    // All the room at once: a buffer that grows leaves copies of the secrets behind.
+    let mut bytes = Vec::with_capacity(BUNDLE_ROOM);
+    minicbor::encode(bundle, &mut bytes)
+        .map_err(|error| Error::refused(format!("cannot encode the key bundle: {error}")))?;
+    Ok(bytes)
 }
 
 /// Decodes a bundle, which must hold just what its role says.
 pub fn decode_bundle(bytes: &[u8]) -> Result<Bundle> {
-    let bundle: Bundle = cbor::decode(bytes, "key bundle")?;
+    let bundle: Bundle =
+        minicbor::decode(bytes).map_err(|error| Error::corrupt(format!("key bundle: {error}")))?;
+    // The rule of `cbor::decode`, with a copy that is wiped.
+    if *Zeroizing::new(encode_bundle(&bundle)?) != bytes {
+        return Err(Error::corrupt("key bundle: its encoding is not the deterministic one"));
+    }
     let maintain = bundle.metadata_secret.is_some() && bundle.maintain_secret.is_some();
     let none = bundle.metadata_secret.is_none() && bundle.maintain_secret.is_none();
     let fits = match bundle.role {

@@ -258,14 +258,20 @@ pub struct SignedManifest {
     pub signature: [u8; 64],
 }
 
-/// Encodes a manifest.
+/// Encodes a manifest, which must keep the limits that readers hold it against.
 pub fn encode(manifest: &Manifest) -> Result<Vec<u8>> {
+    validate(manifest)?;
     cbor::encode(manifest)
 }
 
 /// Decodes a manifest and holds it against the limits.
 pub fn decode(bytes: &[u8]) -> Result<Manifest> {
     let manifest: Manifest = cbor::decode(bytes, "snapshot manifest")?;
+    validate(&manifest)?;
+    Ok(manifest)
+}
+
+fn validate(manifest: &Manifest) -> Result<()> {
     let texts = || manifest.tags.iter().chain([&manifest.host, &manifest.program]).chain(&manifest.job);
     let times = [manifest.time, manifest.finished].iter().all(|time| time.nanoseconds <= 999_999_999);
     let tags = manifest.tags.is_sorted_by(|one, other| one < other);
@@ -276,7 +282,7 @@ pub fn decode(bytes: &[u8]) -> Result<Manifest> {
     {
         return Err(Error::corrupt("snapshot manifest: a field is out of range"));
     }
-    Ok(manifest)
+    Ok(())
 }
 
 /// Encodes a signed manifest.

@@ -2,7 +2,8 @@
 //! content-defined B-tree.
 //!
 //! Follows `format-spec/08-tree.md`. Paths within a blob are shortened by what they share with the path
-//! before. Invariant: paths rise strictly within a blob; decoding refuses anything else.
+//! before. Invariants: paths rise strictly within a blob; decoding refuses anything else. Written out in full they
+//! have a bounded length, so that a small blob does not become gigabytes of paths.
 
 use std::cmp::Ordering;
 
@@ -20,6 +21,9 @@ pub const TREE_AVERAGE: u64 = 32 << 10;
 pub const TREE_MIN: u64 = 8 << 10;
 /// Weight at which it ends in any case.
 pub const TREE_MAX: u64 = 256 << 10;
+/// Most bytes that the paths in one blob may have in all: those before the last entry weigh less than
+/// [`TREE_MAX`].
+pub const PATHS_MAX: u64 = TREE_MAX + path::MAX_LENGTH as u64;
 /// What an entry of an inner node weighs beside its path.
 pub const INNER_WEIGHT: u64 = 48;
 
@@ -92,8 +96,10 @@ pub fn encode_leaf(entries: &[LeafEntry]) -> Result<Vec<u8>> {
 pub fn decode_leaf(bytes: &[u8]) -> Result<Vec<LeafEntry>> {
     let stored: Vec<StoredLeafEntry> = cbor::decode(bytes, "tree leaf")?;
     let mut entries: Vec<LeafEntry> = Vec::with_capacity(stored.len());
+    let mut room = PATHS_MAX;
     for entry in stored {
-        let path = lengthen(entries.last().map(|last| last.path.as_slice()), entry.shared, &entry.suffix)?;
+        let before = entries.last().map(|last| last.path.as_slice());
+        let path = lengthen(before, entry.shared, &entry.suffix, &mut room)?;
         validate_node(&entry.node)?;
         entries.push(LeafEntry { path, node: entry.node });
     }
@@ -122,8 +128,10 @@ pub fn decode_inner(bytes: &[u8], level: u8) -> Result<Vec<InnerEntry>> {
         return Err(Error::corrupt("tree node: it has no children"));
     }
     let mut entries: Vec<InnerEntry> = Vec::with_capacity(stored.entries.len());
+    let mut room = PATHS_MAX;
     for entry in stored.entries {
-        let path = lengthen(entries.last().map(|last| last.path.as_slice()), entry.shared, &entry.suffix)?;
+        let before = entries.last().map(|last| last.path.as_slice());
+        let path = lengthen(before, entry.shared, &entry.suffix, &mut room)?;
         entries.push(InnerEntry { path, id: entry.id, nodes: entry.nodes });
     }
     Ok(entries)
@@ -135,7 +143,7 @@ fn shorten(previous: &[u8], path: &[u8]) -> (u32, Vec<u8>) {
     (u32::try_from(shared).unwrap_or(u32::MAX), suffix)
 }
 
-fn lengthen(previous: Option<&[u8]>, shared: u32, suffix: &[u8]) -> Result<Vec<u8>> {
+fn lengthen(previous: Option<&[u8]>, shared: u32, suffix: &[u8], room: &mut u64) -> Result<Vec<u8>> {
     let before = previous.unwrap_or_default();
     let shared = usize::try_from(shared).unwrap_or(usize::MAX);
     let prefix =
@@ -144,6 +152,9 @@ fn lengthen(previous: Option<&[u8]>, shared: u32, suffix: &[u8]) -> Result<Vec<u
     if previous.is_some() && rest.first().zip(suffix.first()).is_some_and(|(a, b)| a == b) {
         return Err(Error::corrupt("tree: a path is not shortened as far as it can be"));
     }
+    let length = (prefix.len() as u64).saturating_add(suffix.len() as u64);
+    *room =
+        room.checked_sub(length).ok_or_else(|| Error::corrupt("tree: the paths of a blob are too long"))?;
     let path = [prefix, suffix].concat();
     path::validate(&path)?;
     if previous.is_some() && path::compare(before, &path) != Ordering::Less {
@@ -152,8 +163,9 @@ fn lengthen(previous: Option<&[u8]>, shared: u32, suffix: &[u8]) -> Result<Vec<u
     Ok(path)
 }
 
-/// Refuses a node whose fields contradict each other or are out of range.
-fn validate_node(node: &Node) -> Result<()> {
+/// Refuses a node whose fields contradict each other or are out of range: called before one is written, and behind
+/// reading.
+pub fn validate_node(node: &Node) -> Result<()> {
     let times = [node.mtime, node.ctime].iter().all(|time| time.nanoseconds <= 999_999_999);
     let file = node.kind == NodeKind::File;
     let fits_kind = file == node.content.is_some()

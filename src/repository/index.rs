@@ -350,10 +350,17 @@ impl IndexBuilder {
             return Ok(*number);
         }
         let number = u16::try_from(self.object.envelopes.len())
-            .map_err(|_| Error::refused("an index object has too many envelopes"))?;
+            .ok()
+            .filter(|number| usize::from(*number) < limits::ENVELOPES_MAX)
+            .ok_or_else(|| Error::refused("an index object has too many envelopes"))?;
         self.object.envelopes.push(*envelope);
         self.envelopes.insert(key, number);
         Ok(number)
+    }
+
+    /// Whether a pack with this many envelopes still fits; one alone always does.
+    pub(crate) fn has_room(&self, envelopes: usize) -> bool {
+        self.is_empty() || self.object.envelopes.len().saturating_add(envelopes) <= limits::ENVELOPES_MAX
     }
 
     /// Number of entries so far.

@@ -130,7 +130,8 @@ pub(crate) fn check_certificate(
     sign::verify(&keyring.bundle().maintain_public, SignaturePurpose::Certificate, &parts, certificate)
 }
 
-/// Wraps a bundle for its holder and stores the slot.
+/// Wraps a bundle for its holder and stores the slot. A slot that does not open is found now, not on the day it
+/// is needed.
 pub(crate) fn write_slot(
     backend: &dyn Backend,
     repository: &Id,
@@ -166,7 +167,14 @@ pub(crate) fn write_slot(
     let sealed = seal::seal_object(&wrap, &bytes, &plaintext)?;
     bytes.extend_from_slice(&sealed);
     let id = derive::hash(&bytes);
-    backend.put(&ObjectName::new(ObjectKind::Key, id), &bytes)?;
+    if open_slot(&key_slot::decode(&bytes)?, new.credential)?.as_ref() != Some(bundle) {
+        return Err(Error::corrupt("the new key does not open: this machine's memory may be faulty"));
+    }
+    let name = ObjectName::new(ObjectKind::Key, id);
+    backend.put(&name, &bytes)?;
+    if backend.get(&name, limits::SMALL_OBJECT_MAX)? != bytes {
+        return Err(Error::corrupt(format!("{name} was not stored as it was given")));
+    }
     Ok(id)
 }
 
@@ -176,26 +184,27 @@ fn label_bound(repository: &Id, salt: &[u8; 32]) -> Vec<u8> {
 }
 
 /// Finds the slot that a credential opens.
+///
+/// # Errors
+/// `WrongKey` where every slot was read and none opens; what kept a slot from being read, where one was not.
 pub(crate) fn open_any(backend: &dyn Backend, repository: &Id, credential: &Credential) -> Result<Keyring> {
     let mut unreadable = 0usize;
+    let mut failure = None;
     for listed in backend.list(ObjectKind::Key)?.into_iter().take(limits::KEY_SLOTS_MAX) {
-        let Ok(bytes) = read_slot(backend, &listed.id) else {
-            unreadable = unreadable.saturating_add(1);
-            continue;
-        };
-        let Ok(slot) = key_slot::decode(&bytes) else {
-            unreadable = unreadable.saturating_add(1);
-            continue;
-        };
-        if slot.lock.repository != *repository {
-            continue;
-        }
-        match open_slot(&slot, credential) {
+        // One slot that is damaged, or beyond this machine's memory, is no reason not to try the others.
+        match try_slot(backend, repository, &listed.id, credential) {
             Ok(Some(bundle)) => return Ok(Keyring::new(*repository, listed.id, bundle)),
             Ok(None) => {}
-            // A slot that asks for more memory than there is, or is damaged, must not hide the next one.
-            Err(_) => unreadable = unreadable.saturating_add(1),
+            Err(error) => match error.kind() {
+                ErrorKind::Missing | ErrorKind::Corrupt | ErrorKind::Unsupported => {
+                    unreadable = unreadable.saturating_add(1);
+                }
+                _ => failure = Some(error.context(format!("keys/{} cannot be tried", listed.id))),
+            },
         }
+    }
+    if let Some(failure) = failure {
+        return Err(failure);
     }
     let what = match credential {
         Credential::Password(_) => "no key of this repository opens with this password",
@@ -207,6 +216,17 @@ pub(crate) fn open_any(backend: &dyn Backend, repository: &Id, credential: &Cred
     } else {
         error.hint(format!("{unreadable} key slots cannot be used; the one you need may be among them"))
     })
+}
+
+fn try_slot(
+    backend: &dyn Backend,
+    repository: &Id,
+    id: &Id,
+    credential: &Credential,
+) -> Result<Option<Bundle>> {
+    let bytes = read_slot(backend, id)?;
+    let slot = key_slot::decode(&bytes)?;
+    if slot.lock.repository == *repository { open_slot(&slot, credential) } else { Ok(None) }
 }
 
 fn read_slot(backend: &dyn Backend, id: &Id) -> Result<Vec<u8>> {
@@ -261,12 +281,7 @@ impl Repository {
             maintain_secret: mine.maintain_secret.filter(|_| role >= Role::Maintain),
             data_secret: mine.data_secret.filter(|_| role >= Role::Full),
         };
-        let id = write_slot(self.backend.as_ref(), self.id(), &bundle, new)?;
-        // A slot that does not open is found now, not on the day it is needed.
-        let bytes = read_slot(self.backend.as_ref(), &id)?;
-        open_slot(&key_slot::decode(&bytes)?, new.credential)?
-            .ok_or_else(|| Error::corrupt("the key that was just added does not open"))?;
-        Ok(id)
+        write_slot(self.backend.as_ref(), self.id(), &bundle, new)
     }
 
     /// Every key slot that can be read, and what is wrong with those that cannot.
@@ -306,7 +321,6 @@ pub fn new_key_file() -> Result<Credential> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
     use super::*;
 
     #[test]

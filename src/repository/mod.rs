@@ -18,6 +18,9 @@ pub mod snapshot;
 pub mod tree;
 pub mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use crate::backend::{Backend, ObjectKind, ObjectName};
@@ -49,7 +52,8 @@ impl Repository {
     /// Makes a repository on an empty backend, with one key of role full.
     ///
     /// # Errors
-    /// `Refused` where one is there already.
+    /// `Refused` where one is there already, or what is left of one that lost its config: a prune of the new one
+    /// would take the packs of the old one for litter.
     pub fn create(backend: Arc<dyn Backend>, new: &NewKey<'_>) -> Result<Self> {
         match backend.get(&ObjectName::CONFIG, limits::SMALL_OBJECT_MAX) {
             Ok(_) => {
@@ -61,6 +65,16 @@ impl Repository {
             }
             Err(error) if error.kind() == ErrorKind::Missing => {}
             Err(error) => return Err(error),
+        }
+        for kind in [ObjectKind::Snapshot, ObjectKind::Index, ObjectKind::Pack] {
+            if !backend.list(kind)?.is_empty() {
+                return Err(Error::refused(format!(
+                    "{} holds {}, and no config: it is what is left of another repository",
+                    backend.location(),
+                    kind.folder()
+                ))
+                .hint("choose another place, or restore the object `config` from a copy of the repository"));
+            }
         }
         let repository = random::id()?;
         let config = Config {

@@ -81,6 +81,15 @@ impl Repository {
         let associated = associated(sealing.header, self.id(), id);
         let mut bytes = header::header(sealing.header).to_vec();
         bytes.extend(seal::seal_object(&self.keyring.key(sealing.purpose), &associated, plaintext)?);
+        // What no reader would take is refused here, while the backup that wrote it can still fail.
+        let size = bytes.len() as u64;
+        if size > sealing.limit {
+            return Err(Error::refused(format!(
+                "a {} of {size} bytes is longer than the {} it may have",
+                sealing.header.name(),
+                sealing.limit
+            )));
+        }
         Ok(bytes)
     }
 }

@@ -18,8 +18,8 @@ use crate::id::Id;
 
 /// Alignment and unit of reads of single blobs, in bytes.
 pub const BLOCK: u64 = 256 << 10;
-/// Blocks that a reader keeps.
-const BLOCKS_KEPT: usize = 32;
+/// Bytes of blocks that a reader keeps, and the block read last whatever its length.
+const KEPT_BYTES: usize = 32 << 20;
 /// How often the index may change under a reader before it gives up.
 const REFRESHES_MAX: usize = 10;
 
@@ -86,9 +86,9 @@ impl<'a> BlobReader<'a> {
                 match self.read_frame(&index, place) {
                     Ok(frame) => match self.open(&index, place, &frame, &mut use_plain) {
                         Ok(value) => return value,
-                        Err(error) => last = Some(error),
+                        Err(error) => last = Some(graver(last, error)),
                     },
-                    Err(error) => last = Some(error),
+                    Err(error) => last = Some(graver(last, error)),
                 }
             }
             if !self.refresh(&index)? {
@@ -106,16 +106,25 @@ impl<'a> BlobReader<'a> {
         use_plain: &mut Option<impl FnOnce(&[u8]) -> Result<T>>,
     ) -> Result<Result<T>> {
         let key = index.content_key(self.repository, place)?;
-        BUFFERS.with_borrow_mut(|buffers| {
-            let keyring = self.repository.keyring();
-            let plain = open_frame(keyring, key, place.kind, &place.id, place.plain_length, frame, buffers)?;
+        // Taken out, not borrowed: whoever uses the plaintext may read another blob meanwhile.
+        let mut buffers = BUFFERS.take();
+        let keyring = self.repository.keyring();
+        let opened = open_frame(keyring, key, place.kind, &place.id, place.plain_length, frame, &mut buffers);
+        let used = opened.and_then(|plain| {
             let use_plain = use_plain.take().ok_or_else(|| Error::refused("a blob was used twice"))?;
             Ok(use_plain(plain))
-        })
+        });
+        BUFFERS.set(buffers);
+        used
     }
 
-    /// Loads the index again; says whether it had changed.
+    /// Loads the index again if it changed; says whether it had.
     fn refresh(&self, seen: &Arc<Index>) -> Result<bool> {
+        // Index objects are named by their bytes and never overwritten: equal names are an equal index. A
+        // repository that lost many blobs would otherwise have its index read again for each of them.
+        if self.repository.list_ids(ObjectKind::Index)? == seen.objects() {
+            return Ok(false);
+        }
         let fresh = Index::build(&ReadObjects::read(self.repository)?, &|_| true)?;
         let changed = fresh.objects() != seen.objects();
         if changed {
@@ -159,8 +168,9 @@ impl<'a> BlobReader<'a> {
         let name = ObjectName::new(ObjectKind::Pack, *pack);
         let bytes = Arc::new(self.repository.backend().get_range(&name, start, length)?);
         let mut blocks = lock()?;
-        if blocks.len() >= BLOCKS_KEPT {
-            blocks.remove(0);
+        let mut kept = blocks.iter().fold(bytes.len(), |sum, block| sum.saturating_add(block.bytes.len()));
+        while kept > KEPT_BYTES && !blocks.is_empty() {
+            kept -= blocks.remove(0).bytes.len();
         }
         blocks.push(Block { pack: *pack, start, bytes: Arc::clone(&bytes) });
         Ok(bytes)
@@ -170,6 +180,16 @@ impl<'a> BlobReader<'a> {
 impl BlobSource for BlobReader<'_> {
     fn fetch(&self, kind: BlobKind, id: &Id) -> Result<Vec<u8>> {
         self.with_blob(kind, id, |plain| Ok(plain.to_vec()))
+    }
+}
+
+/// Of two copies' errors the one to tell. A copy that could not be reached may be whole: a loss that is none
+/// must not be reported because another copy is damaged.
+fn graver(before: Option<Error>, error: Error) -> Error {
+    let reached = |error: &Error| matches!(error.kind(), ErrorKind::Missing | ErrorKind::Corrupt);
+    match before {
+        Some(before) if !reached(&before) => before,
+        _ => error,
     }
 }
 

@@ -169,17 +169,22 @@ pub fn give_up_own_dead(repository: &Repository, cache: &Cache, host_name: &str)
         if record.host_id != *cache.host_id() {
             continue;
         }
-        if !abandoned.contains(&id) {
-            let mark = Abandoned { host: host_name.to_owned(), time: host::now() };
-            repository.put_named(ObjectKind::Abandoned, &id, &marks::encode(&mark)?)?;
-            given_up.push(id);
-        }
-        if repository.list_ids(ObjectKind::Snapshot)?.contains(&id) {
-            // It had committed: what is left of the session is litter, which a store may keep this key from
-            // removing.
-            if repository.backend().delete(&ObjectName::new(ObjectKind::Session, id)).is_err() {
+        let committed = || Ok::<_, Error>(repository.list_ids(ObjectKind::Snapshot)?.contains(&id));
+        // A look before the mark spares marks, where the store lets no session be removed; it decides nothing.
+        if !committed()? {
+            if !abandoned.contains(&id) {
+                let mark = Abandoned { host: host_name.to_owned(), time: host::now() };
+                repository.put_named(ObjectKind::Abandoned, &id, &marks::encode(&mark)?)?;
+                given_up.push(id);
+            }
+            if !committed()? {
+                lock.remove();
                 continue;
             }
+        }
+        // It had committed: what is left of the session is litter.
+        if repository.backend().delete(&ObjectName::new(ObjectKind::Session, id)).is_err() {
+            // Where the store lets this key delete nothing, a pruner removes it.
         }
         lock.remove();
     }

@@ -56,9 +56,11 @@ impl<'a> TreeBuilder<'a> {
     /// Adds the next node.
     ///
     /// # Errors
-    /// `Refused` where its path does not come behind the one before.
+    /// `Refused` where its path does not come behind the one before; `Corrupt` where no reader would take path
+    /// or node.
     pub fn push(&mut self, place: &[u8], node: Node) -> Result<()> {
         path::validate(place)?;
+        format::validate_node(&node)?;
         if self.last.as_deref().is_some_and(|last| path::compare(last, place) != Ordering::Less) {
             return Err(Error::refused("the nodes of a tree did not come in order"));
         }
@@ -101,8 +103,8 @@ impl<'a> TreeBuilder<'a> {
         if blob_weight >= TREE_MAX {
             return true;
         }
-        let [a, b, c, d, e, f, g, h, ..] = derive::keyed_hash(&self.key, &[&[level], place].concat()).0;
-        let hash = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        let hash = derive::keyed_hash(&self.key, &[&[level], place].concat());
+        let hash = u64::from_le_bytes(hash.0.first_chunk().copied().unwrap_or_default());
         hash < entry_weight.saturating_mul(u64::MAX / TREE_AVERAGE)
     }
 
@@ -152,7 +154,9 @@ impl<'a> TreeBuilder<'a> {
 /// Reads a tree in order, one blob at a time.
 pub struct TreeReader<'a> {
     source: &'a dyn BlobSource,
-    waiting: Vec<(Id, u8, Vec<u8>)>,
+    /// Blobs to be read, the next one last: id, level, and the path that they must start with. The topmost
+    /// has no parent that names one.
+    waiting: Vec<(Id, u8, Option<Vec<u8>>)>,
     leaf: std::vec::IntoIter<LeafEntry>,
     last: Option<Vec<u8>>,
     folder: Vec<u8>,
@@ -170,7 +174,7 @@ impl<'a> TreeReader<'a> {
     pub fn below(source: &'a dyn BlobSource, root: Root, folder: &[u8]) -> Self {
         Self {
             source,
-            waiting: vec![(root.id, root.level, Vec::new())],
+            waiting: vec![(root.id, root.level, None)],
             leaf: Vec::new().into_iter(),
             last: None,
             folder: folder.to_vec(),
@@ -210,23 +214,29 @@ impl<'a> TreeReader<'a> {
                 }
             }
             let Some((id, level, first)) = self.waiting.pop() else { return Ok(None) };
-            self.descend(id, level, &first)?;
+            self.descend(id, level, first.as_deref())?;
         }
     }
 
-    fn descend(&mut self, id: Id, level: u8, first: &[u8]) -> Result<()> {
+    /// Reads one blob. Since every blob starts where its parent says, and paths rise, no blob is met twice: a
+    /// hostile tree that refers to one blob over and over ends here and not in the night.
+    fn descend(&mut self, id: Id, level: u8, first: Option<&[u8]>) -> Result<()> {
         let kind = if level == 0 { BlobKind::Leaf } else { BlobKind::Inner };
         let plain = self.source.fetch(kind, &id)?;
+        let starts = |start: Option<&[u8]>| match first {
+            Some(first) if start != Some(first) => {
+                Err(Error::corrupt(format!("a {} does not start where its parent says", kind.name())))
+            }
+            _ => Ok(()),
+        };
         if level == 0 {
             let entries = format::decode_leaf(&plain)?;
-            let start = entries.first().map(|entry| entry.path.as_slice()).unwrap_or_default();
-            // The topmost blob has no parent that names its first path.
-            if !first.is_empty() && start != first {
-                return Err(Error::corrupt("a tree leaf does not start where its parent says"));
-            }
+            starts(entries.first().map(|entry| entry.path.as_slice()))?;
             self.leaf = entries.into_iter();
         } else {
-            self.push_children(format::decode_inner(&plain, level)?, level)?;
+            let entries = format::decode_inner(&plain, level)?;
+            starts(entries.first().map(|entry| entry.path.as_slice()))?;
+            self.push_children(entries, level)?;
         }
         if self.keep_blobs {
             self.blobs.push((kind, id, plain));
@@ -249,7 +259,7 @@ impl<'a> TreeReader<'a> {
                 break;
             }
             if !before || self.folder.is_empty() {
-                wanted.push((entry.id, below, entry.path));
+                wanted.push((entry.id, below, Some(entry.path)));
             }
         }
         self.waiting.extend(wanted.into_iter().rev());

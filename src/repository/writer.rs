@@ -2,10 +2,10 @@
 //!
 //! Invariants: a blob that the index knows, or that this writer took already, is not stored again. An index
 //! object is written only after every pack it names was acknowledged by the backend. After a failure nothing
-//! more is published.
+//! more is published, whoever saw the failure and whatever he made of it.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -56,6 +56,8 @@ pub struct BlobWriter<'a> {
     packers: Arc<[Packer; 2]>,
     upload: Option<Upload>,
     dry_key: Option<ContentKey>,
+    /// Set for good by the first failure: blobs that were taken may lie in no pack.
+    broken: AtomicBool,
     data_blobs: AtomicU64,
     tree_blobs: AtomicU64,
     plain_bytes: AtomicU64,
@@ -98,6 +100,7 @@ impl<'a> BlobWriter<'a> {
             upload: if dry { None } else { Some(start_upload(repository, &packers)?) },
             packers,
             dry_key: if dry { Some(ContentKey::new(repository.keyring(), Class::Data)?) } else { None },
+            broken: AtomicBool::new(false),
             data_blobs: AtomicU64::new(0),
             tree_blobs: AtomicU64::new(0),
             plain_bytes: AtomicU64::new(0),
@@ -121,21 +124,27 @@ impl<'a> BlobWriter<'a> {
         if self.index.contains(kind, &id) || !self.take(&id)? {
             return Ok(id);
         }
+        // The blob counts as taken from here on: if it is not stored, nothing may be published.
+        if let Err(error) = self.seal_and_send(kind, &id, plain) {
+            self.broken.store(true, Ordering::Release);
+            return Err(error);
+        }
+        Ok(id)
+    }
+
+    fn seal_and_send(&self, kind: BlobKind, id: &Id, plain: &[u8]) -> Result<()> {
         let blobs = if kind.class() == Class::Data { &self.data_blobs } else { &self.tree_blobs };
         blobs.fetch_add(1, Ordering::Relaxed);
         self.plain_bytes.fetch_add(plain.len() as u64, Ordering::Relaxed);
         if let Some(key) = &self.dry_key {
             let mut frame = Vec::new();
-            key.seal(self.repository.id(), kind, &id, plain, &mut frame)?;
+            key.seal(self.repository.id(), kind, id, plain, &mut frame)?;
             self.frame_bytes.fetch_add(frame.len() as u64, Ordering::Relaxed);
-            return Ok(id);
+            return Ok(());
         }
-        let (length, closed) = self.packer(kind.class()).add(self.repository, kind, &id, plain)?;
+        let (length, full) = self.packer(kind.class()).add(self.repository, kind, id, plain)?;
         self.frame_bytes.fetch_add(length, Ordering::Relaxed);
-        if let Some(pack) = closed {
-            self.send(pack)?;
-        }
-        Ok(id)
+        full.map_or(Ok(()), |pack| self.send(pack))
     }
 
     fn packer(&self, class: Class) -> &Packer {
@@ -153,9 +162,19 @@ impl<'a> BlobWriter<'a> {
         if upload.packs.send(pack).is_ok() {
             return Ok(());
         }
-        // The worker stops only with an error.
-        let mut done = upload.done.lock().map_err(|_| failed())?;
-        Err(done.error.take().unwrap_or_else(failed))
+        // The workers stop only with an error.
+        Err(self.cause())
+    }
+
+    /// Why nothing more is stored. Every thread that asks gets the cause, for only one of them is heard.
+    fn cause(&self) -> Error {
+        let done = self.upload.as_ref().and_then(|upload| upload.done.lock().ok());
+        let Some(error) = done.as_ref().and_then(|done| done.error.as_ref()) else { return failed() };
+        let repeated = Error::new(error.kind(), error.chain());
+        match error.next_step() {
+            Some(step) => repeated.hint(step.to_owned()),
+            None => repeated,
+        }
     }
 
     /// Bytes sealed so far.
@@ -164,7 +183,13 @@ impl<'a> BlobWriter<'a> {
     }
 
     /// Closes the open packs, waits for every upload, and publishes the index, `adopted` packs included.
+    ///
+    /// # Errors
+    /// Also where any blob given to this writer before could not be stored.
     pub fn finish(mut self, adopted: Vec<(IndexedPack, Vec<Envelope>)>) -> Result<Written> {
+        if self.broken.load(Ordering::Acquire) {
+            return Err(self.cause());
+        }
         let mut written = Written {
             data_blobs: self.data_blobs.load(Ordering::Relaxed),
             tree_blobs: self.tree_blobs.load(Ordering::Relaxed),
@@ -202,10 +227,10 @@ impl<'a> BlobWriter<'a> {
             (pack, vec![envelope])
         });
         for (pack, envelopes) in adopted.into_iter().chain(own) {
-            builder.add(pack, &envelopes)?;
-            if builder.len() >= INDEX_OBJECT_ENTRIES {
+            if builder.len() >= INDEX_OBJECT_ENTRIES || !builder.has_room(envelopes.len()) {
                 bytes = bytes.saturating_add(self.write_index(std::mem::take(&mut builder))?);
             }
+            builder.add(pack, &envelopes)?;
         }
         if !builder.is_empty() {
             bytes = bytes.saturating_add(self.write_index(builder)?);
