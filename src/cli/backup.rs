@@ -134,6 +134,7 @@ fn options(arguments: &Arguments, output: &Output) -> Result<backup::Options> {
         tags: arguments.tag.clone(),
         host: arguments.host.clone().unwrap_or_else(host::name),
         dry_run: arguments.dry_run,
+        count_first: !output.quiet,
         temporary_folder: arguments.temporary_folder.clone().unwrap_or_else(std::env::temp_dir),
         sqlite: sqlite::Options { busy_deadline: std::time::Duration::from_secs(arguments.lock_timeout) },
         vaultwarden,

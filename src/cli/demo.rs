@@ -72,7 +72,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<Outcome> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
     made.map_err(|error| Error::io(format!("cannot make {}", folder.display()), error))?;
     let demo = Demo { folder: folder.clone(), output, program: program()? };
-    let result = demo.show(arguments.size.options());
+    let result = demo.show(&arguments.size.options());
     if arguments.keep {
         output.say(&format!("\nEverything is left in {}", folder.display()))?;
     } else {
@@ -100,11 +100,11 @@ impl Demo<'_> {
         self.folder.join(name)
     }
 
-    fn show(&self, options: Options) -> Result<()> {
+    fn show(&self, options: &Options) -> Result<()> {
         let (data, full, night) = (self.path("data"), self.path("full.key"), self.path("backup.key"));
         self.heading("A Vaultwarden, as a server would leave it")?;
         let started = Instant::now();
-        let made = generator::generate(&data, &options)?;
+        let made = generator::generate(&data, options)?;
         self.output.say(&format!(
             "{} people, {} entries, a database of {}, {} attachments and {} file Sends of {} in all, made in {}.\n\
              From now on a second thread writes to the database, as the server would.",

@@ -123,10 +123,10 @@ impl NewKeyFile {
 
 impl Drop for NewKeyFile {
     fn drop(&mut self) {
-        if let Some(path) = &self.path {
-            if std::fs::remove_file(path).is_err() {
-                // It opens nothing; there is no harm in it.
-            }
+        if let Some(path) = &self.path
+            && std::fs::remove_file(path).is_err()
+        {
+            // It opens nothing; there is no harm in it.
         }
     }
 }

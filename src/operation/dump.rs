@@ -57,7 +57,7 @@ impl Stream<'_> {
     }
 
     fn pass_hole(&mut self) -> Result<()> {
-        const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+        static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
         let holes = self.node.holes.as_deref().unwrap_or_default();
         while let Some(hole) = holes.get(self.hole).filter(|hole| hole.offset == self.position) {
             let mut left = hole.length;

@@ -111,11 +111,11 @@ impl Packer {
             let mut open = open.lock().map_err(|_| poisoned())?;
             rest.push(std::mem::replace(&mut *open, self.fresh()));
         }
-        if let [first, second] = rest.as_mut_slice() {
-            if first.bytes.len().saturating_add(second.bytes.len()) <= self.target {
-                first.bytes.extend_from_slice(second.bytes.get(HEADER_LEN..).unwrap_or_default());
-                first.entries.append(&mut second.entries);
-            }
+        if let [first, second] = rest.as_mut_slice()
+            && first.bytes.len().saturating_add(second.bytes.len()) <= self.target
+        {
+            first.bytes.extend_from_slice(second.bytes.get(HEADER_LEN..).unwrap_or_default());
+            first.entries.append(&mut second.entries);
         }
         rest.retain(|pack| !pack.entries.is_empty());
         Ok(rest)
@@ -128,10 +128,10 @@ impl Packer {
 
     /// Takes back the memory of a pack that is stored.
     pub(crate) fn recycle(&self, bytes: Vec<u8>) {
-        if let Ok(mut spare) = self.spare.lock() {
-            if spare.len() < SPARE_MAX {
-                spare.push(bytes);
-            }
+        if let Ok(mut spare) = self.spare.lock()
+            && spare.len() < SPARE_MAX
+        {
+            spare.push(bytes);
         }
     }
 

@@ -14,7 +14,8 @@ use crate::repository::snapshot::Snapshot;
 pub(crate) fn path_fields(object: &mut Map<String, Value>, name: &str, path: &[u8]) {
     object.insert(name.to_owned(), format!("/{}", String::from_utf8_lossy(path)).into());
     if std::str::from_utf8(path).is_err() {
-        let hex: String = path.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digit = |digit: u8| char::from_digit(u32::from(digit), 16).unwrap_or('?');
+        let hex: String = path.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
         object.insert(format!("{name}_hex"), hex.into());
     }
 }

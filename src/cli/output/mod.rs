@@ -72,7 +72,7 @@ impl Output {
                 return;
             }
         }
-        self.note(&format!("{}: {}", self.paint("error", "31;1"), error.chain()), error.next_step());
+        self.note(&format!("{}: {}", Self::paint("error", "31;1"), error.chain()), error.next_step());
     }
 
     /// Starts drawing progress.
@@ -86,10 +86,10 @@ impl Output {
 
     /// Keeps the progress bar from writing over a question.
     pub(super) fn pause_progress(&self) {
-        if let Ok(bar) = self.bar.lock() {
-            if let Some(bar) = bar.as_ref() {
-                bar.finish_and_clear();
-            }
+        if let Ok(bar) = self.bar.lock()
+            && let Some(bar) = bar.as_ref()
+        {
+            bar.finish_and_clear();
         }
     }
 
@@ -114,7 +114,7 @@ impl Output {
         }
     }
 
-    fn paint(&self, text: &str, color: &str) -> String {
+    fn paint(text: &str, color: &str) -> String {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         if !plain && std::io::stderr().is_terminal() {
             format!("\u{1b}[{color}m{text}\u{1b}[0m")
@@ -140,9 +140,9 @@ impl Reporter for Output {
             return;
         }
         let word = match finding.severity {
-            Severity::Problem => self.paint("problem", "31;1"),
+            Severity::Problem => Self::paint("problem", "31;1"),
             Severity::Warning if self.quiet => return,
-            Severity::Warning => self.paint("warning", "33;1"),
+            Severity::Warning => Self::paint("warning", "33;1"),
         };
         let subject =
             if finding.subject.is_empty() { String::new() } else { format!("{}: ", finding.subject) };

@@ -67,10 +67,10 @@ impl ProgressDisplay {
 impl Drop for ProgressDisplay {
     fn drop(&mut self) {
         drop(self.stop.take());
-        if let Some(worker) = self.worker.take() {
-            if worker.join().is_err() {
-                // Only a drawing is lost.
-            }
+        if let Some(worker) = self.worker.take()
+            && worker.join().is_err()
+        {
+            // Only a drawing is lost.
         }
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -139,7 +139,7 @@ fn time_left(bytes: u64, total: u64, elapsed: Duration) -> Option<Duration> {
 fn object(output: &Output, progress: &Progress, elapsed: Duration) {
     let (files, files_total) = progress.files();
     let (bytes, bytes_total) = progress.bytes();
-    let percent = if bytes_total > 0 { bytes.min(bytes_total).saturating_mul(1000) / bytes_total } else { 0 };
+    let percent = bytes.min(bytes_total).saturating_mul(1000).checked_div(bytes_total).unwrap_or(0);
     let status = json!({
         "message_type": "status",
         "seconds_elapsed": elapsed.as_secs(),

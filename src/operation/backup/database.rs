@@ -26,12 +26,12 @@ impl Scanner<'_> {
     pub(super) fn visit_database(&mut self, entry: Entry, before: Option<Box<Node>>) -> Result<()> {
         let host = entry.host_path();
         let prepared = self.prepared.remove(&entry.path);
-        if prepared.is_none() && self.database_unchanged(&host, before.as_deref())? {
-            if let Some(before) = before.as_deref() {
-                self.taken.push(entry.path.clone());
-                self.report_unchanged(&entry, before);
-                return self.push_as_before(&entry, before);
-            }
+        if prepared.is_none()
+            && let Some(before) = before.as_deref().filter(|before| self.database_unchanged(&host, before))
+        {
+            self.taken.push(entry.path.clone());
+            self.report_unchanged(&entry, before);
+            return self.push_as_before(&entry, before);
         }
         let taken = match prepared {
             Some(PreparedDatabase { taken }) => taken,
@@ -62,12 +62,11 @@ impl Scanner<'_> {
     }
 
     /// Whether a database is as it was: main file, log and the salts in the log's header.
-    fn database_unchanged(&self, host: &Path, before: Option<&Node>) -> Result<bool> {
-        let Some(before) = before else { return Ok(false) };
-        let Some(state) = before.database.as_ref().filter(|state| state.checked) else { return Ok(false) };
+    fn database_unchanged(&self, host: &Path, before: &Node) -> bool {
+        let Some(state) = before.database.as_ref().filter(|state| state.checked) else { return false };
         // One that cannot be looked at is taken, and taking it says what is wrong.
         let unchanged = sqlite::fingerprint(host).is_ok_and(|fingerprint| fingerprint == state.fingerprint);
-        Ok(unchanged && self.still_stored(before)?)
+        unchanged && self.still_stored(before)
     }
 
     fn store_copy(

@@ -21,10 +21,10 @@ use crossbeam_channel::bounded;
 use minicbor::bytes::ByteVec;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::node::Timestamp;
+use crate::format::node::{NodeKind, Timestamp};
 use crate::format::snapshot::{DatabaseReport, Manifest, ServiceReport, Statistics};
 use crate::id::Id;
-use crate::report::{Finding, Reporter};
+use crate::report::{Collector, Finding, Reporter};
 use crate::repository::cache::{Cache, RecordingSink, TreeRecorder};
 use crate::repository::session::{self, Commit, Session, Usable};
 use crate::repository::snapshot::{Snapshot, Snapshots};
@@ -32,7 +32,7 @@ use crate::repository::tree::{Root, TreeBuilder, TreeReader};
 use crate::repository::writer::{BlobWriter, Written};
 use crate::repository::{Repository, host};
 use crate::service::vaultwarden::Layout;
-use crate::source::files::{Excludes, Plan};
+use crate::source::files::{self, Excludes, Plan};
 use crate::source::sqlite::{self, Scratch};
 
 use parent::{Parent, ParentSource};
@@ -59,6 +59,8 @@ pub struct Options {
     pub host: String,
     /// Store nothing; tell what would be.
     pub dry_run: bool,
+    /// Whether somebody watches: a first backup then counts beside its work how much there is in all.
+    pub count_first: bool,
     /// Where temporary copies of databases go.
     pub temporary_folder: PathBuf,
     /// How to take databases.
@@ -225,6 +227,21 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// Counts what there is to store. What is wrong with it, the real walk reports.
+    fn count(&self) {
+        let (mut files, mut bytes) = (0u64, 0u64);
+        let counted = files::walk(&self.options.plan, &self.excludes, &Collector::default(), &mut |entry| {
+            if entry.node.kind == NodeKind::File {
+                files = files.saturating_add(1);
+                bytes = bytes.saturating_add(entry.node.size);
+            }
+            Ok(())
+        });
+        if counted.is_ok() {
+            self.reporter.progress().set_total(files, bytes);
+        }
+    }
+
     fn recorder(&self, cache: &Cache) -> Option<TreeRecorder<'a>> {
         match cache.write_tree(self.repository) {
             Ok(recorder) => Some(recorder),
@@ -295,6 +312,9 @@ impl<'a> Work<'a> {
             buffers,
         };
         std::thread::scope(|scope| {
+            if parent.is_none() && options.count_first {
+                scope.spawn(|| self.count());
+            }
             let scan = scope.spawn(|| scanner.run(&options.plan, &self.excludes));
             let stored = store.run(&batches);
             // The scanner notices that nobody listens any more.

@@ -92,17 +92,17 @@ impl Scanner<'_> {
         if entry.node.kind == NodeKind::File {
             self.visit_file(entry, before)
         } else {
-            self.visit_other(entry, before)
+            self.visit_other(entry, before.as_deref())
         }
     }
 
-    fn visit_other(&mut self, entry: Entry, before: Option<Box<Node>>) -> Result<()> {
+    fn visit_other(&mut self, entry: Entry, before: Option<&Node>) -> Result<()> {
         let mut node = entry.node.clone();
-        node.attributes = match before.as_deref().filter(|before| self.same_stamp(before, &node)) {
+        node.attributes = match before.filter(|before| self.same_stamp(before, &node)) {
             Some(before) => before.attributes.clone(),
             None => self.attributes(&entry),
         };
-        let change = match before.as_deref() {
+        let change = match before {
             None => Change::New,
             Some(before) if *before == node => Change::Unmodified,
             Some(_) => Change::Compare,
@@ -120,7 +120,7 @@ impl Scanner<'_> {
         let file_before = before.as_deref().filter(|before| before.kind == NodeKind::File);
         if let Some(before) = file_before.filter(|before| before.database.is_none())
             && self.same_stamp(before, &entry.node)
-            && self.still_stored(before)?
+            && self.still_stored(before)
         {
             return self.push_unmodified(entry, before);
         }
@@ -250,10 +250,10 @@ impl Scanner<'_> {
     }
 
     /// Whether every chunk of a file is still stored; notes its lists for the cache on the way.
-    pub(super) fn still_stored(&self, before: &Node) -> Result<bool> {
+    pub(super) fn still_stored(&self, before: &Node) -> bool {
         let empty = Content::default();
         let content = before.content.as_ref().unwrap_or(&empty);
-        let Some(source) = self.parent_source else { return Ok(false) };
+        let Some(source) = self.parent_source else { return false };
         let stored = std::cell::Cell::new(true);
         let visited = visit_chunks(
             source,
@@ -271,7 +271,7 @@ impl Scanner<'_> {
             },
         );
         // Lists that cannot be read make the file one that is read again.
-        Ok(visited.is_ok() && stored.get())
+        visited.is_ok() && stored.get()
     }
 
     /// Extended attributes; trouble with them is a problem of the file, not its end.

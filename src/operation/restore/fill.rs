@@ -259,10 +259,10 @@ impl Filler<'_> {
     /// Files that wait for chunks from elsewhere keep no descriptor meanwhile.
     fn release(&self, pieces: &[Piece]) {
         for piece in pieces {
-            if let Ok(state) = self.state(usize::try_from(piece.file).unwrap_or(usize::MAX)) {
-                if let Some(partial) = &state.partial {
-                    partial.release_handle();
-                }
+            if let Ok(state) = self.state(usize::try_from(piece.file).unwrap_or(usize::MAX))
+                && let Some(partial) = &state.partial
+            {
+                partial.release_handle();
             }
         }
     }
