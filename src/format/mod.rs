@@ -19,3 +19,7 @@ pub mod pack;
 pub mod path;
 pub mod snapshot;
 pub mod tree;
+
+#[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "in a test a failed step is a failed test")]
+pub(crate) mod tests;

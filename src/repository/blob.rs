@@ -66,7 +66,7 @@ impl ContentKey {
 }
 
 /// What an envelope's seal binds.
-fn envelope_info(repository: &Id, class: Class) -> Vec<u8> {
+pub(crate) fn envelope_info(repository: &Id, class: Class) -> Vec<u8> {
     let mut info = b"strongroom v1 content key".to_vec();
     info.push(0);
     info.extend_from_slice(repository.as_bytes());

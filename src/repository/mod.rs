@@ -18,6 +18,9 @@ pub mod snapshot;
 pub mod tree;
 pub mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use crate::backend::{Backend, ObjectKind, ObjectName};

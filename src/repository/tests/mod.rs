@@ -1,0 +1,10 @@
+//! The repository layer on a store in memory: keys, storing, reading, the protocol, trees.
+
+mod cached;
+mod key_slots;
+mod protocol;
+mod reading;
+mod roles;
+mod storing;
+mod support;
+mod trees;

@@ -1,0 +1,346 @@
+//! Trees and lists: held against a plain map, independent of how they came to be, and small in what changes.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::support::{Blobs, Random, create, file_node, folder_node};
+use crate::error::ErrorKind;
+use crate::format::blob::BlobKind;
+use crate::format::node::{Attribute, Content, Hole, Node};
+use crate::format::tree::{self, InnerEntry, LeafEntry};
+use crate::id::Id;
+use crate::limits;
+use crate::repository::Repository;
+use crate::repository::content::{store_content, visit_chunks};
+use crate::repository::tree::{Root, TreeBuilder, TreeReader, lookup};
+use crate::repository::writer::BlobSink;
+
+type Components = Vec<Vec<u8>>;
+
+fn joined(components: &Components) -> Vec<u8> {
+    components.join(&b'/')
+}
+
+fn build(repository: &Repository, sink: &dyn BlobSink, nodes: &BTreeMap<Components, Node>) -> Root {
+    let mut builder = TreeBuilder::new(sink, repository.keyring());
+    for (path, node) in nodes {
+        builder.push(&joined(path), node.clone()).unwrap();
+    }
+    builder.finish().unwrap()
+}
+
+fn random_path(random: &mut Random) -> Components {
+    let depth = random.below(5);
+    (0..depth)
+        .map(|_| {
+            let length = 1 + random.below(3);
+            (0..length).map(|_| b"\x01-.0ab\xff"[random.below(7)]).collect::<Vec<u8>>()
+        })
+        .filter(|name: &Vec<u8>| !matches!(name.as_slice(), b"." | b".."))
+        .collect()
+}
+
+fn random_node(random: &mut Random) -> Node {
+    let mut node = file_node(&[Id([random.next() as u8; 32])], random.next() >> random.below(60));
+    if random.below(4) == 0 {
+        let length = random.below(9000);
+        node.attributes = Some(vec![Attribute { name: b"user.x".to_vec(), value: random.bytes(length) }]);
+    }
+    node
+}
+
+fn entries(source: &Blobs<'_>, root: Root, folder: &[u8]) -> Vec<(Vec<u8>, Node)> {
+    let mut reader = TreeReader::below(source, root, folder);
+    let mut found = Vec::new();
+    while let Some(LeafEntry { path, node }) = reader.next_entry().unwrap() {
+        found.push((path, node));
+    }
+    assert!(reader.next_entry().unwrap().is_none());
+    found
+}
+
+#[test]
+fn a_tree_is_the_map_it_was_built_from() {
+    let (_, repository) = create();
+    let mut random = Random::new(20_263);
+    for case in 0..200 {
+        let mut nodes = BTreeMap::new();
+        for _ in 0..random.below(if case % 10 == 0 { 2000 } else { 120 }) {
+            nodes.insert(random_path(&mut random), random_node(&mut random));
+        }
+        let blobs = Blobs::new(&repository);
+        let root = build(&repository, &blobs, &nodes);
+        let all: Vec<_> = nodes.iter().map(|(path, node)| (joined(path), node.clone())).collect();
+        assert_eq!(entries(&blobs, root, b""), all, "case {case}");
+
+        let there: Vec<Components> = nodes.keys().cloned().collect();
+        for _ in 0..20 {
+            let path = if there.is_empty() || random.below(3) == 0 {
+                random_path(&mut random)
+            } else {
+                there[random.below(there.len())].clone()
+            };
+            let found = lookup(&blobs, root, &joined(&path)).unwrap();
+            assert_eq!(found.as_ref(), nodes.get(&path), "case {case}: {path:?}");
+            let below: Vec<_> = nodes
+                .iter()
+                .filter(|(place, _)| place.starts_with(&path))
+                .map(|(place, node)| (joined(place), node.clone()))
+                .collect();
+            assert_eq!(entries(&blobs, root, &joined(&path)), below, "case {case}: below {path:?}");
+        }
+        // Another sink, other surroundings: the same nodes give the same root.
+        let again = Blobs::new(&repository);
+        assert_eq!(build(&repository, &again, &nodes), root);
+        assert_eq!(again.count(), blobs.count());
+    }
+}
+
+fn twenty_thousand(random: &mut Random) -> BTreeMap<Components, Node> {
+    let mut nodes = BTreeMap::new();
+    nodes.insert(Vec::new(), folder_node());
+    nodes.insert(vec![b"attachments".to_vec()], folder_node());
+    while nodes.len() < 20_000 {
+        let name = |random: &mut Random| format!("{:016x}", random.next()).into_bytes();
+        let path = vec![b"attachments".to_vec(), name(random), name(random)];
+        let node = Node {
+            attributes: Some(vec![Attribute { name: b"user.note".to_vec(), value: random.bytes(400) }]),
+            ..file_node(&[Id([1; 32])], 9)
+        };
+        nodes.insert(path, node);
+    }
+    nodes
+}
+
+#[test]
+fn one_change_among_twenty_thousand_nodes_costs_few_blobs() {
+    let (_, repository) = create();
+    let mut random = Random::new(20_264);
+    let mut nodes = twenty_thousand(&mut random);
+    let blobs = Blobs::new(&repository);
+    let root = build(&repository, &blobs, &nodes);
+    let total = blobs.count();
+    assert!(total > 200, "{total}");
+    let paths: Vec<Components> = nodes.keys().cloned().collect();
+    let fresh = |nodes: &BTreeMap<Components, Node>| {
+        let before = blobs.count();
+        let changed = build(&repository, &blobs, nodes);
+        assert_ne!(changed, root);
+        let fresh = blobs.count() - before;
+        assert!((1..10).contains(&fresh), "{fresh} of {total}");
+    };
+    for _ in 0..5 {
+        let path = &paths[random.below(paths.len())];
+        let kept = nodes.get(path).unwrap().clone();
+        nodes.get_mut(path).unwrap().mtime.seconds += 1;
+        fresh(&nodes);
+        nodes.remove(path);
+        fresh(&nodes);
+        nodes.insert(path.clone(), kept);
+        let new = vec![b"attachments".to_vec(), format!("{:016x}", random.next()).into_bytes()];
+        nodes.insert(new.clone(), folder_node());
+        fresh(&nodes);
+        nodes.remove(&new);
+        assert_eq!(build(&repository, &blobs, &nodes), root);
+    }
+    // Looking one file up reads a blob of each level.
+    let reader = Counting { blobs: &blobs, fetched: std::sync::Mutex::default() };
+    let path = joined(&paths[12_345]);
+    assert_eq!(lookup(&reader, root, &path).unwrap().as_ref(), nodes.get(&paths[12_345]));
+    assert_eq!(reader.fetched.lock().unwrap().len(), usize::from(root.level) + 1);
+}
+
+struct Counting<'a> {
+    blobs: &'a Blobs<'a>,
+    fetched: std::sync::Mutex<Vec<Id>>,
+}
+
+impl crate::repository::reader::BlobSource for Counting<'_> {
+    fn fetch(&self, kind: BlobKind, id: &Id) -> crate::error::Result<Vec<u8>> {
+        self.fetched.lock().unwrap().push(*id);
+        self.blobs.fetch(kind, id)
+    }
+}
+
+#[test]
+fn another_key_ends_blobs_elsewhere() {
+    let (_, one) = create();
+    let (_, other) = create();
+    let nodes = twenty_thousand(&mut Random::new(20_265));
+    let firsts = |repository: &Repository| {
+        let blobs = Blobs::new(repository);
+        build(repository, &blobs, &nodes);
+        let map = blobs.map.into_inner().unwrap();
+        let leaves = map.values().filter(|(kind, _)| *kind == BlobKind::Leaf);
+        leaves
+            .map(|(_, plain)| tree::decode_leaf(plain).unwrap().first().unwrap().path.clone())
+            .collect::<HashSet<_>>()
+    };
+    let (one, other) = (firsts(&one), firsts(&other));
+    assert!(one.intersection(&other).count() < one.len() / 10);
+}
+
+#[test]
+fn an_empty_tree_is_a_tree() {
+    let (_, repository) = create();
+    let blobs = Blobs::new(&repository);
+    let root = build(&repository, &blobs, &BTreeMap::new());
+    assert_eq!((root.level, blobs.count()), (0, 1));
+    assert!(entries(&blobs, root, b"").is_empty());
+    assert_eq!(lookup(&blobs, root, b"a").unwrap(), None);
+}
+
+#[test]
+fn the_builder_refuses_what_no_reader_takes() {
+    let (_, repository) = create();
+    let blobs = Blobs::new(&repository);
+    let mut builder = TreeBuilder::new(&blobs, repository.keyring());
+    builder.push(b"b", folder_node()).unwrap();
+    for path in [&b"b"[..], b"a", b"", b"c/../d", b"/c", b"c//d", b"c\0"] {
+        assert!(builder.push(path, folder_node()).is_err(), "{path:?}");
+    }
+    for change in [
+        (|node| node.mtime.nanoseconds = 1_000_000_000) as fn(&mut Node),
+        |node| node.mode = 0o10_0644,
+        |node| node.holes = Some(vec![Hole { offset: 0, length: 10 }]),
+        |node| {
+            node.size = 1 << 40;
+            node.holes = Some((0..5000).map(|number| Hole { offset: number * 8192, length: 4096 }).collect());
+        },
+        |node| node.content = Some(Content::Inline(vec![Id([1; 32]); limits::INLINE_CHUNKS_MAX + 1])),
+    ] {
+        let mut node = file_node(&[], 5);
+        change(&mut node);
+        assert_eq!(builder.push(b"c", node).unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+    builder.push(b"c", file_node(&[], 5)).unwrap();
+    let root = builder.finish().unwrap();
+    assert_eq!(entries(&blobs, root, b"").len(), 2);
+}
+
+fn walk(blobs: &Blobs<'_>, root: Root) -> crate::error::Result<usize> {
+    let mut reader = TreeReader::new(blobs, root);
+    let mut count = 0;
+    while reader.next_entry()?.is_some() {
+        count += 1;
+    }
+    Ok(count)
+}
+
+#[test]
+fn a_tree_that_meets_a_blob_twice_ends_in_an_error() {
+    let (_, repository) = create();
+    let blobs = Blobs::new(&repository);
+    let leaf = |paths: &[&[u8]]| {
+        let entry = |path: &&[u8]| LeafEntry { path: path.to_vec(), node: folder_node() };
+        let plain = tree::encode_leaf(&paths.iter().map(entry).collect::<Vec<_>>()).unwrap();
+        blobs.store(BlobKind::Leaf, &plain).unwrap()
+    };
+    let inner = |level, children: &[(&[u8], Id)]| {
+        let entry = |(path, id): &(&[u8], Id)| InnerEntry { path: path.to_vec(), id: *id, nodes: 1 };
+        let plain = tree::encode_inner(level, &children.iter().map(entry).collect::<Vec<_>>()).unwrap();
+        blobs.store(BlobKind::Inner, &plain).unwrap()
+    };
+    let names: Vec<Vec<u8>> = (0..1000).map(|number| format!("{number:03}").into_bytes()).collect();
+    // 1000 times itself on each of eleven levels, with nothing in the leaf that could rise or fall.
+    for bottom in [leaf(&[]), leaf(&[b""]), leaf(&[b"x"])] {
+        for first in [&b""[..], b"x", b"000"] {
+            let mut id = inner(1, &[(first, bottom)]);
+            for level in 2..=limits::LEVEL_MAX {
+                let children: Vec<(&[u8], Id)> = names.iter().map(|name| (name.as_slice(), id)).collect();
+                id = inner(level, &children);
+            }
+            let error = walk(&blobs, Root { id, level: limits::LEVEL_MAX }).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt);
+        }
+    }
+    let sound = inner(1, &[(b"a", leaf(&[b"a", b"b"])), (b"c", leaf(&[b"c"]))]);
+    assert_eq!(walk(&blobs, Root { id: sound, level: 1 }).unwrap(), 3);
+    let wrong =
+        |id, level| assert_eq!(walk(&blobs, Root { id, level }).unwrap_err().kind(), ErrorKind::Corrupt);
+    wrong(inner(1, &[(b"a", leaf(&[b"a", b"d"])), (b"c", leaf(&[b"c"]))]), 1);
+    wrong(inner(1, &[(b"a", leaf(&[b"b"]))]), 1);
+    wrong(inner(1, &[(b"a", leaf(&[b"a"])), (b"b", leaf(&[]))]), 1);
+    wrong(inner(2, &[(b"a", inner(1, &[(b"b", leaf(&[b"b"]))]))]), 2);
+    wrong(inner(1, &[(b"a", leaf(&[b"a"]))]), 2);
+}
+
+fn chunk_ids(count: u64) -> Vec<(Id, u64)> {
+    (0..count)
+        .map(|number| (Id(*blake3::hash(&number.to_le_bytes()).as_bytes()), 1000 + number % 7))
+        .collect()
+}
+
+fn read_chunks(blobs: &Blobs<'_>, content: &Content) -> crate::error::Result<Vec<Id>> {
+    let mut read = Vec::new();
+    visit_chunks(blobs, content, &mut |_, _| Ok(()), &mut |id| {
+        read.push(*id);
+        Ok(())
+    })?;
+    Ok(read)
+}
+
+#[test]
+fn lists_of_any_length_come_back() {
+    let (_, repository) = create();
+    let mut random = Random::new(20_266);
+    let edges = [0, 1, 2, 31, 32, 33, 255, 256, 257, 4095, 4096, 4097, 50_000, 200_000];
+    let counts = edges.into_iter().chain((0..30).map(|_| random.below(20_000) as u64));
+    for count in counts.collect::<Vec<_>>() {
+        let blobs = Blobs::new(&repository);
+        let chunks = chunk_ids(count);
+        let content = store_content(&blobs, &chunks).unwrap();
+        assert_eq!(matches!(content, Content::Inline(_)), count <= limits::INLINE_CHUNKS_MAX as u64);
+        let ids: Vec<Id> = chunks.iter().map(|(id, _)| *id).collect();
+        assert!(read_chunks(&blobs, &content).unwrap() == ids, "{count}");
+    }
+    // Chunks that are all alike end no list by themselves: a file of zeros.
+    let blobs = Blobs::new(&repository);
+    let zeros = vec![(Id([7; 32]), 4096); 100_000];
+    let content = store_content(&blobs, &zeros).unwrap();
+    assert_eq!(read_chunks(&blobs, &content).unwrap().len(), zeros.len());
+}
+
+#[test]
+fn one_changed_chunk_rewrites_few_lists() {
+    let (_, repository) = create();
+    let blobs = Blobs::new(&repository);
+    let mut chunks = chunk_ids(200_000);
+    let content = store_content(&blobs, &chunks).unwrap();
+    let total = blobs.count();
+    assert!(total > 100, "{total}");
+    let mut random = Random::new(20_267);
+    let fresh = |chunks: &[(Id, u64)]| {
+        let before = blobs.count();
+        assert_ne!(store_content(&blobs, chunks).unwrap(), content);
+        let fresh = blobs.count() - before;
+        assert!((1..10).contains(&fresh), "{fresh} of {total}");
+    };
+    for round in 0..10 {
+        let at = random.below(chunks.len());
+        let kept = std::mem::replace(&mut chunks[at].0, Id([round; 32]));
+        fresh(&chunks);
+        chunks[at].0 = kept;
+        chunks.insert(at, (Id([round; 32]), 5));
+        fresh(&chunks);
+        chunks.remove(at);
+    }
+}
+
+#[test]
+fn hostile_lists_end_in_an_error() {
+    let (_, repository) = create();
+    let blobs = Blobs::new(&repository);
+    let content = |root, level| Content::List { root, level };
+    let refused = |content: &Content| read_chunks(&blobs, content).is_err();
+    let chunks = blobs.store(BlobKind::List, &crate::format::list::encode_chunks(&[Id([1; 32])])).unwrap();
+    assert!(!refused(&content(chunks, 0)));
+    assert!(refused(&content(chunks, 1)));
+    assert!(refused(&content(chunks, 13)));
+    assert!(refused(&content(Id([9; 32]), 0)));
+    for plain in [&[][..], &[0], &[0; 32], &[0; 34], &[1; 33]] {
+        let id = blobs.store(BlobKind::List, plain).unwrap();
+        assert!(refused(&content(id, 0)), "{plain:?}");
+    }
+    let long = blobs.store(BlobKind::List, &vec![0; 1 + 32 * 4097]).unwrap();
+    assert!(refused(&content(long, 0)));
+}
