@@ -100,11 +100,11 @@ impl Packer {
             let mut open = open.lock().map_err(|_| poisoned())?;
             rest.push(std::mem::replace(&mut *open, OpenPack::new(self.class)));
         }
-        if let [first, second] = rest.as_mut_slice() {
-            if first.bytes.len().saturating_add(second.bytes.len()) <= self.target {
-                first.bytes.extend_from_slice(second.bytes.get(HEADER_LEN..).unwrap_or_default());
-                first.entries.append(&mut second.entries);
-            }
+        if let [first, second] = rest.as_mut_slice()
+            && first.bytes.len().saturating_add(second.bytes.len()) <= self.target
+        {
+            first.bytes.extend_from_slice(second.bytes.get(HEADER_LEN..).unwrap_or_default());
+            first.entries.append(&mut second.entries);
         }
         rest.retain(|pack| !pack.entries.is_empty());
         Ok(rest)
