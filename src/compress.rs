@@ -65,7 +65,6 @@ pub fn decompress(frame: &[u8], plain_length: usize, plain: &mut Vec<u8>) -> Res
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
     use super::*;
 
     #[test]

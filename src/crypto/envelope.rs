@@ -87,7 +87,6 @@ fn secret_key(secret: &Secret) -> Result<SecretKey> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
     use super::*;
 
     #[test]

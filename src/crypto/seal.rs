@@ -101,7 +101,6 @@ fn object_sealer(key: &Secret, salt: &[u8; SALT_LEN]) -> Sealer {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed step fails the test")]
     use super::*;
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Follows `format-spec/10-repository.md#header`.
 
+use super::bytes::Fields;
 use crate::error::{Error, ErrorKind, Result};
 
 /// First bytes of every object.
@@ -86,10 +87,14 @@ impl HeaderKind {
 
 /// The header of an object of this kind.
 pub const fn header(kind: HeaderKind) -> [u8; HEADER_LEN] {
-    let [a, b, c, d, e, f, g, h] = MAGIC;
-    let [i, j, k, l] = kind.code();
-    let [m, n] = FORMAT_VERSION.to_le_bytes();
-    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, 0, 0]
+    let mut bytes = [0; HEADER_LEN];
+    let (magic, rest) = bytes.split_at_mut(MAGIC.len());
+    magic.copy_from_slice(&MAGIC);
+    let (code, rest) = rest.split_at_mut(4);
+    code.copy_from_slice(&kind.code());
+    let (version, _reserved) = rest.split_at_mut(2);
+    version.copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+    bytes
 }
 
 /// Checks the header of an object and gives what follows it.
@@ -101,14 +106,14 @@ pub fn strip(kind: HeaderKind, bytes: &[u8]) -> Result<&[u8]> {
     if *found == header(kind) {
         return Ok(rest);
     }
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, _, _] = *found;
-    if [a, b, c, d, e, f, g, h] != MAGIC {
+    let mut fields = Fields::new(found, name);
+    if fields.array()? != MAGIC {
         return Err(Error::corrupt(format!("{name}: it does not start as a Strongroom object does")));
     }
-    if [i, j, k, l] != kind.code() {
+    if fields.array()? != kind.code() {
         return Err(Error::corrupt(format!("{name}: another kind of object lies under this name")));
     }
-    let version = u16::from_le_bytes([m, n]);
+    let version = fields.u16()?;
     if version != FORMAT_VERSION {
         return Err(Error::new(
             ErrorKind::Unsupported,

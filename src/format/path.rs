@@ -124,7 +124,6 @@ pub fn name(path: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
     use proptest::prelude::*;
     use proptest::test_runner::RngSeed;

@@ -10,8 +10,8 @@ use super::index::{self, IndexObject, IndexedPack};
 use super::key_slot::{self, Bundle, Label, Lock, Method, Role};
 use super::list::{self, List, ListEntry};
 use super::marks::{Abandoned, Condemned, Forgotten, Session, Signed};
-use super::node::{Attribute, Content, DatabaseState, Hole, Node, NodeKind, Timestamp};
-use super::pack::{self, ENVELOPE_LEN, Entry, Table};
+use super::node::{Attribute, Content, DatabaseState, Extension, Hole, Node, NodeKind, Timestamp};
+use super::pack::{self, ENVELOPE_LEN, Entry, TRAILER_LEN, Table};
 use super::snapshot::{
     self, Damage, DatabaseOutcome, DatabaseReport, Manifest, Origin, ServiceReport, SignedManifest,
     Statistics, TableRows,
@@ -67,6 +67,7 @@ pub(crate) fn file_node(content: &[Id], size: u64) -> Node {
         content: Some(Content::Inline(content.to_vec())),
         holes: None,
         database: None,
+        extensions: None,
     }
 }
 
@@ -81,19 +82,30 @@ fn full_node() -> Node {
             fingerprint: Id([5; 32]),
             checked: true,
         }),
-        link_target: Some(b"target".to_vec()),
-        device_number: Some(1 << 40),
+        extensions: Some(vec![Extension { code: 7, value: b"later".to_vec() }]),
         ..file_node(&[], 1 << 33)
+    }
+}
+
+fn other_node(kind: NodeKind) -> Node {
+    Node {
+        link_target: (kind == NodeKind::Symlink).then(|| b"target".to_vec()),
+        device_number: (kind == NodeKind::BlockDevice).then_some(1 << 40),
+        kind,
+        content: None,
+        ..file_node(&[], 0)
     }
 }
 
 fn leaf() -> Vec<u8> {
     let entry = |path: &[u8], node| LeafEntry { path: path.to_vec(), node };
     let entries = [
-        entry(b"", Node { kind: NodeKind::Directory, content: None, ..file_node(&[], 0) }),
+        entry(b"", other_node(NodeKind::Directory)),
         entry(b"attachments/a", file_node(&[Id([1; 32])], 300)),
         entry(b"attachments/a/b", full_node()),
         entry(b"attachments/b", file_node(&[], 0)),
+        entry(b"dev", other_node(NodeKind::BlockDevice)),
+        entry(b"link", other_node(NodeKind::Symlink)),
     ];
     tree::encode_leaf(&entries).unwrap()
 }
@@ -144,6 +156,7 @@ pub(crate) fn manifest() -> Manifest {
         }),
         statistics: Statistics { files_new: 2, ..Statistics::default() },
         program: "0.1.0".into(),
+        extensions: None,
     }
 }
 
@@ -194,7 +207,7 @@ fn entries(kind: BlobKind) -> Vec<Entry> {
         stored_length,
         plain_length,
     };
-    vec![entry(1, 0, 29, 0), entry(2, 1, 100, 71), entry(3, 0, 40, 5000)]
+    vec![entry(1, 0, 17, 0), entry(2, 1, 88, 71), entry(3, 0, 40, 5000)]
 }
 
 const TABLE_PADDING: usize = 13;
@@ -202,6 +215,7 @@ const TABLE_PADDING: usize = 13;
 fn table() -> Vec<u8> {
     let table = Table {
         class: Class::Data,
+        frames_hash: Id([6; 32]),
         envelopes: vec![[1; ENVELOPE_LEN], [2; ENVELOPE_LEN]],
         entries: entries(BlobKind::Chunk),
     };
@@ -248,6 +262,14 @@ fn again_table(bytes: &[u8]) -> Result<Vec<u8>> {
     // Offsets are added up from lengths that the table says.
     pack::frame_offsets(&table.entries, bytes.len() as u64).ok();
     pack::encode_table(&table, bytes.len() - pack::table_length(&table))
+}
+
+/// An index may have any number of zeros at its end: they pad the object.
+fn again_index(bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut encoded = index::encode(&index::decode(bytes)?)?;
+    assert!(encoded.get(bytes.len()..).unwrap_or_default().iter().all(|byte| *byte == 0));
+    encoded.resize(bytes.len(), 0);
+    Ok(encoded)
 }
 
 fn again_list(bytes: &[u8], level: u8) -> Result<Vec<u8>> {
@@ -302,7 +324,7 @@ fn decoders() -> Vec<(&'static str, Vec<u8>, Again)> {
         }),
         ("slot", slot(), again_slot),
         ("table", table(), again_table),
-        ("index", index_object(), |bytes| index::encode(&index::decode(bytes)?)),
+        ("index", index_object(), again_index),
         ("config", config_object(), again_config),
         ("chunks", list::encode_chunks(&[id; 3]), |bytes| again_list(bytes, 0)),
         ("lists", list::encode_lists(3, &lists), |bytes| again_list(bytes, 3)),
@@ -385,8 +407,9 @@ fn places_in_packs_never_lie_outside() {
     for _ in 0..20_000 {
         let size = random.next() >> random.below(64);
         let trailer = (random.next() as u32 >> random.below(32)).to_le_bytes();
-        if let Ok((offset, length)) = pack::table_place(size, trailer) {
-            assert!(offset >= HEADER_LEN as u64 && offset + length + 4 == size && size <= limits::PACK_MAX);
+        if let Ok((offset, length)) = pack::table_place(size, &trailer) {
+            assert!(offset >= HEADER_LEN as u64 && offset + length + TRAILER_LEN as u64 == size);
+            assert!(size <= limits::PACK_MAX);
         }
     }
 }
@@ -539,6 +562,15 @@ fn nodes_out_of_range_are_refused() {
     assert!(!refused(&|node| node.holes = Some(vec![hole(0, 10), hole(20, 80)])));
     assert!(refused(&|node| node.holes = Some(vec![hole(0, 0)])));
     assert!(refused(&|node| node.holes = Some(vec![hole(10, 20), hole(20, 20)])));
+    assert!(refused(&|node| node.holes = Some(vec![hole(10, 20), hole(30, 20)])));
+    assert!(refused(&|node| node.holes = Some(Vec::new())));
+    assert!(refused(&|node| node.content = None));
+    assert!(refused(&|node| node.kind = NodeKind::Directory));
+    assert!(refused(&|node| node.link_target = Some(b"x".to_vec())));
+    let attribute = |name: &[u8], length| Attribute { name: name.to_vec(), value: vec![0; length] };
+    assert!(!refused(&|node| node.attributes = Some(vec![attribute(b"a", 1), attribute(b"b", 0)])));
+    assert!(refused(&|node| node.attributes = Some(vec![attribute(b"b", 1), attribute(b"a", 0)])));
+    assert!(refused(&|node| node.attributes = Some(vec![attribute(b"a", limits::ATTRIBUTES_MAX)])));
     assert!(refused(&|node| node.holes = Some(vec![hole(90, 11)])));
     assert!(refused(&|node| node.holes = Some(vec![hole(u64::MAX, 2)])));
     assert!(refused(&|node| node.mode = 0o10000));

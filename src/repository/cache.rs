@@ -46,7 +46,7 @@ impl SessionLock {
     /// Removes the lock for good: the session is settled.
     pub fn remove(self) {
         if std::fs::remove_file(&self.path).is_err() {
-            // A leftover lock file is looked at again by the next run, which then finds no session.
+            // A leftover lock file is looked at again while its session is there, and is a name in a folder after.
         }
     }
 }
@@ -304,10 +304,11 @@ fn scan_records(file: &File, size: u64) -> std::io::Result<HashMap<Id, Record>> 
     while offset.saturating_add(RECORD_LEN as u64) <= size {
         reader.read_exact(&mut head)?;
         let Some((id, rest)) = head.split_first_chunk::<ID_LEN>() else { break };
-        let [code, a, b, c, d, e, f, g, h] = rest else { break };
+        let Some((code, lengths)) = rest.split_first() else { break };
         let Some(kind) = BlobKind::from_code(*code) else { break };
-        let plain_length = u32::from_le_bytes([*a, *b, *c, *d]);
-        let sealed_length = u32::from_le_bytes([*e, *f, *g, *h]);
+        let ([plain_length, sealed_length], []) = lengths.as_chunks() else { break };
+        let plain_length = u32::from_le_bytes(*plain_length);
+        let sealed_length = u32::from_le_bytes(*sealed_length);
         offset = offset.saturating_add(RECORD_LEN as u64);
         let end = offset.saturating_add(u64::from(sealed_length));
         if end > size {

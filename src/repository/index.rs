@@ -91,28 +91,26 @@ impl Index {
     fn add_pack(&mut self, numbers: &mut Numbers, pack: &IndexedPack, envelopes: &[Envelope]) -> Result<()> {
         let many = |_| Error::corrupt("the index names too many packs");
         let info = PackInfo { id: pack.id, size: pack.size, class: pack.class };
-        let number = match numbers.packs.get(&info) {
-            Some(number) => *number,
-            None => {
-                let number = u32::try_from(self.packs.len()).map_err(many)?;
-                self.packs.push(info);
-                numbers.packs.insert(info, number);
-                number
-            }
+        let number = if let Some(number) = numbers.packs.get(&info) {
+            *number
+        } else {
+            let number = u32::try_from(self.packs.len()).map_err(many)?;
+            self.packs.push(info);
+            numbers.packs.insert(info, number);
+            number
         };
         let mut local = HashMap::new();
         let mut offset = HEADER_LEN as u64;
         for entry in &pack.entries {
-            let envelope = match local.get(&entry.envelope) {
-                Some(envelope) => *envelope,
-                None => {
-                    let bytes = envelopes
-                        .get(usize::from(entry.envelope))
-                        .ok_or_else(|| Error::corrupt("the index names an envelope that it does not have"))?;
-                    let envelope = numbers.envelope(self, pack.class, bytes)?;
-                    local.insert(entry.envelope, envelope);
-                    envelope
-                }
+            let envelope = if let Some(envelope) = local.get(&entry.envelope) {
+                *envelope
+            } else {
+                let bytes = envelopes
+                    .get(usize::from(entry.envelope))
+                    .ok_or_else(|| Error::corrupt("the index names an envelope that it does not have"))?;
+                let envelope = numbers.envelope(self, pack.class, bytes)?;
+                local.insert(entry.envelope, envelope);
+                envelope
             };
             self.places.push(Place {
                 id: entry.id,

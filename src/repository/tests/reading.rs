@@ -1,12 +1,12 @@
 //! Reading: every copy is tried, the index is read afresh, and a loss has a name.
 
-use super::support::{Call, Watched, backup, create, noise};
+use super::support::{Call, Watched, backup, create, load, noise};
 use crate::backend::{Backend, ObjectKind, ObjectName};
 use crate::error::{Error, ErrorKind};
 use crate::format::blob::{BlobKind, Class};
 use crate::id::Id;
 use crate::repository::Repository;
-use crate::repository::index::Index;
+use crate::repository::index::{Index, ReadObjects};
 use crate::repository::reader::{BLOCK, BlobReader, BlobSource};
 use crate::repository::writer::BlobWriter;
 
@@ -127,7 +127,7 @@ fn ranges_tell_the_store_nothing_but_blocks() {
     let recorded = RangeLog::over(&watched);
     let through =
         Repository::open(std::sync::Arc::new(recorded.clone()), &super::support::key_file(1)).unwrap();
-    let reader_through = BlobReader::with_index(&through, Index::load(&repository, &|_| true).unwrap());
+    let reader_through = BlobReader::with_index(&through, load(&repository));
     for (id, plain) in ids.iter().zip(&blobs) {
         assert!(reader.fetch(BlobKind::Chunk, id).unwrap() == *plain);
         assert!(reader_through.fetch(BlobKind::Chunk, id).unwrap() == *plain);
@@ -207,12 +207,7 @@ fn every_damaged_byte_of_a_pack_is_noticed() {
     let ids = store(&repository, &blobs);
     let name = watched.names(ObjectKind::Pack)[0];
     let sound = watched.memory.get(&name, u64::MAX).unwrap();
-    let frames: usize = Index::load(&repository, &|_| true)
-        .unwrap()
-        .all()
-        .iter()
-        .map(|place| place.stored_length as usize)
-        .sum();
+    let frames: usize = load(&repository).all().iter().map(|place| place.stored_length as usize).sum();
     for index in 16..16 + frames {
         let mut damaged = sound.clone();
         damaged[index] ^= 1 << (index % 8);
@@ -233,7 +228,7 @@ fn every_damaged_byte_of_a_pack_is_noticed() {
 }
 
 #[test]
-fn an_index_object_with_any_byte_changed_is_refused() {
+fn an_index_object_with_any_byte_changed_counts_for_nothing() {
     let (watched, repository) = create();
     store(&repository, &[noise(1, 100)]);
     let name = watched.names(ObjectKind::Index)[0];
@@ -241,18 +236,25 @@ fn an_index_object_with_any_byte_changed_is_refused() {
     for index in 0..sound.len() {
         let mut damaged = sound.clone();
         damaged[index] ^= 1 << (index % 8);
+        // Under its own name, as a failing disk has it, and under the name of its bytes, as a hostile store would.
         let renamed = ObjectName::new(ObjectKind::Index, crate::crypto::derive::hash(&damaged));
+        watched.memory.remove(&name);
         for name in [name, renamed] {
             watched.memory.replace(&name, damaged.clone());
-            assert!(Index::load(&repository, &|_| true).is_err(), "byte {index}");
+            let read = ReadObjects::read(&repository);
+            let claims_newer = (12..14).contains(&index) && name == renamed;
+            if claims_newer {
+                // The version stands in the clear: what claims to be newer stops whoever meets it.
+                assert_eq!(read.err().unwrap().kind(), ErrorKind::Unsupported);
+                watched.memory.remove(&name);
+                continue;
+            }
+            let read = read.unwrap();
+            assert_eq!((read.damaged.len(), read.damaged[0].0), (1, name.id), "byte {index}");
+            assert!(Index::build(&read, &|_| true).unwrap().all().is_empty());
             watched.memory.remove(&name);
-            watched.memory.replace(&name_of(&sound), sound.clone());
         }
     }
-}
-
-fn name_of(index: &[u8]) -> ObjectName {
-    ObjectName::new(ObjectKind::Index, crate::crypto::derive::hash(index))
 }
 
 #[test]
@@ -267,8 +269,7 @@ fn a_hostile_index_leads_to_an_error_and_not_astray() {
         change(&mut object);
         let bytes = crate::format::index::encode(&object).unwrap();
         let (id, _) = repository.put_hashed(ObjectKind::Index, &bytes).unwrap();
-        let read = Index::load(&repository, &|_| true)
-            .and_then(|index| BlobReader::with_index(&repository, index).fetch(BlobKind::Chunk, &ids[0]));
+        let read = BlobReader::with_index(&repository, load(&repository)).fetch(BlobKind::Chunk, &ids[0]);
         watched.memory.remove(&ObjectName::new(ObjectKind::Index, id));
         read
     };

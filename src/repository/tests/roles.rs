@@ -8,14 +8,14 @@ use crate::crypto::envelope;
 use crate::crypto::seal::Sealer;
 use crate::crypto::secret::Secret;
 use crate::error::ErrorKind;
-use crate::format::blob::{BlobKind, Class, NONCE_LEN, TAG_LEN, associated_data};
+use crate::format::blob::{BlobKind, Class, TAG_LEN, associated_data};
 use crate::format::header::HEADER_LEN;
 use crate::format::key_slot::{self, Role};
 use crate::format::pack::{Entry, Envelope};
 use crate::repository::Repository;
 use crate::repository::blob::envelope_info;
 use crate::repository::cache::Cache;
-use crate::repository::index::read_pack_table;
+use crate::repository::index::open_pack;
 use crate::repository::reader::{BlobReader, BlobSource};
 
 /// The first blob of each class: its envelope, its entry, its frame.
@@ -23,7 +23,7 @@ fn sealed(store: &Watched, repository: &Repository) -> Vec<(Class, Envelope, Ent
     let mut found: Vec<(Class, Envelope, Entry, Vec<u8>)> = Vec::new();
     for name in store.names(ObjectKind::Pack) {
         let bytes = store.memory.get(&name, u64::MAX).unwrap();
-        let table = read_pack_table(repository, &name.id, bytes.len() as u64).unwrap();
+        let table = open_pack(repository, &bytes).unwrap();
         if found.iter().all(|(class, ..)| *class != table.class) {
             let entry = table.entries[0];
             let frame = bytes[HEADER_LEN..HEADER_LEN + entry.stored_length as usize].to_vec();
@@ -34,18 +34,19 @@ fn sealed(store: &Watched, repository: &Repository) -> Vec<(Class, Envelope, Ent
     found
 }
 
-/// Whether 32 bytes open an envelope as its class's secret key, or a frame as its content key.
+/// Whether 32 bytes open an envelope as its class's secret key, or a frame as its content key or its own.
 fn opens(
     repository: &Repository,
     candidate: &Secret,
     (class, envelope, entry, frame): &(Class, Envelope, Entry, Vec<u8>),
 ) -> bool {
     let by_envelope = envelope::open(candidate, &envelope_info(repository.id(), *class), envelope).is_ok();
-    let (nonce, rest) = frame.split_first_chunk::<NONCE_LEN>().unwrap();
-    let (body, tag) = rest.split_last_chunk::<TAG_LEN>().unwrap();
+    let (body, tag) = frame.split_last_chunk::<TAG_LEN>().unwrap();
     let associated = associated_data(repository.id(), entry.kind, &entry.id, entry.plain_length);
     let mut plain = vec![0; body.len()];
-    by_envelope || Sealer::new(candidate).open_to(nonce, &associated, body, &mut plain, tag).is_ok()
+    let blob_key = derive::blob_key(candidate, entry.kind.code(), &entry.id);
+    let mut by_key = |key| Sealer::new(key).open_to(&associated, body, &mut plain, tag).is_ok();
+    by_envelope || by_key(candidate) || by_key(&blob_key)
 }
 
 fn windows(bytes: &[u8]) -> impl Iterator<Item = Secret> {

@@ -17,6 +17,7 @@ pub(super) use crate::format::tests::{Random, file_node};
 use crate::id::Id;
 use crate::repository::Repository;
 use crate::repository::cache::{Cache, RecordingSink};
+use crate::repository::index::{Index, ReadObjects};
 use crate::repository::keys::{Credential, NewKey};
 use crate::repository::reader::BlobSource;
 use crate::repository::session::{Commit, Session};
@@ -144,6 +145,11 @@ pub(super) fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     blake3::Hasher::new_keyed(&key).finalize_xof().fill(&mut bytes);
     bytes
+}
+
+/// The index over all that is there.
+pub(super) fn load(repository: &Repository) -> Index {
+    Index::build(&ReadObjects::read(repository).unwrap(), &|_| true).unwrap()
 }
 
 pub(super) fn folder_node() -> Node {
