@@ -81,26 +81,24 @@ impl Packer {
         })
     }
 
-    /// Seals a blob into one of the open packs; gives the frame's length, and the pack if that filled it.
+    /// Seals a blob into one of the open packs and gives the frame's length. A pack that this fills is handed
+    /// over before anybody else may fill the next one in its place: that bounds how many packs lie in memory.
     pub(crate) fn add(
         &self,
         repository: &Repository,
         kind: BlobKind,
         id: &Id,
         plain: &[u8],
-    ) -> Result<(u64, Option<OpenPack>)> {
+        hand_over: &dyn Fn(OpenPack) -> Result<()>,
+    ) -> Result<u64> {
         FRAME.with_borrow_mut(|frame| {
             self.key.seal(repository.id(), kind, id, plain, frame)?;
-            let full = {
-                let mut open = self.deal()?.lock().map_err(|_| poisoned())?;
-                push(&mut open, self.target, kind, id, plain.len(), frame)?;
-                if open.bytes.len() < self.target {
-                    None
-                } else {
-                    Some(std::mem::replace(&mut *open, self.fresh()))
-                }
-            };
-            Ok((frame.len() as u64, full))
+            let mut open = self.deal()?.lock().map_err(|_| poisoned())?;
+            push(&mut open, self.target, kind, id, plain.len(), frame)?;
+            if open.bytes.len() >= self.target {
+                hand_over(std::mem::replace(&mut *open, self.fresh()))?;
+            }
+            Ok(frame.len() as u64)
         })
     }
 
@@ -223,7 +221,7 @@ fn push(
 ) -> Result<()> {
     if open.entries.is_empty() {
         // Grown once to what it will need: growing step by step would copy the pack over and over.
-        let wanted = if frame.len() > 64 << 10 { target.saturating_add(4 << 20) } else { 0 };
+        let wanted = if frame.len() > 64 << 10 { target.saturating_add(6 << 20) } else { 0 };
         open.bytes.reserve(wanted.saturating_sub(open.bytes.len()));
     }
     let too_long = |_| Error::refused("a blob is too long");

@@ -142,9 +142,10 @@ impl<'a> BlobWriter<'a> {
             self.frame_bytes.fetch_add(frame.len() as u64, Ordering::Relaxed);
             return Ok(());
         }
-        let (length, full) = self.packer(kind.class()).add(self.repository, kind, id, plain)?;
+        let hand_over = |pack| self.send(pack);
+        let length = self.packer(kind.class()).add(self.repository, kind, id, plain, &hand_over)?;
         self.frame_bytes.fetch_add(length, Ordering::Relaxed);
-        full.map_or(Ok(()), |pack| self.send(pack))
+        Ok(())
     }
 
     fn packer(&self, class: Class) -> &Packer {
