@@ -4,6 +4,8 @@
 mod algorithms;
 mod cbor;
 mod numbers;
+mod pack;
+mod refusals;
 mod samples;
 mod source;
 mod tables;
@@ -28,6 +30,7 @@ const RECORDS: &[(&str, &str, &str)] = &[
     ("damage", "snapshot.rs", "Damage"),
     ("database-report", "snapshot.rs", "DatabaseReport"),
     ("database-state", "node.rs", "DatabaseState"),
+    ("extension", "node.rs", "Extension"),
     ("forgotten", "marks.rs", "Forgotten"),
     ("hole", "node.rs", "Hole"),
     ("inner-entry", "tree.rs", "StoredInnerEntry"),

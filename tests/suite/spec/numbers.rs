@@ -144,16 +144,17 @@ fn layouts_have_the_lengths_of_the_program() {
     let specification = Specification::read();
     let lengths = [
         ("blob-associated", blob::ASSOCIATED_LEN),
+        ("blob-key-input", 1 + 32),
         ("envelope", pack::ENVELOPE_LEN),
         ("envelope", envelope::ENVELOPE_LEN),
         ("header", header::HEADER_LEN),
         ("index-head", index::INDEX_HEAD_LEN),
         ("index-pack", index::PACK_RECORD_LEN),
         ("list-entry", list::LIST_ENTRY_LEN),
-        ("nonce", blob::NONCE_LEN),
         ("object-associated", header::HEADER_LEN + 32 + 32),
         ("pack-entry", pack::ENTRY_LEN),
         ("pack-table-head", pack::TABLE_HEAD_LEN),
+        ("pack-trailer", pack::TRAILER_PLAIN_LEN),
     ];
     for (name, length) in lengths {
         assert_eq!(specification.total(name), length, "{name}");
@@ -167,7 +168,8 @@ fn layouts_have_the_lengths_of_the_program() {
     assert_eq!(last("pack"), pack::TRAILER_LEN.to_string());
     assert_eq!(last("sealed-object"), seal::TAG_LEN.to_string());
     assert_eq!(specification.table("layout", "sealed-object").rows[0][1], seal::SALT_LEN.to_string());
-    assert_eq!(blob::FRAME_OVERHEAD, 29);
+    assert_eq!(blob::FRAME_OVERHEAD, 17);
+    assert_eq!(pack::TRAILER_LEN, specification.total("pack-trailer") + seal::OBJECT_OVERHEAD);
     assert_eq!(envelope::ENCAPSULATED_LEN + secret::SECRET_LEN, 1152);
     assert_eq!(envelope::PUBLIC_LEN, 1216);
     let tables = [("pack-table", pack::TABLE_HEAD_LEN, pack::ENTRY_LEN), ("index", index::INDEX_HEAD_LEN, 0)];
@@ -202,7 +204,6 @@ fn layouts_place_fields_where_the_program_does() {
         ("plain length", &[1, 2, 3, 4]),
     ];
     expect("blob-associated", &bound, &fields);
-    expect("nonce", &blob::nonce(0x0201), &[("counter", &[1, 2, 0, 0, 0, 0, 0, 0]), ("rest", &[0; 4])]);
 
     let entry = Entry {
         id,
@@ -214,12 +215,14 @@ fn layouts_place_fields_where_the_program_does() {
     let second = Entry { envelope: 0x0a09, ..entry };
     let table = pack::Table {
         class: Class::Metadata,
+        frames_hash: Id([0x44; 32]),
         envelopes: vec![[0x33; pack::ENVELOPE_LEN]; 3],
         entries: vec![entry, second],
     };
     let bytes = pack::encode_table(&table, 5).expect("a table");
-    let counts: [(&str, &[u8]); 3] = [("class", &[2]), ("envelopes", &[3, 0]), ("entries", &[2, 0, 0, 0])];
-    expect("pack-table-head", &bytes, &counts);
+    let fields: [(&str, &[u8]); 4] =
+        [("class", &[2]), ("envelopes", &[3, 0]), ("entries", &[2, 0, 0, 0]), ("frames hash", &[0x44; 32])];
+    expect("pack-table-head", &bytes, &fields);
     let entries = pack::TABLE_HEAD_LEN + 3 * pack::ENVELOPE_LEN;
     let fields: [(&str, &[u8]); 5] = [
         ("blob", &id.0),
@@ -239,6 +242,10 @@ fn layouts_place_fields_where_the_program_does() {
     let fields: [(&str, &[u8]); 4] =
         [("pack", &id.0), ("size", &[1, 2, 0, 0, 0, 0, 0, 0]), ("class", &[1]), ("entries", &[1, 0, 0, 0])];
     expect("index-pack", &bytes[start..], &fields);
+    let (bare, padding) = bytes.split_at(start + index::PACK_RECORD_LEN + pack::ENTRY_LEN);
+    let around = (header::HEADER_LEN + seal::OBJECT_OVERHEAD) as u64;
+    assert_eq!(bytes.len() as u64 + around, pack::padded_length(bare.len() as u64 + around));
+    assert!(!padding.is_empty() && padding.iter().all(|byte| *byte == 0));
 
     let bytes = list::encode_lists(1, &[ListEntry { id, bytes: 0x0201 }]);
     expect("list-entry", &bytes[1..], &[("list", &id.0), ("bytes", &[1, 2, 0, 0, 0, 0, 0, 0])]);

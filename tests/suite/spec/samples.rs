@@ -3,7 +3,9 @@
 use strongroom::format::config::{CHUNKER_KEYED_GEAR, Config};
 use strongroom::format::key_slot::{Bundle, Label, Lock, Method, Role};
 use strongroom::format::marks::{Abandoned, Condemned, Forgotten, Session, Signed};
-use strongroom::format::node::{Attribute, Content, DatabaseState, Hole, Node, NodeKind, Timestamp};
+use strongroom::format::node::{
+    Attribute, Content, DatabaseState, Extension, Hole, Node, NodeKind, Timestamp,
+};
 use strongroom::format::snapshot::{
     Damage, DatabaseOutcome, DatabaseReport, Manifest, Origin, ServiceReport, SignedManifest, Statistics,
     TableRows,
@@ -60,7 +62,7 @@ pub(crate) fn encoded() -> Vec<(&'static str, Vec<u8>)> {
     all.map(|(name, bytes)| (name, bytes.unwrap_or_else(|error| panic!("{name}: {error}")))).into()
 }
 
-fn node(content: Content) -> Node {
+pub(crate) fn node(content: Content) -> Node {
     Node {
         kind: NodeKind::File,
         mode: 0o644,
@@ -80,6 +82,7 @@ fn node(content: Content) -> Node {
         content: Some(content),
         holes: Some(vec![Hole { offset: 1, length: 2 }]),
         database: Some(DatabaseState { page_size: 4096, run_pages: 1, fingerprint: ID, checked: true }),
+        extensions: Some(vec![extension()]),
     }
 }
 
@@ -98,7 +101,7 @@ fn bundle() -> Bundle {
     }
 }
 
-fn manifest() -> Manifest {
+pub(crate) fn manifest() -> Manifest {
     let text = || "text".to_owned();
     let service = ServiceReport {
         name: text(),
@@ -136,7 +139,12 @@ fn manifest() -> Manifest {
         service: Some(service),
         statistics: Statistics::default(),
         program: text(),
+        extensions: Some(vec![extension()]),
     }
+}
+
+fn extension() -> Extension {
+    Extension { code: 1, value: vec![0xff] }
 }
 
 fn signed_manifest() -> SignedManifest {
