@@ -28,7 +28,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
     let repository = global.open(output)?;
     let snapshot = repository.find_snapshot(&arguments.snapshot)?;
     let mut out = BufWriter::with_capacity(256 << 10, std::io::stdout().lock());
-    dump::run(&repository, &snapshot, &place, &mut out)?;
+    dump::run(&repository, &snapshot, &place, &mut out, output)?;
     out.flush().map_err(|error| Error::io("cannot write the output", error))?;
     Ok(Outcome::Done)
 }

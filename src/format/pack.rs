@@ -33,7 +33,7 @@ pub struct Entry {
     pub kind: BlobKind,
     /// Which envelope of this object holds its content key.
     pub envelope: u16,
-    /// Length of its frame in the pack: nonce, ciphertext, tag.
+    /// Length of its frame in the pack: ciphertext, tag.
     pub stored_length: u32,
     /// Length of its plaintext.
     pub plain_length: u32,

@@ -10,16 +10,22 @@ use crate::error::{Error, Result};
 use crate::format::blob::BlobKind;
 use crate::format::key_slot::Role;
 use crate::format::node::{Content, Node, NodeKind};
-use crate::report::printable;
+use crate::report::{Reporter, printable};
 use crate::repository::Repository;
 use crate::repository::content::visit_chunks;
 use crate::repository::reader::BlobReader;
 use crate::repository::snapshot::Snapshot;
 
 /// Writes the contents of a file, holes as zeros; gives its length in bytes.
-pub fn run(repository: &Repository, snapshot: &Snapshot, place: &[u8], out: &mut dyn Write) -> Result<u64> {
+pub fn run(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    place: &[u8],
+    out: &mut dyn Write,
+    reporter: &dyn Reporter,
+) -> Result<u64> {
     repository.keyring().require(Role::Full, "reading a file")?;
-    let reader = BlobReader::new(repository)?;
+    let reader = BlobReader::new(repository, reporter)?;
     let node =
         find(&reader, snapshot, place)?.filter(|node| node.kind == NodeKind::File).ok_or_else(|| {
             Error::refused(format!("/{} is not a file", printable(place)))

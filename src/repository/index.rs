@@ -274,7 +274,9 @@ impl ReadObjects {
                 match object {
                     Ok(object) => all.objects.push(object),
                     Err(error) if error.kind() == ErrorKind::Missing => vanished = true,
-                    Err(error) if error.kind() == ErrorKind::Corrupt => all.damaged.push((id, error)),
+                    Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => {
+                        all.damaged.push((id, error));
+                    }
                     Err(error) => return Err(error),
                 }
             }
@@ -296,7 +298,9 @@ pub(crate) fn read_index_object(repository: &Repository, id: &Id) -> Result<Inde
 pub(crate) fn read_unindexed_pack(repository: &Repository, id: &Id) -> Result<Table> {
     let name = ObjectName::new(ObjectKind::Pack, *id);
     let bytes = repository.backend().get(&name, limits::PACK_MAX)?;
-    open_pack(repository, &bytes).map_err(|error| error.context(format!("{name} cannot be used")))
+    let named = || Error::corrupt("its bytes are not the ones its name says");
+    let opened = if derive::hash(&bytes) == *id { open_pack(repository, &bytes) } else { Err(named()) };
+    opened.map_err(|error| error.context(format!("{name} cannot be used")))
 }
 
 /// Opens the table of a whole pack, and checks header, frames and table against each other.

@@ -15,6 +15,7 @@ use crate::backend::{ObjectKind, ObjectName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::blob::BlobKind;
 use crate::id::Id;
+use crate::report::{Finding, Reporter};
 
 /// Alignment and unit of reads of single blobs, in bytes.
 pub const BLOCK: u64 = 256 << 10;
@@ -47,9 +48,15 @@ thread_local! {
 }
 
 impl<'a> BlobReader<'a> {
-    /// Loads the index and reads through it.
-    pub fn new(repository: &'a Repository) -> Result<Self> {
-        Ok(Self::with_index(repository, Index::build(&ReadObjects::read(repository)?, &|_| true)?))
+    /// Loads the index and reads through it. Index objects that are damaged are reported and passed over: what
+    /// they name may lie elsewhere too.
+    pub fn new(repository: &'a Repository, reporter: &dyn Reporter) -> Result<Self> {
+        let read = ReadObjects::read(repository)?;
+        for (id, error) in &read.damaged {
+            let finding = Finding::warning(format!("index/{}", id.short()), error.chain());
+            reporter.report(finding.with_hint("run `strongroom check` to see what it affects"));
+        }
+        Ok(Self::with_index(repository, Index::build(&read, &|_| true)?))
     }
 
     /// Reads through an index at hand.

@@ -195,9 +195,13 @@ impl<'a> Work<'a> {
             ));
         }
         let snapshots = self.repository.snapshots()?;
+        for (kind, id, error) in &snapshots.damaged {
+            let subject = format!("{}/{}", kind.folder(), id.short());
+            self.reporter.report(Finding::warning(subject, error.chain()));
+        }
         let candidates =
             parent::candidates(self.repository, &snapshots, &self.options.host, &self.options.paths);
-        let opened = ParentSource::open(self.repository, self.cache, &candidates)?;
+        let opened = ParentSource::open(self.repository, self.cache, &candidates, self.reporter)?;
         let (source, parent) = opened.map_or((None, None), |(source, parent)| (Some(source), Some(parent)));
         self.expect(parent);
         let recorder = self.cache.filter(|_| !dry).and_then(|cache| self.recorder(cache));

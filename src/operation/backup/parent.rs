@@ -11,6 +11,7 @@ use crate::format::blob::Class;
 use crate::format::node::Node;
 use crate::format::path;
 use crate::format::tree::LeafEntry;
+use crate::report::Reporter;
 use crate::repository::Repository;
 use crate::repository::cache::{Cache, CachedTree};
 use crate::repository::reader::{BlobReader, BlobSource};
@@ -54,6 +55,7 @@ impl<'a> ParentSource<'a> {
         repository: &'a Repository,
         cache: Option<&Cache>,
         candidates: &[&'s Snapshot],
+        reporter: &dyn Reporter,
     ) -> Result<Option<(Self, &'s Snapshot)>> {
         if let Some(cache) = cache {
             for snapshot in candidates {
@@ -66,7 +68,7 @@ impl<'a> ParentSource<'a> {
         if !repository.keyring().opens(Class::Metadata) {
             return Ok(None);
         }
-        Ok(Some((Self::Repository(BlobReader::new(repository)?), newest)))
+        Ok(Some((Self::Repository(BlobReader::new(repository, reporter)?), newest)))
     }
 
     /// The source to read from.

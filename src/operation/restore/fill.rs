@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex};
 
 use rayon::prelude::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
 
-use super::plan::{FilePlan, Piece, Plan, spread};
+use super::plan::{FilePlan, Piece, Plan, Stray, spread};
 use super::target::{PartialFile, Target};
 use crate::backend::{ObjectKind, ObjectName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::blob::BlobKind;
+use crate::id::Id;
 use crate::report::{Finding, Reporter, Severity, printable};
 use crate::repository::blob::{OpenBuffers, open_frame};
 use crate::repository::index::{Index, Place};
@@ -50,6 +51,19 @@ struct State {
     ended: bool,
 }
 
+/// Where a chunk goes.
+#[derive(Clone, Copy)]
+struct Destination {
+    file: u32,
+    stream_offset: u64,
+}
+
+impl From<&Piece> for Destination {
+    fn from(piece: &Piece) -> Self {
+        Self { file: piece.file, stream_offset: piece.stream_offset }
+    }
+}
+
 /// Pieces that lie near each other in one pack.
 struct Stretch<'a> {
     pieces: &'a [Piece],
@@ -71,7 +85,7 @@ pub(super) fn fill(
     let state = |file: &FilePlan| Mutex::new(State { left: file.pieces, partial: None, ended: false });
     let filler = Filler {
         reader,
-        index: reader.index()?,
+        index: Arc::clone(&plan.index),
         target,
         reporter,
         files: &plan.files,
@@ -83,6 +97,7 @@ pub(super) fn fill(
     filler.without_pieces()?;
     let stretches = filler.stretches(&plan.pieces)?;
     stretches.par_iter().with_max_len(1).try_for_each(|stretch| filler.stretch(stretch))?;
+    plan.strays.iter().try_for_each(|stray| filler.stray(stray))?;
     Ok(Filled {
         files: filler.done_files.into_inner(),
         bytes: filler.done_bytes.into_inner(),
@@ -172,7 +187,8 @@ impl Filler<'_> {
             let key = self.index.content_key(repository, place)?;
             let keyring = repository.keyring();
             let plain = open_frame(keyring, key, place.kind, &place.id, place.plain_length, frame, buffers)?;
-            Ok::<_, Error>(self.write(plain, pieces))
+            let targets: Vec<Destination> = pieces.iter().map(Destination::from).collect();
+            Ok::<_, Error>(self.write(plain, &targets))
         });
         match opened {
             Ok(written) => written,
@@ -180,27 +196,37 @@ impl Filler<'_> {
         }
     }
 
+    fn stray(&self, stray: &Stray) -> Result<()> {
+        let target = Destination { file: stray.file, stream_offset: stray.stream_offset };
+        self.fetch(&stray.id, &[target])
+    }
+
     /// The copy that was planned is bad: any other will do.
     fn blob_from_elsewhere(&self, place: &Place, pieces: &[Piece]) -> Result<()> {
+        let targets: Vec<Destination> = pieces.iter().map(Destination::from).collect();
+        self.fetch(&place.id, &targets)
+    }
+
+    fn fetch(&self, id: &Id, targets: &[Destination]) -> Result<()> {
         let mut written = Ok(());
-        let read = self.reader.with_blob(BlobKind::Chunk, &place.id, |plain| {
-            written = self.write(plain, pieces);
+        let read = self.reader.with_blob(BlobKind::Chunk, id, |plain| {
+            written = self.write(plain, targets);
             Ok(())
         });
         if let Err(error) = read {
             if matches!(error.kind(), ErrorKind::RoleNotAllowed | ErrorKind::Denied) {
                 return Err(error);
             }
-            for piece in pieces {
-                self.lose(usize::try_from(piece.file).unwrap_or(usize::MAX), &error.chain());
+            for target in targets {
+                self.lose(usize::try_from(target.file).unwrap_or(usize::MAX), &error.chain());
             }
         }
         written
     }
 
-    fn write(&self, plain: &[u8], pieces: &[Piece]) -> Result<()> {
-        for piece in pieces {
-            let number = usize::try_from(piece.file).unwrap_or(usize::MAX);
+    fn write(&self, plain: &[u8], targets: &[Destination]) -> Result<()> {
+        for target in targets {
+            let number = usize::try_from(target.file).unwrap_or(usize::MAX);
             let Some(file) = self.files.get(number) else { continue };
             let mut state = self.state(number)?;
             if state.ended {
@@ -212,7 +238,7 @@ impl Filler<'_> {
             };
             let holes = file.node.holes.as_deref().unwrap_or_default();
             let mut rest = plain;
-            for (offset, length) in spread(holes, piece.stream_offset, plain.len() as u64) {
+            for (offset, length) in spread(holes, target.stream_offset, plain.len() as u64) {
                 let length = usize::try_from(length).unwrap_or(usize::MAX);
                 let (part, behind) = rest.split_at_checked(length).unwrap_or((rest, &[]));
                 partial.write_at(offset, part)?;

@@ -50,7 +50,7 @@ pub fn run(
     reporter: &dyn Reporter,
 ) -> Result<Summary> {
     repository.keyring().require(Role::Full, "restoring files")?;
-    let reader = BlobReader::new(repository)?;
+    let reader = BlobReader::new(repository, reporter)?;
     let top = find(&reader, snapshot, place)?;
     let target = Target::create(folder)?;
     let mut restore = Restore { reporter, target: &target, summary: Summary::default() };

@@ -1,12 +1,15 @@
 //! What a restore will do: every folder, file and link, and for every chunk where it lies and where it goes.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::relative;
 use crate::error::{Error, Result};
 use crate::format::blob::BlobKind;
 use crate::format::node::{Content, Hole, Node, NodeKind};
+use crate::id::Id;
 use crate::repository::content::visit_chunks;
+use crate::repository::index::Index;
 use crate::repository::reader::BlobReader;
 use crate::repository::snapshot::Snapshot;
 use crate::repository::tree::TreeReader;
@@ -41,12 +44,23 @@ pub(super) struct Piece {
 /// Everything that a restore will do.
 #[derive(Default)]
 pub(super) struct Plan {
+    /// The index whose places the pieces name.
+    pub(super) index: Arc<Index>,
     pub(super) directories: Vec<Other>,
     pub(super) files: Vec<FilePlan>,
     pub(super) others: Vec<Other>,
     /// New name and existing name.
     pub(super) hard_links: Vec<(Vec<u8>, Vec<u8>)>,
     pub(super) pieces: Vec<Piece>,
+    /// Chunks that the index did not name when it was read, and that a newer one does: a prune may move them.
+    pub(super) strays: Vec<Stray>,
+}
+
+/// A chunk to be looked up again.
+pub(super) struct Stray {
+    pub(super) id: Id,
+    pub(super) file: u32,
+    pub(super) stream_offset: u64,
 }
 
 impl Plan {
@@ -57,6 +71,7 @@ impl Plan {
         top: Option<&Node>,
     ) -> Result<Self> {
         let mut plan = Self::default();
+        let index = reader.index()?;
         let mut names: HashMap<(u64, u64), Vec<u8>> = HashMap::new();
         let mut tree = TreeReader::below(reader, snapshot.root(), place);
         while let Some(entry) = tree.next_entry()? {
@@ -71,45 +86,54 @@ impl Plan {
             }
             match node.kind {
                 NodeKind::Directory => plan.directories.push(Other { path, node }),
-                NodeKind::File => plan.add_file(reader, path, node)?,
+                NodeKind::File => plan.add_file(reader, &index, path, node)?,
                 _ => plan.others.push(Other { path, node }),
             }
         }
-        let index = reader.index()?;
         let places = index.all();
         plan.pieces.sort_unstable_by_key(|piece| {
             let place = usize::try_from(piece.place).ok().and_then(|number| places.get(number));
             place.map_or((u32::MAX, u32::MAX), |place| (place.pack, place.offset))
         });
+        plan.index = index;
         Ok(plan)
     }
 
-    fn add_file(&mut self, reader: &BlobReader<'_>, path: Vec<u8>, node: Node) -> Result<()> {
+    fn add_file(&mut self, reader: &BlobReader<'_>, index: &Index, path: Vec<u8>, node: Node) -> Result<()> {
         let file =
             u32::try_from(self.files.len()).map_err(|_| Error::refused("too many files for one restore"))?;
-        let start = self.pieces.len();
-        let planned = self.add_pieces(reader, &node, file);
+        let (start, strays) = (self.pieces.len(), self.strays.len());
+        let planned = self.add_pieces(reader, index, &node, file);
         let lost = planned.err();
         if lost.is_some() {
             self.pieces.truncate(start);
+            self.strays.truncate(strays);
         }
-        let pieces = u32::try_from(self.pieces.len().saturating_sub(start))
+        let added = self.pieces.len().saturating_sub(start);
+        let pieces = u32::try_from(added.saturating_add(self.strays.len().saturating_sub(strays)))
             .map_err(|_| Error::refused("a file has too many chunks"))?;
         self.files.push(FilePlan { path, node, pieces, lost });
         Ok(())
     }
 
-    fn add_pieces(&mut self, reader: &BlobReader<'_>, node: &Node, file: u32) -> Result<()> {
-        let index = reader.index()?;
+    fn add_pieces(&mut self, reader: &BlobReader<'_>, index: &Index, node: &Node, file: u32) -> Result<()> {
         let empty = Content::default();
         let mut offset = 0u64;
         visit_chunks(reader, node.content.as_ref().unwrap_or(&empty), &mut |_, _| Ok(()), &mut |id| {
-            let number = index.first_place(BlobKind::Chunk, id).ok_or_else(|| {
-                Error::missing(format!("chunk {} lies in no pack that the index names", id.short()))
-            })?;
-            let length = index.plain_length(BlobKind::Chunk, id).unwrap_or(0);
-            self.pieces.push(Piece { place: number, file, stream_offset: offset });
-            offset = offset.saturating_add(u64::from(length));
+            let place = index.first_place(BlobKind::Chunk, id).zip(index.plain_length(BlobKind::Chunk, id));
+            let length = match place {
+                Some((place, length)) => {
+                    self.pieces.push(Piece { place, file, stream_offset: offset });
+                    u64::from(length)
+                }
+                None => {
+                    // The reader looks into the index afresh before it calls a chunk lost.
+                    let length = reader.with_blob(BlobKind::Chunk, id, |plain| Ok(plain.len() as u64))?;
+                    self.strays.push(Stray { id: *id, file, stream_offset: offset });
+                    length
+                }
+            };
+            offset = offset.saturating_add(length);
             Ok(())
         })?;
         let holes: u64 = node.holes.iter().flatten().map(|hole| hole.length).sum();
