@@ -1,7 +1,5 @@
 //! What every backend must do, as one function that tests of each backend call; and what these tests share.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-
 use std::path::{Path, PathBuf};
 
 use super::local::random_name;

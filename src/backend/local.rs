@@ -516,7 +516,6 @@ fn is_unsupported(errno: Errno) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};

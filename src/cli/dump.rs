@@ -26,7 +26,7 @@ pub(super) struct Arguments {
 pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Result<Outcome> {
     let place = path::parse(arguments.path.as_bytes())?;
     let repository = global.open(output)?;
-    let snapshot = repository.find_snapshot(&arguments.snapshot)?;
+    let snapshot = repository.find_snapshot(&arguments.snapshot, output)?;
     let mut out = BufWriter::with_capacity(256 << 10, std::io::stdout().lock());
     dump::run(&repository, &snapshot, &place, &mut out, output)?;
     out.flush().map_err(|error| Error::io("cannot write the output", error))?;

@@ -38,7 +38,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
     let (name, place) = split(&arguments.snapshot)?;
     let repository = global.open(output)?;
     repository.keyring().require(Role::Maintain, "listing the files of a snapshot")?;
-    let snapshot = repository.find_snapshot(name)?;
+    let snapshot = repository.find_snapshot(name, output)?;
     let reader = BlobReader::new(&repository, output)?;
     restore::find(&reader, &snapshot, &place)?;
     let mut tree = TreeReader::below(&reader, snapshot.root(), &place);

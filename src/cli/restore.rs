@@ -31,7 +31,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
     let started = Instant::now();
     let (name, place) = split(&arguments.snapshot)?;
     let repository = global.open(output)?;
-    let snapshot = repository.find_snapshot(name)?;
+    let snapshot = repository.find_snapshot(name, output)?;
     let progress = output.start_progress("restoring");
     let summary = restore::run(&repository, &snapshot, &place, &arguments.target, output);
     drop(progress);

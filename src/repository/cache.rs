@@ -30,6 +30,9 @@ use crate::limits;
 /// Length of what stands before each sealed blob in a cached tree: id, kind, plain length, sealed length.
 const RECORD_LEN: usize = ID_LEN + 1 + 4 + 4;
 
+/// How the name of a tree begins that is being written.
+const NEW_TREE: &str = "new-";
+
 /// The cache of one repository on this host.
 pub struct Cache {
     folder: PathBuf,
@@ -62,7 +65,26 @@ impl Cache {
             })?;
         }
         let host_id = read_or_make_host_id(&folder)?;
-        Ok(Self { folder, host_id })
+        let cache = Self { folder, host_id };
+        cache.remove_leftovers()?;
+        Ok(cache)
+    }
+
+    /// Removes what killed runs began to write; what living ones write is locked.
+    fn remove_leftovers(&self) -> Result<()> {
+        let folder = self.folder.join("trees");
+        let fail = |error| Error::io(format!("cannot list {}", folder.display()), error);
+        for entry in std::fs::read_dir(&folder).map_err(fail)? {
+            let path = entry.map_err(fail)?.path();
+            let begun =
+                path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(NEW_TREE.as_bytes()));
+            let Some(file) = begun.then(|| File::open(&path).ok()).flatten() else { continue };
+            let dead = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+            if dead && std::fs::remove_file(&path).is_err() {
+                // Only space is lost, until the next run tries again.
+            }
+        }
+        Ok(())
     }
 
     /// This host's random id.
@@ -188,8 +210,10 @@ struct RecorderState {
 
 impl<'a> TreeRecorder<'a> {
     fn create(repository: &'a Repository, folder: PathBuf) -> Result<Self> {
-        let temporary = folder.join(format!("new-{}", random::id()?.short()));
+        let temporary = folder.join(format!("{NEW_TREE}{}", random::id()?));
         let file = open_private(&temporary, true)?;
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|error| Error::io(format!("cannot lock {}", temporary.display()), error))?;
         let mut file = BufWriter::with_capacity(256 << 10, file);
         file.write_all(&header::header(HeaderKind::Cache))
             .map_err(|error| Error::io("cannot write the cache", error))?;

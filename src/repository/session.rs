@@ -158,12 +158,15 @@ pub fn give_up_own_dead(repository: &Repository, cache: &Cache, host_name: &str)
     let abandoned: HashSet<Id> = repository.list_ids(ObjectKind::Abandoned)?.into_iter().collect();
     for id in repository.list_ids(ObjectKind::Session)? {
         let Some(lock) = cache.take_dead_lock(&id)? else { continue };
-        let record = match repository.get_object(ObjectKind::Session, &id) {
-            Ok(plaintext) => cbor::decode::<SessionRecord>(&plaintext, "session")?,
+        let read = repository.get_object(ObjectKind::Session, &id);
+        let record = match read.and_then(|plaintext| cbor::decode::<SessionRecord>(&plaintext, "session")) {
+            Ok(record) => record,
             Err(error) if error.kind() == ErrorKind::Missing => {
                 lock.remove();
                 continue;
             }
+            // One that is damaged is not known to be ours: a check reports it, and a pruner decides.
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => continue,
             Err(error) => return Err(error),
         };
         if record.host_id != *cache.host_id() {

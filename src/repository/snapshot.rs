@@ -18,6 +18,7 @@ use crate::format::marks;
 use crate::format::marks::{Forgotten, Signed};
 use crate::format::snapshot::{self as format, Manifest, SignedManifest};
 use crate::id::Id;
+use crate::report::{Finding, Reporter};
 
 /// A committed snapshot whose signatures hold.
 #[derive(Clone, Debug)]
@@ -165,8 +166,13 @@ impl Repository {
     }
 
     /// Finds the snapshot that a person names: a prefix of its id, `latest`, `latest~2`.
-    pub fn find_snapshot(&self, name: &str) -> Result<Snapshot> {
+    /// Snapshots that cannot be read are reported: one of them may be the one that is meant.
+    pub fn find_snapshot(&self, name: &str, reporter: &dyn Reporter) -> Result<Snapshot> {
         let found = self.snapshots()?;
+        for (kind, id, error) in &found.damaged {
+            let subject = format!("{}/{}", kind.folder(), id.short());
+            reporter.report(Finding::warning(subject, error.chain()));
+        }
         if let Some(back) = back_from_latest(name) {
             let position = found.snapshots.len().checked_sub(back.saturating_add(1));
             return position.and_then(|position| found.snapshots.get(position).cloned()).ok_or_else(|| {

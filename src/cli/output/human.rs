@@ -72,7 +72,7 @@ mod tests {
     fn durations_and_tables_read_well() {
         assert_eq!(duration(Duration::from_millis(420)), "0.42 s");
         assert_eq!(duration(Duration::from_secs(185)), "3 min 5 s");
-        assert_eq!(duration(Duration::from_secs(7260)), "2 h 1 min");
+        assert_eq!(duration(Duration::from_mins(121)), "2 h 1 min");
         assert_eq!(counted(1, "file"), "1 file");
         assert_eq!(counted(1498, "file"), "1,498 files");
         assert_eq!(utc(Timestamp { seconds: 0, nanoseconds: 0 }), "1970-01-01T00:00:00Z");

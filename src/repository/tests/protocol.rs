@@ -115,7 +115,7 @@ fn an_entry_for_an_absent_pack_does_not_count_and_the_index_is_not_listed_again(
     let (id, written, _) = backup(&repository, None, &files(0..3)).unwrap();
     assert_eq!((written.data_blobs, written.tree_blobs), (3, 0));
     let snapshot = repository.read_snapshot(&id).unwrap();
-    let reader = BlobReader::new(&repository).unwrap();
+    let reader = BlobReader::new(&repository, &crate::report::Collector::default()).unwrap();
     assert!(reader.fetch(BlobKind::Leaf, &snapshot.root().id).is_ok());
 }
 
@@ -139,7 +139,7 @@ fn packs_of_an_interrupted_backup_are_adopted_and_not_stored_again() {
     let usable = session::usable(&writer_role).unwrap();
     assert!(usable.adopted.is_empty() && usable.unreadable.is_empty());
     let snapshot = repository.read_snapshot(&id).unwrap();
-    let reader = BlobReader::new(&repository).unwrap();
+    let reader = BlobReader::new(&repository, &crate::report::Collector::default()).unwrap();
     assert!(reader.fetch(BlobKind::Leaf, &snapshot.root().id).is_ok());
     for (_, bytes) in files(0..6) {
         let chunk = repository.keyring().blob_id(BlobKind::Chunk, &bytes);
@@ -333,7 +333,10 @@ fn forgotten_snapshots_are_not_listed() {
     assert_eq!(listed(), both);
     forget(&repository, &first, &first);
     assert_eq!(listed(), [second]);
-    assert_eq!(repository.find_snapshot(&first.to_hex()).unwrap_err().kind(), ErrorKind::Missing);
+    assert_eq!(
+        repository.find_snapshot(&first.to_hex(), &crate::report::Collector::default()).unwrap_err().kind(),
+        ErrorKind::Missing
+    );
     assert_eq!(repository.snapshots().unwrap().forgotten[0].id, first);
     // A mark for a snapshot that is not there yet keeps a late write dead.
     forget(&repository, &Id([5; 32]), &Id([5; 32]));
@@ -540,7 +543,9 @@ fn snapshots_are_found_by_what_people_type() {
         Id(id)
     };
     let (newest, oldest, middle) = (put(0xaa, 3), put(0xaa, 1), put(0xbb, 2));
-    let find = |name: &str| repository.find_snapshot(name).map(|snapshot| snapshot.id);
+    let find = |name: &str| {
+        repository.find_snapshot(name, &crate::report::Collector::default()).map(|snapshot| snapshot.id)
+    };
     assert_eq!(find("latest").unwrap(), newest);
     assert_eq!(find("latest~1").unwrap(), middle);
     assert_eq!(find("latest~2").unwrap(), oldest);

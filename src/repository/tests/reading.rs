@@ -35,7 +35,11 @@ fn a_second_copy_is_used_where_the_first_is_damaged() {
     assert_eq!(store(&repository, std::slice::from_ref(&plain)), [id]);
     let packs = watched.names(ObjectKind::Pack);
     assert_eq!(packs.len(), 2);
-    let fetch = || BlobReader::new(&repository).unwrap().fetch(BlobKind::Chunk, &id);
+    let fetch = || {
+        BlobReader::new(&repository, &crate::report::Collector::default())
+            .unwrap()
+            .fetch(BlobKind::Chunk, &id)
+    };
     let whole = watched.memory.snapshot();
     for (damaged, other) in [(packs[0], packs[1]), (packs[1], packs[0])] {
         flip_frames(&watched, &damaged);
@@ -73,7 +77,10 @@ fn a_copy_that_could_not_be_reached_is_not_reported_as_lost() {
             Call::Range(name) if name == down => Err(Error::new(ErrorKind::Io, "the line is down")),
             _ => Ok(()),
         });
-        let error = BlobReader::new(&repository).unwrap().fetch(BlobKind::Chunk, &id).unwrap_err();
+        let error = BlobReader::new(&repository, &crate::report::Collector::default())
+            .unwrap()
+            .fetch(BlobKind::Chunk, &id)
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Io, "{error:?}");
         watched.stand_back();
         watched.memory.replace(&packs[gone], bytes);
@@ -84,7 +91,10 @@ fn a_copy_that_could_not_be_reached_is_not_reported_as_lost() {
 fn a_blob_that_was_never_there_is_named() {
     let (_, repository) = create();
     let id = Id([0xab; 32]);
-    let error = BlobReader::new(&repository).unwrap().fetch(BlobKind::Leaf, &id).unwrap_err();
+    let error = BlobReader::new(&repository, &crate::report::Collector::default())
+        .unwrap()
+        .fetch(BlobKind::Leaf, &id)
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Missing);
     assert_eq!(error.to_string(), "the tree leaf abababab lies in no pack that the index names");
     assert!(error.next_step().is_some());
@@ -95,7 +105,7 @@ fn the_index_is_read_afresh_where_a_prune_moved_a_blob() {
     let (watched, repository) = create();
     let plain = noise(1, 10_000);
     let id = store(&repository, std::slice::from_ref(&plain))[0];
-    let reader = BlobReader::new(&repository).unwrap();
+    let reader = BlobReader::new(&repository, &crate::report::Collector::default()).unwrap();
     for _ in 0..3 {
         let old = [watched.names(ObjectKind::Pack), watched.names(ObjectKind::Index)].concat();
         store(&repository, std::slice::from_ref(&plain));
@@ -110,7 +120,7 @@ fn the_index_is_read_afresh_where_a_prune_moved_a_blob() {
 fn a_loss_costs_a_listing_and_not_the_whole_index() {
     let (watched, repository) = create();
     store(&repository, &[noise(1, 100)]);
-    let reader = BlobReader::new(&repository).unwrap();
+    let reader = BlobReader::new(&repository, &crate::report::Collector::default()).unwrap();
     watched.calls();
     assert!(reader.fetch(BlobKind::Chunk, &Id([1; 32])).is_err());
     assert_eq!(watched.calls(), [Call::List(ObjectKind::Index)]);
@@ -122,7 +132,7 @@ fn ranges_tell_the_store_nothing_but_blocks() {
     let blobs: Vec<Vec<u8>> =
         (0..40).map(|seed| noise(seed, 1000 + 30_000 * seed as usize % 400_000)).collect();
     let ids = store(&repository, &blobs);
-    let reader = BlobReader::new(&repository).unwrap();
+    let reader = BlobReader::new(&repository, &crate::report::Collector::default()).unwrap();
     let size = watched.memory.size(&watched.names(ObjectKind::Pack)[0]).unwrap();
     let recorded = RangeLog::over(&watched);
     let through =
@@ -189,7 +199,7 @@ fn whoever_uses_a_blob_may_read_another_meanwhile() {
     let (_, repository) = create();
     let blobs = [noise(1, 100), noise(2, 200), noise(3, 300)];
     let ids = store(&repository, &blobs);
-    let reader = BlobReader::new(&repository).unwrap();
+    let reader = BlobReader::new(&repository, &crate::report::Collector::default()).unwrap();
     let length = reader.with_blob(BlobKind::Chunk, &ids[0], |outer| {
         let inner = reader.with_blob(BlobKind::Chunk, &ids[1], |middle| {
             let innermost = reader.fetch(BlobKind::Chunk, &ids[2])?;
@@ -212,7 +222,7 @@ fn every_damaged_byte_of_a_pack_is_noticed() {
         let mut damaged = sound.clone();
         damaged[index] ^= 1 << (index % 8);
         watched.memory.replace(&name, damaged);
-        let reader = BlobReader::new(&repository).unwrap();
+        let reader = BlobReader::new(&repository, &crate::report::Collector::default()).unwrap();
         let mut lost = 0;
         for (id, plain) in ids.iter().zip(&blobs) {
             match reader.fetch(BlobKind::Chunk, id) {
@@ -303,7 +313,7 @@ fn a_snapshot_is_read_back_whole() {
         files.iter().map(|(path, bytes)| (path.as_str(), bytes.clone())).collect();
     let (id, ..) = backup(&repository, None, &files).unwrap();
     let snapshot = repository.read_snapshot(&id).unwrap();
-    let reader = BlobReader::new(&repository).unwrap();
+    let reader = BlobReader::new(&repository, &crate::report::Collector::default()).unwrap();
     let mut tree = crate::repository::tree::TreeReader::new(&reader, snapshot.root());
     assert_eq!(tree.next_entry().unwrap().unwrap().path, b"");
     for (path, bytes) in &files {

@@ -126,7 +126,7 @@ fn what_each_role_reads_and_what_it_is_told() {
         // Manifests are for everybody: the host shows its own snapshots.
         let root = repository.read_snapshot(&id).unwrap().root();
         let blob = if kind == BlobKind::Chunk { chunk } else { root.id };
-        BlobReader::new(repository)
+        BlobReader::new(repository, &crate::report::Collector::default())
             .unwrap()
             .fetch(kind, &blob)
             .map_err(|error| (error.kind(), error.to_string()))

@@ -50,8 +50,8 @@ fn every_size_and_kind_comes_back() {
     }
     let (ids, _) = store(&repository, &blobs);
     let backup = as_role(&watched, &repository, crate::format::key_slot::Role::Backup);
-    let reader = BlobReader::new(&repository).unwrap();
-    let blind = BlobReader::new(&backup).unwrap();
+    let reader = BlobReader::new(&repository, &crate::report::Collector::default()).unwrap();
+    let blind = BlobReader::new(&backup, &crate::report::Collector::default()).unwrap();
     for ((kind, plain), id) in blobs.iter().zip(&ids) {
         assert!(reader.fetch(*kind, id).unwrap() == *plain, "{kind:?} of {} bytes", plain.len());
         assert_eq!(reader.index().unwrap().plain_length(*kind, id), Some(plain.len() as u32));
@@ -199,7 +199,7 @@ fn packs_fill_from_a_parallel_loop_whose_tasks_hold_buffers() {
     for (bytes, _) in &packs {
         assert!(bytes.len() < PACK_TARGET + (8 << 20));
     }
-    let reader = BlobReader::new(&repository).unwrap();
+    let reader = BlobReader::new(&repository, &crate::report::Collector::default()).unwrap();
     for (seed, id) in (0..).zip(&ids).step_by(17) {
         assert!(reader.fetch(BlobKind::Chunk, id).unwrap() == noise(seed, 256 << 10));
     }

@@ -47,7 +47,6 @@ fn other_database(scheme: &str, name: &str, tool: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
     use crate::error::ErrorKind;

@@ -165,7 +165,6 @@ fn parse_value(
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
 
     use super::*;
 

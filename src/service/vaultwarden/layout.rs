@@ -183,7 +183,6 @@ fn unreadable(path: &Path, error: &Error) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
     use std::fs;
     use std::os::unix::fs::symlink;

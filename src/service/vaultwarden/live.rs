@@ -150,7 +150,6 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
     use crate::service::vaultwarden::testing::{Folder, SMALL_SCHEMA};

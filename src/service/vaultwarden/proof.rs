@@ -299,7 +299,6 @@ fn add<T>(findings: &mut Vec<Finding>, noun: &str, all: &[T], finding: impl Fn(&
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
     use std::collections::HashMap;
     use std::time::Duration;

@@ -214,7 +214,6 @@ fn read_limited(path: &Path) -> Result<Zeroizing<String>> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
     use super::*;
     use crate::report::Collector;

@@ -1,7 +1,5 @@
 //! What the tests of this module share: folders that remove themselves, and the real data folder.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};

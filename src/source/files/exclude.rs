@@ -145,7 +145,6 @@ fn invalid(pattern: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail")]
 
     use super::*;
     use crate::error::ErrorKind;

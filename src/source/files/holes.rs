@@ -66,7 +66,6 @@ fn find(file: &File, size: u64) -> rustix::io::Result<Vec<Hole>> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail")]
 
     use std::io::{Read, Seek};
     use std::os::unix::fs::FileExt;

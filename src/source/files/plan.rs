@@ -255,7 +255,6 @@ fn clean(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
     use super::*;
     use crate::error::ErrorKind;

@@ -134,7 +134,6 @@ impl Stack {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
     use std::fs;
     use std::path::Path;

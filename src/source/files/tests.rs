@@ -1,7 +1,5 @@
 //! The walk as a whole, over private folders.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail")]
-
 use std::cmp::Ordering;
 use std::ffi::OsStr;
 use std::fs;

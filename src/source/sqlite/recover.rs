@@ -106,7 +106,6 @@ fn number(bytes: [u8; 4]) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
     use super::*;
     use crate::source::sqlite::Scratch;

@@ -179,7 +179,6 @@ fn remove_leftover(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
     use std::os::unix::fs::symlink;
 

@@ -1,5 +1,4 @@
 //! The module as a whole: real databases, real writers, real obstacles.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 #![expect(clippy::print_stdout, reason = "what was skipped or measured is said in the test's output")]
 
 use std::collections::BTreeMap;

@@ -1,7 +1,5 @@
 //! Tests of the restore target: hostile paths, hostile neighbors, and metadata to the last bit.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};

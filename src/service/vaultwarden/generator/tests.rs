@@ -1,5 +1,4 @@
 //! The generator held against what it promises.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
 use std::collections::BTreeMap;
 use std::fs;
