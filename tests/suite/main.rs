@@ -13,5 +13,7 @@
 )]
 
 mod architecture;
+mod sample_vault;
+mod services;
 mod spec;
 mod support;
