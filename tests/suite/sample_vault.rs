@@ -113,6 +113,24 @@ fn where_nobody_can_write() {
 }
 
 #[test]
+fn nothing_is_touched_where_something_is_missing_either() {
+    for with_index in [true, false] {
+        let Some((site, data)) = with_sample(WHAT) else { return };
+        fs::remove_dir_all(data.join("attachments")).unwrap();
+        fs::create_dir(data.join("attachments")).unwrap();
+        if !with_index {
+            fs::remove_file(data.join("db.sqlite3-shm")).unwrap();
+        }
+        let before = state(&data);
+        let backup = site.backup(["--vaultwarden", "data"], 3);
+        // The database is asked again about the attachment, which must leave no trace either.
+        assert_eq!(state(&data), before);
+        assert!(!backup.whole());
+        assert_eq!(backup.service()["damaged"].as_array().unwrap().len(), 1);
+    }
+}
+
+#[test]
 fn as_a_plain_path_the_database_is_taken_as_well() {
     let Some((site, data)) = with_sample(WHAT) else { return };
     let before = state(&data);
