@@ -16,4 +16,5 @@ mod architecture;
 mod sample_vault;
 mod services;
 mod spec;
+mod sqlite;
 mod support;
