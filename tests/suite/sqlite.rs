@@ -332,6 +332,41 @@ fn a_full_temporary_disk_is_named_with_a_way_out() {
 }
 
 #[test]
+fn logs_are_left_out_of_the_snapshot() {
+    let (site, database) = small_site("wal");
+    let server = Connection::open(&database).unwrap();
+    server.execute_batch("UPDATE counter SET commits = 3").unwrap();
+    site.folder.write("data/app.db-journal", "");
+    assert!(beside(&database, "-wal").exists() && beside(&database, "-shm").exists());
+    // What a log might be mistaken for is stored.
+    site.folder.write("data/notes-wal", "a file");
+    site.folder.write("data/app.db-walrus", "a file");
+    site.folder.write("data/sub/app.db-wal", "a file");
+    // Sorted between a database and its log: they still belong together.
+    site.folder.write("data/app.db-backups/old", "a file");
+    site.folder.write("data/app.db-copies/deep/old", "a file");
+    site.backup(["data"], 0);
+    assert_eq!(
+        site.list(),
+        [
+            "/data",
+            "/data/app.db",
+            "/data/app.db-backups",
+            "/data/app.db-backups/old",
+            "/data/app.db-copies",
+            "/data/app.db-copies/deep",
+            "/data/app.db-copies/deep/old",
+            "/data/app.db-walrus",
+            "/data/notes-wal",
+            "/data/other.txt",
+            "/data/sub",
+            "/data/sub/app.db-wal",
+        ]
+    );
+    drop(server);
+}
+
+#[test]
 fn the_second_night_of_an_unchanged_database_stores_nothing() {
     for journal_mode in ["delete", "wal"] {
         let (site, database) = small_site(journal_mode);

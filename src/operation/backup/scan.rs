@@ -56,7 +56,7 @@ pub(super) struct Scanner<'a> {
     pub(super) batch: Vec<Event>,
     pub(super) batch_bytes: usize,
     pub(super) out: Sender<Vec<Event>>,
-    /// Databases met in the folder at hand, whose logs are left out.
+    /// Databases met in the folder at hand and in those above it, whose logs are left out.
     pub(super) taken: Vec<Vec<u8>>,
 }
 
@@ -287,10 +287,13 @@ impl Scanner<'_> {
     }
 
     fn is_log_of_taken(&mut self, place: &[u8]) -> bool {
-        let folder = path::parent(place);
-        self.taken.retain(|taken| path::parent(taken) == folder);
+        let folder = path::parent(place).unwrap_or_default();
+        // A folder named like the database and sorted before its log lies between them.
+        self.taken.retain(|taken| path::is_below(folder, path::parent(taken).unwrap_or_default()));
         let Some(base) = sqlite::companion_base(path::name(place)) else { return false };
-        self.taken.iter().any(|taken| path::name(taken) == base)
+        self.taken
+            .iter()
+            .any(|taken| path::name(taken) == base && path::parent(taken).unwrap_or_default() == folder)
     }
 
     pub(super) fn push(&mut self, event: Event, bytes: usize) -> Result<()> {
