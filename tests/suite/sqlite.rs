@@ -259,6 +259,25 @@ fn a_database_cut_short_is_named_and_stored_as_found() {
     }
 }
 
+#[test]
+fn what_only_begins_like_a_database_is_stored_as_found_with_its_log() {
+    let site = Site::new();
+    let mut rng = Rng::new(12);
+    let garbage = [b"SQLite format 3\0".to_vec(), rng.bytes(40_960)].concat();
+    let log = rng.bytes(9000);
+    site.folder.write("data/app.db", &garbage);
+    site.folder.write("data/app.db-wal", &log);
+    // Old enough that the second night believes that nothing changed, and wrong all the same.
+    thread::sleep(Duration::from_secs(4));
+    for night in 0..3 {
+        let backup = site.backup(["data"], 3);
+        backup.names("data/app.db", "not a SQLite database, or is an encrypted one");
+        assert_eq!(backup.database()["outcome"], "stored_as_found", "night {night}");
+        assert!(site.dump("data/app.db") == garbage);
+        assert!(site.dump("data/app.db-wal") == log);
+    }
+}
+
 /// Sets the time of a file back, so that the next backup believes it.
 fn age(path: &Path) {
     let long_ago = std::time::SystemTime::now() - Duration::from_hours(2);

@@ -12,7 +12,7 @@ mod scan;
 mod store;
 mod vaultwarden;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +22,7 @@ use minicbor::bytes::ByteVec;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::node::Timestamp;
-use crate::format::snapshot::{DatabaseReport, Manifest, ServiceReport, Statistics};
+use crate::format::snapshot::{DatabaseOutcome, DatabaseReport, Manifest, ServiceReport, Statistics};
 use crate::id::Id;
 use crate::report::{Finding, Reporter};
 use crate::repository::cache::{Cache, RecordingSink, TreeRecorder};
@@ -273,6 +273,7 @@ impl<'a> Work<'a> {
             run_pages: run_pages(candidates),
             recorder: sink.recorder,
             scratch: &self.scratch,
+            stored_as_found: parent.map(stored_as_found).unwrap_or_default(),
             sqlite: options.sqlite.clone(),
             prepared,
             databases: &databases,
@@ -381,6 +382,12 @@ fn outdated(candidates: &[&Snapshot]) -> Vec<Id> {
 
 /// Pages in a run by place, as the newest snapshot that says so cut them: kept, so that a database is not all
 /// new because the cache is empty.
+/// Places of what called itself a database in a snapshot and was stored as a plain file.
+fn stored_as_found(snapshot: &Snapshot) -> HashSet<Vec<u8>> {
+    let found = |report: &&DatabaseReport| report.outcome == DatabaseOutcome::StoredAsFound;
+    snapshot.manifest.databases.iter().filter(found).map(|report| report.place.clone()).collect()
+}
+
 fn run_pages(candidates: &[&Snapshot]) -> HashMap<Vec<u8>, u32> {
     let mut runs = HashMap::new();
     for snapshot in candidates.iter().rev() {

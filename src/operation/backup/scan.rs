@@ -5,7 +5,7 @@
 //! close to the previous scan that a later write could hide in them, and every chunk of it is still stored.
 //! Trouble with a source is reported and never ends the backup; trouble with the store always does.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Mutex;
@@ -46,6 +46,9 @@ pub(super) struct Scanner<'a> {
     /// Pages in a run by place, from the previous snapshot's manifest.
     pub(super) run_pages: HashMap<Vec<u8>, u32>,
     pub(super) recorder: Option<&'a TreeRecorder<'a>>,
+    /// What called itself a database and was none the last time: looked at again, for it must not pass for a
+    /// good file because nobody touched it.
+    pub(super) stored_as_found: HashSet<Vec<u8>>,
     pub(super) scratch: &'a Scratch,
     pub(super) sqlite: sqlite::Options,
     /// Databases that were taken before the walk, by place.
@@ -120,6 +123,7 @@ impl Scanner<'_> {
         let file_before = before.as_deref().filter(|before| before.kind == NodeKind::File);
         if let Some(before) = file_before.filter(|before| before.database.is_none())
             && self.same_stamp(before, &entry.node)
+            && !self.stored_as_found.contains(&entry.path)
             && self.still_stored(before)?
         {
             return self.push_unmodified(entry, before);
