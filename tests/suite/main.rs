@@ -18,3 +18,4 @@ mod services;
 mod spec;
 mod sqlite;
 mod support;
+mod vaultwarden;
