@@ -427,6 +427,18 @@ fn a_mounted_or_linked_folder_is_followed() {
 }
 
 #[test]
+fn what_a_setting_promises_and_is_not_here_leaves_nothing_whole() {
+    let (site, _) = vault();
+    site.folder.write(".env", "TEMPLATES_FOLDER=/no/such/templates\nRSA_KEY_FILENAME=/no/such/key\n");
+    let backup = site.backup(["--vaultwarden", "data"], 3);
+    backup.names("TEMPLATES_FOLDER", "/no/such/templates");
+    backup.names("RSA_KEY_FILENAME", "/no/such/key");
+    assert!(!backup.whole());
+    assert_eq!(backup.number("problems"), 2);
+    assert_in_manifest(&site, &backup);
+}
+
+#[test]
 fn what_need_not_be_stored_is_left_out_unless_asked_for() {
     let (site, _) = vault();
     site.folder.write("data/tmp/upload", "half of it");

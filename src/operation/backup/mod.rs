@@ -255,7 +255,8 @@ impl<'a> Work<'a> {
             Some(prepared) => (Some(prepared.service), prepared.proof, prepared.databases),
             None => (None, None, HashMap::new()),
         };
-        let problems = AtomicU64::new(0);
+        // What was amiss where the service was looked for counts as much as what is amiss on the walk.
+        let problems = AtomicU64::new(options.vaultwarden.as_ref().map_or(0, |(layout, _)| layout.problems));
         let databases = Mutex::new(Vec::new());
         let chunker = self.repository.file_chunker();
         let pool = Pool::new();
