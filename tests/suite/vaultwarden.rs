@@ -160,6 +160,71 @@ fn meanwhile<T>(mut again: impl FnMut() + Send, test: impl FnOnce() -> T) -> T {
     })
 }
 
+#[test]
+fn what_comes_and_goes_during_a_backup_is_no_damage() {
+    let (site, data) = vault();
+    let mut server = Server::open(&data, 31).unwrap();
+    let mut round = 0;
+    let comes_and_goes = || {
+        round += 1;
+        server.upload_attachment(2000 + round % 7 * 1000).unwrap();
+        server.upload_send(3000).unwrap();
+        server.delete_attachment().unwrap();
+        server.delete_send().unwrap();
+        server.act().unwrap();
+        thread::sleep(Duration::from_millis(2));
+    };
+    let differed = meanwhile(comes_and_goes, || {
+        let mut differed = 0;
+        for round in 0..20 {
+            let backup = site.backup(["--vaultwarden", "data"], 0);
+            assert!(backup.whole(), "round {round}: {}", backup.service());
+            assert!(backup.about("problem", "").is_empty(), "round {round}: {:?}", backup.findings);
+            let service = backup.service();
+            let noted = ["deleted_meanwhile", "being_uploaded"].map(|name| service[name].as_u64().unwrap());
+            differed += u64::from(noted.iter().sum::<u64>() > 0);
+        }
+        differed
+    });
+    println!("{differed} of 20 backups saw files come or go");
+    assert!(differed > 0, "the server was at work");
+    drop(server);
+    let restored = site.restore("latest");
+    assert_sound(&open(&restored.join("db.sqlite3")));
+    site.run(["check", "--read-data"], 0);
+}
+
+#[test]
+fn a_folder_emptied_while_it_is_walked_is_no_damage() {
+    let (site, data) = vault();
+    let connection = Connection::open(data.join("db.sqlite3")).unwrap();
+    connection.execute_batch("PRAGMA synchronous = OFF").unwrap();
+    let cipher: String =
+        connection.query_row("SELECT uuid FROM ciphers LIMIT 1", [], |row| row.get(0)).unwrap();
+    let ids: Vec<String> = (0..4000).map(|number| format!("{number:020x}")).collect();
+    connection.execute_batch("BEGIN").unwrap();
+    for id in &ids {
+        let sql =
+            "INSERT INTO attachments (id, cipher_uuid, file_name, file_size) VALUES (?1, ?2, '2.a', 65)";
+        connection.execute(sql, [id, &cipher]).unwrap();
+        site.folder.write(format!("data/attachments/{cipher}/{id}"), [2; 65]);
+    }
+    connection.execute_batch("COMMIT").unwrap();
+    let mut left = ids.iter().rev();
+    let empties = move || {
+        let Some(id) = left.next() else { return thread::sleep(Duration::from_millis(1)) };
+        connection.execute("DELETE FROM attachments WHERE id = ?1", [id]).unwrap();
+        fs::remove_file(data.join(format!("attachments/{cipher}/{id}"))).unwrap();
+        thread::sleep(Duration::from_micros(200));
+    };
+    meanwhile(empties, || {
+        for round in 0..4 {
+            let backup = site.backup(["--vaultwarden", "data"], 0);
+            assert!(backup.whole(), "round {round}: {}", backup.service());
+        }
+    });
+}
+
 /// Runs a backup and stops it when the database is being copied, before it looks at any file; then something
 /// happens, and it goes on.
 fn stopped_after_the_copy(site: &Site, happens: impl FnOnce(), code: i32) -> Backup {

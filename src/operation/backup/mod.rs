@@ -265,6 +265,7 @@ impl<'a> Work<'a> {
         let tree_reader =
             source.zip(parent).map(|(source, parent)| TreeReader::new(source.source(), parent.root()));
         let scanner = Scanner {
+            plan: &options.plan,
             reporter: self.reporter,
             index: writer.index(),
             chunker: &chunker,
@@ -272,9 +273,9 @@ impl<'a> Work<'a> {
             parent_source: source.map(ParentSource::source),
             parent_time: parent.map(|parent| parent.manifest.time),
             run_pages: run_pages(candidates),
+            stored_as_found: parent.map(stored_as_found).unwrap_or_default(),
             recorder: sink.recorder,
             scratch: &self.scratch,
-            stored_as_found: parent.map(stored_as_found).unwrap_or_default(),
             sqlite: options.sqlite.clone(),
             prepared,
             databases: &databases,
@@ -297,7 +298,7 @@ impl<'a> Work<'a> {
             buffers,
         };
         std::thread::scope(|scope| {
-            let scan = scope.spawn(|| scanner.run(&options.plan, &self.excludes));
+            let scan = scope.spawn(|| scanner.run(&self.excludes));
             let stored = store.run(&batches);
             // The scanner notices that nobody listens any more.
             drop(batches);
@@ -381,14 +382,14 @@ fn outdated(candidates: &[&Snapshot]) -> Vec<Id> {
     candidates.iter().map(|snapshot| snapshot.id).collect()
 }
 
-/// Pages in a run by place, as the newest snapshot that says so cut them: kept, so that a database is not all
-/// new because the cache is empty.
 /// Places of what called itself a database in a snapshot and was stored as a plain file.
 fn stored_as_found(snapshot: &Snapshot) -> HashSet<Vec<u8>> {
     let found = |report: &&DatabaseReport| report.outcome == DatabaseOutcome::StoredAsFound;
     snapshot.manifest.databases.iter().filter(found).map(|report| report.place.clone()).collect()
 }
 
+/// Pages in a run by place, as the newest snapshot that says so cut them: kept, so that a database is not all
+/// new because the cache is empty.
 fn run_pages(candidates: &[&Snapshot]) -> HashMap<Vec<u8>, u32> {
     let mut runs = HashMap::new();
     for snapshot in candidates.iter().rev() {
