@@ -13,6 +13,7 @@
 )]
 
 mod architecture;
+mod demo;
 mod sample_vault;
 mod services;
 mod spec;
