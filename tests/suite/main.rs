@@ -3,6 +3,9 @@
 //! They drive the library through its public functions and the built executable through its command line.
 //! `tests/run` starts them; `cargo test --test suite THEME` runs one theme.
 #![allow(
+    clippy::pedantic,
+    clippy::print_stdout,
+    clippy::print_stderr,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -13,5 +16,10 @@
 )]
 
 mod architecture;
+mod demo;
+mod sample_vault;
+mod services;
 mod spec;
+mod sqlite;
 mod support;
+mod vaultwarden;

@@ -12,7 +12,7 @@ mod scan;
 mod store;
 mod vaultwarden;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +22,7 @@ use minicbor::bytes::ByteVec;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::node::{NodeKind, Timestamp};
-use crate::format::snapshot::{DatabaseReport, Manifest, ServiceReport, Statistics};
+use crate::format::snapshot::{DatabaseOutcome, DatabaseReport, Manifest, ServiceReport, Statistics};
 use crate::id::Id;
 use crate::report::{Collector, Finding, Reporter};
 use crate::repository::cache::{Cache, RecordingSink, TreeRecorder};
@@ -276,7 +276,8 @@ impl<'a> Work<'a> {
             Some(prepared) => (Some(prepared.service), prepared.proof, prepared.databases),
             None => (None, None, HashMap::new()),
         };
-        let problems = AtomicU64::new(0);
+        // What was amiss where the service was looked for counts as much as what is amiss on the walk.
+        let problems = AtomicU64::new(options.vaultwarden.as_ref().map_or(0, |(layout, _)| layout.problems));
         let databases = Mutex::new(Vec::new());
         let chunker = self.repository.file_chunker();
         let pool = Pool::new();
@@ -285,6 +286,7 @@ impl<'a> Work<'a> {
         let tree_reader =
             source.zip(parent).map(|(source, parent)| TreeReader::new(source.source(), parent.root()));
         let scanner = Scanner {
+            plan: &options.plan,
             reporter: self.reporter,
             index: writer.index(),
             chunker: &chunker,
@@ -292,6 +294,7 @@ impl<'a> Work<'a> {
             parent_source: source.map(ParentSource::source),
             parent_time: parent.map(|parent| parent.manifest.time),
             run_pages: run_pages(candidates),
+            stored_as_found: parent.map(stored_as_found).unwrap_or_default(),
             recorder: sink.recorder,
             scratch: &self.scratch,
             sqlite: options.sqlite.clone(),
@@ -319,7 +322,7 @@ impl<'a> Work<'a> {
             if parent.is_none() && options.count_first {
                 scope.spawn(|| self.count());
             }
-            let scan = scope.spawn(|| scanner.run(&options.plan, &self.excludes));
+            let scan = scope.spawn(|| scanner.run(&self.excludes));
             let stored = store.run(&batches);
             // The scanner notices that nobody listens any more.
             drop(batches);
@@ -402,6 +405,12 @@ struct Gathered {
 /// Cached trees that the new one replaces: those of earlier snapshots of the same host and paths.
 fn outdated(candidates: &[&Snapshot]) -> Vec<Id> {
     candidates.iter().map(|snapshot| snapshot.id).collect()
+}
+
+/// Places of what called itself a database in a snapshot and was stored as a plain file.
+fn stored_as_found(snapshot: &Snapshot) -> HashSet<Vec<u8>> {
+    let found = |report: &&DatabaseReport| report.outcome == DatabaseOutcome::StoredAsFound;
+    snapshot.manifest.databases.iter().filter(found).map(|report| report.place.clone()).collect()
 }
 
 /// Pages in a run by place, as the newest snapshot that says so cut them: kept, so that a database is not all

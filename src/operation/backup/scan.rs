@@ -5,7 +5,7 @@
 //! close to the previous scan that a later write could hide in them, and every chunk of it is still stored.
 //! Trouble with a source is reported and never ends the backup; trouble with the store always does.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Mutex;
@@ -36,6 +36,7 @@ const DISTRUST_SECONDS: i64 = 2;
 
 /// What the scanner works with.
 pub(super) struct Scanner<'a> {
+    pub(super) plan: &'a Plan,
     pub(super) reporter: &'a dyn Reporter,
     pub(super) index: &'a Index,
     pub(super) chunker: &'a GearChunker,
@@ -45,6 +46,9 @@ pub(super) struct Scanner<'a> {
     pub(super) parent_time: Option<Timestamp>,
     /// Pages in a run by place, from the previous snapshot's manifest.
     pub(super) run_pages: HashMap<Vec<u8>, u32>,
+    /// What called itself a database and was none the last time: looked at again, for it must not pass for a
+    /// good file because nobody touched it.
+    pub(super) stored_as_found: HashSet<Vec<u8>>,
     pub(super) recorder: Option<&'a TreeRecorder<'a>>,
     pub(super) scratch: &'a Scratch,
     pub(super) sqlite: sqlite::Options,
@@ -56,7 +60,7 @@ pub(super) struct Scanner<'a> {
     pub(super) batch: Vec<Event>,
     pub(super) batch_bytes: usize,
     pub(super) out: Sender<Vec<Event>>,
-    /// Databases met in the folder at hand, whose logs are left out.
+    /// Databases met in the folder at hand and in those above it, whose logs are left out.
     pub(super) taken: Vec<Vec<u8>>,
 }
 
@@ -67,8 +71,8 @@ pub(super) fn hung_up() -> Error {
 
 impl Scanner<'_> {
     /// Walks everything and hands over events until the end.
-    pub(super) fn run(mut self, plan: &Plan, excludes: &Excludes) -> Result<()> {
-        let reporter = self.reporter;
+    pub(super) fn run(mut self, excludes: &Excludes) -> Result<()> {
+        let (reporter, plan) = (self.reporter, self.plan);
         let summary = files::walk(plan, excludes, reporter, &mut |entry| self.visit(entry))?;
         self.problems.fetch_add(summary.problems, std::sync::atomic::Ordering::Relaxed);
         self.hand_over()
@@ -119,6 +123,7 @@ impl Scanner<'_> {
         }
         let file_before = before.as_deref().filter(|before| before.kind == NodeKind::File);
         if let Some(before) = file_before.filter(|before| before.database.is_none())
+            && !self.stored_as_found.contains(&entry.path)
             && self.same_stamp(before, &entry.node)
             && self.still_stored(before)
         {
@@ -127,7 +132,7 @@ impl Scanner<'_> {
         let file = match entry.open() {
             Ok(file) => file,
             Err(error) => {
-                self.problem(unreadable(&entry, &error));
+                self.cannot_open(&entry, &error);
                 return Ok(());
             }
         };
@@ -183,7 +188,11 @@ impl Scanner<'_> {
             ReadOutcome::Whole => {}
         }
         if files::stat_file(file).ok() != Some(Stamp::of(&entry.node)) {
-            self.problem(changed(entry));
+            if files::deleted_unchanged(file, &entry.node) {
+                self.reporter.report(deleted(entry));
+            } else {
+                self.problem(changed(entry));
+            }
         }
         self.push(
             Event::End(Box::new(Finished { path: entry.path.clone(), node, before, holes, database: None })),
@@ -278,6 +287,10 @@ impl Scanner<'_> {
     pub(super) fn attributes(&self, entry: &Entry) -> Option<Vec<crate::format::node::Attribute>> {
         match entry.attributes() {
             Ok(attributes) => attributes,
+            Err(error) if error.kind() == ErrorKind::Missing => {
+                self.reporter.report(deleted(entry));
+                None
+            }
             Err(error) => {
                 let subject = printable(entry.host_path().as_os_str().as_encoded_bytes());
                 self.problem(Finding::problem(subject, format!("its attributes: {}", error.chain())));
@@ -286,11 +299,22 @@ impl Scanner<'_> {
         }
     }
 
+    fn cannot_open(&self, entry: &Entry, error: &Error) {
+        if error.kind() == ErrorKind::Missing && self.plan.may_vanish(&entry.path) {
+            self.reporter.report(vanished(entry));
+        } else {
+            self.problem(unreadable(entry, error));
+        }
+    }
+
     fn is_log_of_taken(&mut self, place: &[u8]) -> bool {
-        let folder = path::parent(place);
-        self.taken.retain(|taken| path::parent(taken) == folder);
+        let folder = path::parent(place).unwrap_or_default();
+        // A folder named like the database and sorted before its log lies between them.
+        self.taken.retain(|taken| path::is_below(folder, path::parent(taken).unwrap_or_default()));
         let Some(base) = sqlite::companion_base(path::name(place)) else { return false };
-        self.taken.iter().any(|taken| path::name(taken) == base)
+        self.taken
+            .iter()
+            .any(|taken| path::name(taken) == base && path::parent(taken).unwrap_or_default() == folder)
     }
 
     pub(super) fn push(&mut self, event: Event, bytes: usize) -> Result<()> {
@@ -332,6 +356,21 @@ pub(super) fn unreadable(entry: &Entry, error: &Error) -> Finding {
         Some(hint) => finding.with_hint(hint),
         None => finding,
     }
+}
+
+fn vanished(entry: &Entry) -> Finding {
+    Finding::warning(
+        printable(entry.host_path().as_os_str().as_encoded_bytes()),
+        "vanished before it could be read",
+    )
+}
+
+/// A file that was deleted after it was opened: it is stored as it was, and nothing is wrong with it.
+pub(super) fn deleted(entry: &Entry) -> Finding {
+    Finding::warning(
+        printable(entry.host_path().as_os_str().as_encoded_bytes()),
+        "was deleted while it was read; it is stored as it was",
+    )
 }
 
 /// A file that changed while it was read.

@@ -14,8 +14,8 @@ use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
 use super::event::{Change, Event, Finished};
 use super::read::Pool;
-use super::scan::{changed, unreadable};
-use crate::error::{Error, Result};
+use super::scan::{changed, deleted, unreadable};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::blob::BlobKind;
 use crate::format::node::{Content, Hole, Node, NodeKind};
 use crate::format::snapshot::Statistics;
@@ -115,13 +115,19 @@ impl Store<'_> {
             node.holes = if holes.is_empty() { None } else { Some(holes) };
             match entry.attributes() {
                 Ok(attributes) => node.attributes = attributes,
+                // Reported below, if only its name is gone.
+                Err(error) if error.kind() == ErrorKind::Missing => {}
                 Err(error) => {
                     let subject = printable(entry.host_path().as_os_str().as_encoded_bytes());
                     self.problem(Finding::problem(subject, format!("its attributes: {}", error.chain())));
                 }
             }
             if files::stat_file(file).ok() != Some(Stamp::of(&entry.node)) {
-                self.problem(changed(entry));
+                if files::deleted_unchanged(file, &entry.node) {
+                    self.reporter.report(deleted(entry));
+                } else {
+                    self.problem(changed(entry));
+                }
             }
             let ids = if content.is_empty() {
                 Vec::new()

@@ -12,12 +12,13 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::finder::{Finder, Item};
 use super::paths::{PathMap, show};
 use super::settings::{Key, Settings};
 use crate::error::{Error, Result};
-use crate::report::{Finding, Reporter};
+use crate::report::{Finding, Progress, Reporter, Severity};
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -66,6 +67,8 @@ pub struct Layout {
     pub left_out: Vec<Vec<u8>>,
     /// Globs of names directly in the data folder that are not to be visited.
     pub left_out_patterns: Vec<String>,
+    /// How many problems were reported on the way: what a setting promises and this host does not have.
+    pub problems: u64,
 }
 
 impl Layout {
@@ -89,6 +92,7 @@ impl Layout {
 /// keeps what must be stored in a place that this cannot read (another database, an object store);
 /// `Corrupt` if the database is none.
 pub fn discover(options: &Options, reporter: &dyn Reporter) -> Result<Layout> {
+    let reporter = &Counting { inner: reporter, problems: AtomicU64::new(0) };
     let data_folder = open_data_folder(&options.data_folder)?;
     let mut settings = Settings::default();
     let environment = read_environment(options, &data_folder, &mut settings, reporter)?;
@@ -126,7 +130,27 @@ pub fn discover(options: &Options, reporter: &dyn Reporter) -> Result<Layout> {
     let (data_folder, items, left_out) = finder.finish();
     let left_out_patterns =
         if options.with_built_in_copies { Vec::new() } else { vec!["db_*.sqlite3".to_owned()] };
-    Ok(Layout { data_folder, database, items, left_out, left_out_patterns })
+    let problems = reporter.problems.load(Ordering::Relaxed);
+    Ok(Layout { data_folder, database, items, left_out, left_out_patterns, problems })
+}
+
+/// Counts problems on their way to the reporter.
+struct Counting<'a> {
+    inner: &'a dyn Reporter,
+    problems: AtomicU64,
+}
+
+impl Reporter for Counting<'_> {
+    fn report(&self, finding: Finding) {
+        if finding.severity == Severity::Problem {
+            self.problems.fetch_add(1, Ordering::Relaxed);
+        }
+        self.inner.report(finding);
+    }
+
+    fn progress(&self) -> &Progress {
+        self.inner.progress()
+    }
 }
 
 /// Makes sure that the data folder is one, and resolves the links that lead to it.
@@ -189,7 +213,7 @@ mod tests {
 
     use super::*;
     use crate::error::ErrorKind;
-    use crate::report::{Collector, Severity};
+    use crate::report::Collector;
     use crate::service::vaultwarden::testing::Folder;
 
     const DATABASE: &[u8] = b"SQLite format 3\0and so on";
@@ -332,13 +356,15 @@ mod tests {
     fn a_path_that_is_not_here_is_a_problem() {
         let folder = plain();
         folder.write(".env", b"SENDS_FOLDER=/no/such/folder\nRSA_KEY_FILENAME=/no/such/key");
-        let (_, findings) = found(&options(&folder));
+        let (layout, findings) = found(&options(&folder));
         assert_eq!(findings.len(), 2);
         assert_eq!(findings[0].severity, Severity::Problem);
         assert_eq!(findings[0].subject, "SENDS_FOLDER");
         assert!(findings[0].cause.contains("/no/such/folder"));
         assert!(findings[0].hint.as_ref().unwrap().contains("--map /container=/host"));
         assert_eq!(findings[1].subject, "RSA_KEY_FILENAME");
+        let problems = findings.iter().filter(|finding| finding.severity == Severity::Problem).count();
+        assert_eq!(layout.problems, problems as u64);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Invariants: the live database is opened read-only, and only where this makes no file beside it: a log
 //! without its index (`-shm`), or neither of them, means that no server has it open, and the copy is current.
+//! Nor is an index that a killed server left rewritten: it is opened for writing only while a server shares it.
 //! Every question is a transaction of its own, so that each sees the newest state.
 
 use std::fs::File;
@@ -11,10 +12,11 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension};
 
 use super::contents::{Kind, send_file};
 use crate::error::{Error, Result};
+use crate::source::sqlite;
 
 /// How long a server that is writing is waited for; Vaultwarden's own connections wait as long.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -56,10 +58,22 @@ impl<F: Fn(&[u8]) -> PathBuf> LiveDatabase<F> {
         Self { database: database.into(), host_of, pause, connection: None }
     }
 
+    /// The connection, with a transaction begun that sees the newest state.
     fn connection(&mut self) -> Result<&Connection> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => open(&self.database)?,
+            None => open(&self.database, false)?,
+        };
+        let connection = match begin(&connection) {
+            Ok(()) => connection,
+            Err(error) if sqlite::needs_index(&error) => {
+                // Closed first: whoever opens the file again must not drop locks that are still held.
+                drop(connection);
+                let connection = open(&self.database, true)?;
+                begin(&connection).map_err(cannot_read)?;
+                connection
+            }
+            Err(error) => return Err(cannot_read(error)),
         };
         Ok(self.connection.insert(connection))
     }
@@ -68,10 +82,12 @@ impl<F: Fn(&[u8]) -> PathBuf> LiveDatabase<F> {
 impl<F: Fn(&[u8]) -> PathBuf> Recheck for LiveDatabase<F> {
     fn current_size(&mut self, kind: Kind, owner: &str, file: &str) -> Result<Option<u64>> {
         let connection = self.connection()?;
-        match kind {
+        let size = match kind {
             Kind::Attachment => attachment_size(connection, owner, file),
             Kind::Send => send_size(connection, owner, file),
-        }
+        };
+        connection.execute_batch("ROLLBACK").map_err(cannot_read)?;
+        size
     }
 
     fn file_now(&mut self, place: &[u8]) -> Option<FileNow> {
@@ -117,16 +133,23 @@ fn unreadable_row() -> Error {
     Error::corrupt("a row of the live database makes no sense")
 }
 
+/// Starts a transaction, and pins the state it sees.
+fn begin(connection: &Connection) -> rusqlite::Result<()> {
+    if !connection.is_autocommit() {
+        connection.execute_batch("ROLLBACK")?;
+    }
+    connection.execute_batch("BEGIN")?;
+    connection.pragma_query_value(None, "schema_version", |_| Ok(()))
+}
+
 /// Opens a live database for reading, if this leaves nothing behind.
-fn open(path: &Path) -> Result<Connection> {
+fn open(path: &Path, may_write_index: bool) -> Result<Connection> {
     if has_log(path)? && !beside(path, "-shm").exists() {
         return Err(Error::missing("the live database has no -shm file, so no server has it open"));
     }
     let cannot_open = |error| Error::missing("cannot open the live database for reading").caused_by(error);
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(cannot_open)?;
+    let connection = sqlite::open_source(path, may_write_index).map_err(cannot_open)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(cannot_open)?;
-    connection.pragma_update(None, "trusted_schema", false).map_err(cannot_open)?;
     Ok(connection)
 }
 
@@ -230,12 +253,13 @@ mod tests {
         let folder = Folder::new();
         let Some(data) = folder.real("data") else { return };
         let read = |name: &str| std::fs::read(data.join(name)).unwrap();
-        let before = (names(&data), read("db.sqlite3"), read("db.sqlite3-wal"));
+        let state = || (names(&data), ["db.sqlite3", "db.sqlite3-wal", "db.sqlite3-shm"].map(read));
+        let before = state();
         let mut live = LiveDatabase::new(data.join("db.sqlite3"), |_: &[u8]| PathBuf::new(), Duration::ZERO);
         let (cipher, id) = ("31ba771a-dde9-4b5c-aced-9c5688017f4e", "c45510b00a849da3dd9e");
         assert_eq!(live.current_size(Kind::Attachment, cipher, id).unwrap(), Some(65));
         drop(live);
-        assert_eq!((names(&data), read("db.sqlite3"), read("db.sqlite3-wal")), before);
+        assert_eq!(state(), before);
     }
 
     #[test]

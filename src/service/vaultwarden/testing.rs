@@ -1,6 +1,7 @@
 //! What the tests of this module share: folders that remove themselves, and the real data folder.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -57,12 +58,21 @@ impl Drop for Folder {
     }
 }
 
-/// The data folder from ttionya/vaultwarden-backup's tests, kept beside the project.
+/// A real data folder: the one that STRONGROOM_SAMPLE_VAULT names, else the one beside the checkout. Where there
+/// is none, `tests/run` hears of it; with CI=true that is a failure.
 fn real_folder() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/vaultwarden");
-    [beside, PathBuf::from("/work/shared/data/vaultwarden")]
-        .into_iter()
-        .find(|folder| folder.join("db.sqlite3").is_file())
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/vaultwarden");
+    let folder = variable("STRONGROOM_SAMPLE_VAULT").map_or_else(beside, PathBuf::from);
+    if folder.join("db.sqlite3").is_file() {
+        return Some(folder);
+    }
+    assert!(variable("CI").is_none_or(|value| value != "true"), "no sample vault at {}", folder.display());
+    if let Some(list) = variable("STRONGROOM_UNTESTED") {
+        let mut list = fs::OpenOptions::new().append(true).create(true).open(list).unwrap();
+        list.write_all(b"not tested here: a real Vaultwarden folder (no sample vault here)\n").unwrap();
+    }
+    None
 }
 
 fn copy(source: &Path, target: &Path) {

@@ -46,6 +46,14 @@ pub fn stat_file(file: &File) -> Result<Stamp> {
     })
 }
 
+/// Whether an open file was deleted, or replaced by another of its name, and is otherwise as the walk saw it: what
+/// is read from it is what it was.
+pub fn deleted_unchanged(file: &File, node: &Node) -> bool {
+    let Ok(stat) = stat_open(file) else { return false };
+    let now = (device(&stat), stat.stx_ino, size(&stat), timestamp(stat.stx_mtime));
+    stat.stx_nlink == 0 && now == (node.device, node.inode, node.size, node.mtime)
+}
+
 /// Reads the metadata of an open file.
 pub(super) fn stat_open(file: &File) -> Result<Statx> {
     statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)

@@ -27,6 +27,6 @@ pub use entry::Entry;
 pub use exclude::Excludes;
 pub use holes::holes;
 pub use limits::raise_open_file_limit;
-pub use metadata::{Stamp, stat_file};
+pub use metadata::{Stamp, deleted_unchanged, stat_file};
 pub use plan::Plan;
 pub use walk::{WalkSummary, walk};

@@ -21,6 +21,8 @@ use crate::report::printable;
 pub struct Plan {
     /// Only places about which something is known; the folders between are implied.
     places: BTreeMap<Vec<u8>, Place>,
+    /// Places below which files come and go.
+    transient: Vec<Vec<u8>>,
 }
 
 /// What is known about one place.
@@ -112,6 +114,17 @@ impl Plan {
         let pattern = exclude::name_pattern(pattern)?;
         self.place(folder).names_left_out.push(pattern);
         Ok(())
+    }
+
+    /// Expects that what lies below this place comes and goes: that something vanished is then worth a line and no
+    /// problem, for whoever made the plan finds out by other means whether it ought to be there.
+    pub fn expect_vanishing(&mut self, place: &[u8]) {
+        self.transient.push(place.to_vec());
+    }
+
+    /// Whether something at this place may vanish without that being a problem.
+    pub fn may_vanish(&self, place: &[u8]) -> bool {
+        self.transient.iter().any(|folder| place_path::is_below(place, folder))
     }
 
     /// The host paths to be stored, in the order of their places' bytes.

@@ -258,7 +258,7 @@ impl Walker<'_> {
             Err(error) => {
                 // The plan may place something below a folder that the host does not have.
                 if error != Errno::NOENT || found.kind == FrameKind::Source || !self.is_held() {
-                    self.problems.add_errno(&found.shown, error);
+                    self.unreachable(&found.shown, error);
                 }
                 return self.hold();
             }
@@ -278,7 +278,7 @@ impl Walker<'_> {
             match found.folder.link_target(&found.name) {
                 Ok(target) => node.link_target = Some(target),
                 Err(error) => {
-                    self.problems.add_errno(&found.shown, error);
+                    self.unreachable(&found.shown, error);
                     return Ok(());
                 }
             }
@@ -294,7 +294,7 @@ impl Walker<'_> {
             Ok((stat, folder)) => (stat, Some(folder)),
             Err(error) => {
                 if contents || matches!(error, Errno::NOENT | Errno::NOTDIR | Errno::LOOP) {
-                    self.problems.add_errno(&found.shown, error);
+                    self.unreachable(&found.shown, error);
                 }
                 if matches!(error, Errno::NOENT | Errno::NOTDIR | Errno::LOOP) {
                     return self.hold();
@@ -360,6 +360,16 @@ impl Walker<'_> {
         self.visit(node, location)?;
         self.enter_holder();
         Ok(())
+    }
+
+    /// Reports what could not be read at the place that the walk is at.
+    fn unreachable(&mut self, shown: &Path, error: Errno) {
+        if error == Errno::NOENT && self.plan.may_vanish(&self.path) {
+            let subject = printable(shown.as_os_str().as_bytes());
+            self.problems.warn(Finding::warning(subject, "vanished while being read"));
+        } else {
+            self.problems.add_errno(shown, error);
+        }
     }
 
     fn is_held(&self) -> bool {

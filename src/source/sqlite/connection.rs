@@ -10,16 +10,22 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, ffi};
 
-/// Opens a source read-only. Unless `may_write_index`, the log's index is read-only as well: an
-/// ordinary read-only connection truncates and rewrites it if it is the first to come.
-pub(super) fn open_source(database: &Path, may_write_index: bool) -> rusqlite::Result<Connection> {
+/// Opens a source, named by its absolute path, read-only. Unless `may_write_index`, the log's index is read-only
+/// as well: an ordinary read-only connection truncates and rewrites it if it is the first to come.
+pub fn open_source(database: &Path, may_write_index: bool) -> rusqlite::Result<Connection> {
     let parameters = if may_write_index { "mode=ro" } else { "mode=ro&readonly_shm=1" };
     let connection = open(database, parameters, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     // Waiting is done by the caller, who knows the deadline.
     connection.busy_timeout(Duration::ZERO)?;
     Ok(connection)
+}
+
+/// Whether an error says that somebody has the source open, and that its index needs a new mark for us.
+pub fn needs_index(error: &rusqlite::Error) -> bool {
+    let codes = [ffi::SQLITE_READONLY_CANTLOCK, ffi::SQLITE_READONLY_RECOVERY];
+    error.sqlite_error().is_some_and(|error| codes.contains(&error.extended_code))
 }
 
 /// Opens a copy that nobody writes, read-only and without any companion.

@@ -26,6 +26,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 pub use check::Check;
+pub use connection::{needs_index, open_source};
 pub use copy::Copy;
 pub use error::TakeError;
 pub use fingerprint::fingerprint;

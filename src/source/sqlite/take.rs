@@ -14,9 +14,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::backup::{Backup, StepResult};
-use rusqlite::{Connection, ErrorCode, ffi};
+use rusqlite::{Connection, ErrorCode};
 
-use super::connection::{open_scratch, open_source};
+use super::connection::{needs_index, open_scratch, open_source};
 use super::copy::Copy;
 use super::error::TakeError;
 use super::fingerprint::{open_regular, settled};
@@ -246,10 +246,10 @@ enum Obstacle {
 }
 
 fn obstacle(error: &rusqlite::Error) -> Obstacle {
-    let Some(error) = error.sqlite_error() else { return Obstacle::Final };
-    if [ffi::SQLITE_READONLY_CANTLOCK, ffi::SQLITE_READONLY_RECOVERY].contains(&error.extended_code) {
+    if needs_index(error) {
         return Obstacle::Index;
     }
+    let Some(error) = error.sqlite_error() else { return Obstacle::Final };
     match error.code {
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => {
             Obstacle::Busy

@@ -241,7 +241,6 @@ fn a_server_in_its_own_thread_stops_when_told() {
 /// Run by hand, in a release build: `cargo test --release --lib -- --ignored --nocapture measures`.
 #[test]
 #[ignore = "measures, and takes long"]
-#[expect(clippy::print_stderr, reason = "its output is its purpose")]
 fn measures_the_presets() {
     let large = Options { attachments: 10, database_bytes: 280_000_000, ..Options::company() };
     for options in [Options::small(), Options::family(), Options::company(), large] {
