@@ -594,10 +594,13 @@ fn a_locked_database_proves_nothing() {
     assert!(site.backup(["--vaultwarden", "data"], 0).whole());
 }
 
+/// The outcome to expect, and how to get there.
+type Damage<'a> = (&'a str, &'a dyn Fn(&fs::File));
+
 #[test]
 fn a_damaged_database_is_never_whole() {
     // In a page of rows, in the schema, cut off, and garbage behind the magic.
-    let damages: [(&str, &dyn Fn(&fs::File)); 4] = [
+    let damages: [Damage<'_>; 4] = [
         ("failed_check", &|file| file.write_all_at(&[0xff; 4096], 4096 * 40).unwrap()),
         ("failed_check", &|file| file.write_all_at(&[0xff; 3000], 100).unwrap()),
         ("stored_as_found", &|file| file.set_len(50_000).unwrap()),

@@ -128,6 +128,7 @@ fn limits_and_constants_are_those_of_the_program() {
                 ("TREE_MIN", tree::TREE_MIN),
                 ("TREE_AVERAGE", tree::TREE_AVERAGE),
                 ("TREE_MAX", tree::TREE_MAX),
+                ("PATHS_MAX", tree::PATHS_MAX),
                 ("INNER_WEIGHT", tree::INNER_WEIGHT),
             ]),
         ),

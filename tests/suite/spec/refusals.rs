@@ -1,6 +1,7 @@
 //! What the chapters say that a reader rejects, and what it passes over, one sample each.
 
 use strongroom::compress;
+use strongroom::format::cbor;
 use strongroom::format::node::{
     Attribute, Content, DatabaseState, Extension, Hole, Node, NodeKind, Timestamp,
 };
@@ -106,7 +107,8 @@ fn nodes_that_the_text_forbids_are_rejected() {
 #[test]
 fn manifests_that_the_text_forbids_are_rejected() {
     let is_taken = |manifest: &Manifest| {
-        snapshot::decode(&snapshot::encode(manifest).expect("a manifest")).is_ok_and(|read| read == *manifest)
+        // The program's own encoder refuses them too, so that this goes past it.
+        snapshot::decode(&cbor::encode(manifest).expect("a manifest")).is_ok_and(|read| read == *manifest)
     };
     let tags = |tags: &[&str]| tags.iter().map(|tag| (*tag).to_owned()).collect::<Vec<_>>();
     let long = || "x".repeat(limits::TEXT_MAX + 1);
