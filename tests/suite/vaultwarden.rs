@@ -186,7 +186,6 @@ fn what_comes_and_goes_during_a_backup_is_no_damage() {
         }
         differed
     });
-    println!("{differed} of 20 backups saw files come or go");
     assert!(differed > 0, "the server was at work");
     drop(server);
     let restored = site.restore("latest");
@@ -255,7 +254,7 @@ fn stopped_after_the_copy(site: &Site, happens: impl FnOnce(), code: i32) -> Bac
         stderr: output.stderr,
         took: started.elapsed(),
     };
-    Backup::of(outcome.expect_code(code))
+    Backup::of(&outcome.expect_code(code))
 }
 
 /// A vault whose database takes a moment to copy.
@@ -594,14 +593,17 @@ fn a_locked_database_proves_nothing() {
     assert!(site.backup(["--vaultwarden", "data"], 0).whole());
 }
 
+/// Something done to an open database.
+type Damage = fn(&fs::File);
+
 #[test]
 fn a_damaged_database_is_never_whole() {
     // In a page of rows, in the schema, cut off, and garbage behind the magic.
-    let damages: [(&str, &dyn Fn(&fs::File)); 4] = [
-        ("failed_check", &|file| file.write_all_at(&[0xff; 4096], 4096 * 40).unwrap()),
-        ("failed_check", &|file| file.write_all_at(&[0xff; 3000], 100).unwrap()),
-        ("stored_as_found", &|file| file.set_len(50_000).unwrap()),
-        ("stored_as_found", &|file| file.write_all_at(&[0xaa; 100_000], 16).unwrap()),
+    let damages: [(&str, Damage); 4] = [
+        ("failed_check", |file| file.write_all_at(&[0xff; 4096], 4096 * 40).unwrap()),
+        ("failed_check", |file| file.write_all_at(&[0xff; 3000], 100).unwrap()),
+        ("stored_as_found", |file| file.set_len(50_000).unwrap()),
+        ("stored_as_found", |file| file.write_all_at(&vec![0xaa; 100_000], 16).unwrap()),
     ];
     for (number, (expected, damage)) in damages.into_iter().enumerate() {
         let (site, data) = vault();
