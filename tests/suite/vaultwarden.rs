@@ -622,6 +622,24 @@ fn a_damaged_database_is_never_whole() {
 }
 
 #[test]
+fn a_database_that_cannot_be_read_is_stored_with_its_log() {
+    let (site, data) = vault();
+    // Kept from moving its log into the database as it ends.
+    let server = Connection::open(data.join("db.sqlite3")).unwrap();
+    server.execute_batch("UPDATE users SET name = 'somebody'").unwrap();
+    let log = fs::read(data.join("db.sqlite3-wal")).unwrap();
+    server.close().unwrap();
+    fs::write(data.join("db.sqlite3-wal"), &log).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(data.join("db.sqlite3")).unwrap();
+    file.write_all_at(&vec![0xaa; 100_000], 16).unwrap();
+    let backup = site.backup(["--vaultwarden", "data"], 3);
+    assert_eq!(backup.database()["outcome"], "stored_as_found");
+    assert!(!backup.whole());
+    assert!(site.dump("db.sqlite3") == fs::read(data.join("db.sqlite3")).unwrap());
+    assert!(!log.is_empty() && site.dump("db.sqlite3-wal") == log);
+}
+
+#[test]
 fn the_key_comes_back_with_its_mode() {
     for mode in [0o600, 0o640, 0o644] {
         let (site, data) = vault();
