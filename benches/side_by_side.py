@@ -93,6 +93,9 @@ def compare(wanted, work):
     data = work / "data"
     generate(data, "--database-bytes", wanted.database_bytes, "--attachments", wanted.attachments,
              "--attachment-bytes", wanted.attachment_bytes, "--seed", wanted.seed)
+    # Strongroom leaves these out of a Vaultwarden; both programs are to store the same.
+    for left_out in ("icon_cache", "tmp"):
+        shutil.rmtree(data / left_out, ignore_errors=True)
     database = data / DATABASE
     pristine = work / DATABASE
     shutil.copy2(database, pristine)

@@ -32,22 +32,22 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "DATA_FOLDER")]
     vaultwarden: Option<PathBuf>,
     /// Vaultwarden's settings file, if it is not beside or in the data folder
-    #[arg(long, value_name = "FILE", requires = "vaultwarden")]
+    #[arg(long, value_name = "FILE", requires = "vaultwarden", conflicts_with = "paths")]
     env_file: Option<PathBuf>,
     /// Where a path in Vaultwarden's settings lies on this host, as CONTAINER=HOST; may be repeated
-    #[arg(long = "map", value_name = "CONTAINER=HOST", requires = "vaultwarden", value_parser = parse_map)]
+    #[arg(long = "map", value_name = "CONTAINER=HOST", requires = "vaultwarden", conflicts_with = "paths", value_parser = parse_map)]
     path_map: Vec<(String, PathBuf)>,
     /// Leave out Vaultwarden's Sends
-    #[arg(long, requires = "vaultwarden")]
+    #[arg(long, requires = "vaultwarden", conflicts_with = "paths")]
     no_sends: bool,
     /// Store Vaultwarden's icon cache too
-    #[arg(long, requires = "vaultwarden")]
+    #[arg(long, requires = "vaultwarden", conflicts_with = "paths")]
     with_icon_cache: bool,
     /// Store Vaultwarden's folder of uploads in progress too
-    #[arg(long, requires = "vaultwarden")]
+    #[arg(long, requires = "vaultwarden", conflicts_with = "paths")]
     with_tmp: bool,
     /// Store the copies that Vaultwarden's own backup command made (db_*.sqlite3) too
-    #[arg(long, requires = "vaultwarden")]
+    #[arg(long, requires = "vaultwarden", conflicts_with = "paths")]
     with_built_in_backups: bool,
     /// Leave out what matches this pattern, with restic's rules; may be repeated
     #[arg(short, long, value_name = "PATTERN")]

@@ -69,7 +69,7 @@ impl Site {
     pub(crate) fn backup<I: IntoIterator<Item: AsRef<OsStr>>>(&self, arguments: I, code: i32) -> Backup {
         let mut all: Vec<OsString> = vec!["--json".into(), "backup".into()];
         all.extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
-        Backup::of(self.run(all, code))
+        Backup::of(&self.run(all, code))
     }
 
     /// Restores a snapshot, or a part of it, into a new folder.
@@ -111,7 +111,7 @@ impl Site {
 impl Backup {
     /// Takes what a backup with `--json` wrote apart.
     #[track_caller]
-    pub(crate) fn of(outcome: Outcome) -> Self {
+    pub(crate) fn of(outcome: &Outcome) -> Self {
         let lines: Vec<Value> = outcome
             .out()
             .lines()
@@ -238,7 +238,8 @@ pub(crate) fn state(folder: &Path) -> Vec<(PathBuf, String)> {
         if metadata.is_dir() {
             open.extend(fs::read_dir(&path).expect("a folder").map(|entry| entry.expect("an entry").path()));
         } else if metadata.is_file() {
-            text.push_str(&format!(" {}", blake3::hash(&fs::read(&path).expect("a file")).to_hex()));
+            text.push(' ');
+            text.push_str(&blake3::hash(&fs::read(&path).expect("a file")).to_hex());
         }
         found.push((path.strip_prefix(folder).expect("below").to_owned(), text));
     }

@@ -186,7 +186,6 @@ fn what_comes_and_goes_during_a_backup_is_no_damage() {
         }
         differed
     });
-    println!("{differed} of 20 backups saw files come or go");
     assert!(differed > 0, "the server was at work");
     drop(server);
     let restored = site.restore("latest");
@@ -255,7 +254,7 @@ fn stopped_after_the_copy(site: &Site, happens: impl FnOnce(), code: i32) -> Bac
         stderr: output.stderr,
         took: started.elapsed(),
     };
-    Backup::of(outcome.expect_code(code))
+    Backup::of(&outcome.expect_code(code))
 }
 
 /// A vault whose database takes a moment to copy.
@@ -594,17 +593,17 @@ fn a_locked_database_proves_nothing() {
     assert!(site.backup(["--vaultwarden", "data"], 0).whole());
 }
 
-/// The outcome to expect, and how to get there.
-type Damage<'a> = (&'a str, &'a dyn Fn(&fs::File));
+/// Something done to an open database.
+type Damage = fn(&fs::File);
 
 #[test]
 fn a_damaged_database_is_never_whole() {
     // In a page of rows, in the schema, cut off, and garbage behind the magic.
-    let damages: [Damage<'_>; 4] = [
-        ("failed_check", &|file| file.write_all_at(&[0xff; 4096], 4096 * 40).unwrap()),
-        ("failed_check", &|file| file.write_all_at(&[0xff; 3000], 100).unwrap()),
-        ("stored_as_found", &|file| file.set_len(50_000).unwrap()),
-        ("stored_as_found", &|file| file.write_all_at(&[0xaa; 100_000], 16).unwrap()),
+    let damages: [(&str, Damage); 4] = [
+        ("failed_check", |file| file.write_all_at(&[0xff; 4096], 4096 * 40).unwrap()),
+        ("failed_check", |file| file.write_all_at(&[0xff; 3000], 100).unwrap()),
+        ("stored_as_found", |file| file.set_len(50_000).unwrap()),
+        ("stored_as_found", |file| file.write_all_at(&vec![0xaa; 100_000], 16).unwrap()),
     ];
     for (number, (expected, damage)) in damages.into_iter().enumerate() {
         let (site, data) = vault();
@@ -620,6 +619,24 @@ fn a_damaged_database_is_never_whole() {
             assert!(site.list().iter().any(|path| path == "/db.sqlite3"));
         }
     }
+}
+
+#[test]
+fn a_database_that_cannot_be_read_is_stored_with_its_log() {
+    let (site, data) = vault();
+    // Kept from moving its log into the database as it ends.
+    let server = Connection::open(data.join("db.sqlite3")).unwrap();
+    server.execute_batch("UPDATE users SET name = 'somebody'").unwrap();
+    let log = fs::read(data.join("db.sqlite3-wal")).unwrap();
+    server.close().unwrap();
+    fs::write(data.join("db.sqlite3-wal"), &log).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(data.join("db.sqlite3")).unwrap();
+    file.write_all_at(&vec![0xaa; 100_000], 16).unwrap();
+    let backup = site.backup(["--vaultwarden", "data"], 3);
+    assert_eq!(backup.database()["outcome"], "stored_as_found");
+    assert!(!backup.whole());
+    assert!(site.dump("db.sqlite3") == fs::read(data.join("db.sqlite3")).unwrap());
+    assert!(!log.is_empty() && site.dump("db.sqlite3-wal") == log);
 }
 
 #[test]

@@ -118,10 +118,14 @@ impl<'a> Finder<'a> {
         check_database(&host)?;
         let origin = if named.showable || setting.is_none() { url.to_owned() } else { show(&host) };
         let inside = self.place_of(&host);
-        for base in [Some(DATABASE_PLACE.as_bytes().to_vec()), inside].into_iter().flatten() {
-            // A log that stays beside a restored database it does not belong to destroys it.
-            for suffix in SIDECARS {
-                self.left_out.push([base.as_slice(), suffix.as_bytes()].concat());
+        // What lies beside the database at its own place is left to whoever takes it: a database that is too
+        // damaged to be taken is stored as found, and then they belong to it.
+        if inside.as_deref() != Some(DATABASE_PLACE.as_bytes()) {
+            for base in [Some(DATABASE_PLACE.as_bytes().to_vec()), inside].into_iter().flatten() {
+                // A log that stays beside a restored database it does not belong to destroys it.
+                for suffix in SIDECARS {
+                    self.left_out.push([base.as_slice(), suffix.as_bytes()].concat());
+                }
             }
         }
         let setting = self.what_moved(Key::DatabaseUrl, DATABASE_PLACE);
