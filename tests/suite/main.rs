@@ -13,5 +13,7 @@
 )]
 
 mod architecture;
+mod folders;
+mod site;
 mod spec;
 mod support;
