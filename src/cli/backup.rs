@@ -31,6 +31,8 @@ pub(super) struct Arguments {
     /// Store a Vaultwarden: its data folder, with what its settings moved elsewhere
     #[arg(long, value_name = "DATA_FOLDER")]
     vaultwarden: Option<PathBuf>,
+    // clap waives `requires` where what is required conflicts with what is given, so that each of these has to
+    // conflict with the paths by itself.
     /// Vaultwarden's settings file, if it is not beside or in the data folder
     #[arg(long, value_name = "FILE", requires = "vaultwarden", conflicts_with = "paths")]
     env_file: Option<PathBuf>,

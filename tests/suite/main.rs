@@ -16,10 +16,17 @@
 )]
 
 mod architecture;
+mod damage;
 mod demo;
+mod folders;
+mod interrupted;
+mod keys;
+mod output;
 mod sample_vault;
 mod services;
+mod site;
 mod spec;
 mod sqlite;
 mod support;
+mod unreadable;
 mod vaultwarden;

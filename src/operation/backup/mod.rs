@@ -100,10 +100,18 @@ pub fn run(
     reporter: &dyn Reporter,
 ) -> Result<Summary> {
     if let Some(cache) = cache.filter(|_| !options.dry_run) {
-        let given_up = session::give_up_own_dead(repository, cache, &options.host)?;
-        if !given_up.is_empty() {
-            let cause = "did not end; what it stored is used by this one";
-            reporter.report(Finding::warning("an earlier backup of this host", cause));
+        let subject = "an earlier backup of this host";
+        match session::give_up_own_dead(repository, cache, &options.host) {
+            Ok(given_up) if given_up.is_empty() => {}
+            Ok(_) => {
+                let cause = "did not end; what it stored is used by this one";
+                reporter.report(Finding::warning(subject, cause));
+            }
+            // Its session stays, which is safe: a prune waits for it. That is no reason not to back up.
+            Err(error) => {
+                let cause = format!("did not end, and cannot be given up: {}", error.chain());
+                reporter.report(Finding::warning(subject, cause));
+            }
         }
     }
     for _ in 0..ATTEMPTS {
@@ -131,7 +139,7 @@ fn attempt(
         let made = work.make(usable, true)?;
         return Ok(Some(made.summary(None)));
     }
-    let mut session = Session::begin(repository, cache, &options.host)?;
+    let mut session = begin(repository, cache, options, reporter)?;
     let work = Work { repository, cache, options, reporter, excludes, scratch };
     let made = session.usable().and_then(|usable| work.make(usable, false));
     let made = match made {
@@ -148,6 +156,25 @@ fn attempt(
     }
     work.keep_cache(&made, &id);
     Ok(Some(made.summary(Some(id))))
+}
+
+/// Announces the session. A cache that cannot hold its lock is no reason not to back up: it goes without, as
+/// where no cache is wanted.
+fn begin<'a>(
+    repository: &'a Repository,
+    cache: Option<&Cache>,
+    options: &Options,
+    reporter: &dyn Reporter,
+) -> Result<Session<'a>> {
+    let failed = match Session::begin(repository, cache, &options.host) {
+        Err(error) if cache.is_some() => error,
+        begun => return begun,
+    };
+    // Where it was the store that failed, it fails again.
+    let session = Session::begin(repository, None, &options.host)?;
+    let cause = format!("cannot be used to tell whether this backup ended: {}", failed.chain());
+    reporter.report(Finding::warning("the cache", cause));
+    Ok(session)
 }
 
 /// What all parts of an attempt share.

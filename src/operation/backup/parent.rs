@@ -11,7 +11,7 @@ use crate::format::blob::Class;
 use crate::format::node::Node;
 use crate::format::path;
 use crate::format::tree::LeafEntry;
-use crate::report::Reporter;
+use crate::report::{Finding, Reporter};
 use crate::repository::Repository;
 use crate::repository::cache::{Cache, CachedTree};
 use crate::repository::reader::{BlobReader, BlobSource};
@@ -59,8 +59,10 @@ impl<'a> ParentSource<'a> {
     ) -> Result<Option<(Self, &'s Snapshot)>> {
         if let Some(cache) = cache {
             for snapshot in candidates {
-                if let Some(tree) = cache.open_tree(repository, &snapshot.id)? {
-                    return Ok(Some((Self::Cache(tree), snapshot)));
+                match cache.open_tree(repository, &snapshot.id) {
+                    Ok(Some(tree)) => return Ok(Some((Self::Cache(tree), snapshot))),
+                    Ok(None) => {}
+                    Err(error) => reporter.report(Finding::warning("the cache", error.chain())),
                 }
             }
         }
