@@ -20,7 +20,7 @@ test:
 test-long:
     sh tests/run --long
 
-# Make a small vault, back it up, lose a file and get it back.
+# Make a vault, back it up while a server works on it, get it back, compare.
 demo:
     cargo run --release -- demo
 

@@ -52,7 +52,7 @@ pub fn printable(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for part in bytes.utf8_chunks() {
         for character in part.valid().chars() {
-            if character.is_control() || ('\u{202a}'..='\u{202e}').contains(&character) {
+            if character.is_control() || turns_text(character) {
                 text.extend(character.escape_default());
             } else {
                 text.push(character);
@@ -66,6 +66,11 @@ pub fn printable(bytes: &[u8]) -> String {
         }
     }
     text
+}
+
+/// Whether a character changes the direction in which the text around it is shown.
+fn turns_text(character: char) -> bool {
+    matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Where findings and progress go.

@@ -58,7 +58,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "TAG", value_parser = parse_tag)]
     tag: Vec<String>,
     /// Name of the host, instead of this machine's
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = parse_host)]
     host: Option<String>,
     /// Folder for temporary copies of databases [environment: TMPDIR]
     #[arg(long, value_name = "FOLDER")]
@@ -80,6 +80,13 @@ fn parse_map(text: &str) -> std::result::Result<(String, PathBuf), String> {
     }
 }
 
+fn parse_host(text: &str) -> std::result::Result<String, String> {
+    if text.is_empty() || text.len() > 255 {
+        return Err("a host's name has 1 to 255 characters".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 fn parse_tag(text: &str) -> std::result::Result<String, String> {
     if text.is_empty() || text.contains(',') || text.len() > 256 {
         return Err("a tag has 1 to 256 characters and no comma".to_owned());
@@ -92,6 +99,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
     let repository = global.open(output)?;
     let cache = global.cache(&repository, output);
     let options = options(arguments, output)?;
+    warn_of_repository_inside(global, &options, output);
     let progress = output.start_progress("backing up");
     let summary = backup::run(&repository, cache.as_ref(), &options, output);
     drop(progress);
@@ -102,7 +110,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
     } else {
         print(&summary, took, output)?;
     }
-    Ok(Outcome::of(summary.statistics.problems))
+    Ok(Outcome::of(summary.statistics.problems.saturating_add(summary.packs_missing)))
 }
 
 fn options(arguments: &Arguments, output: &Output) -> Result<backup::Options> {
@@ -118,12 +126,14 @@ fn options(arguments: &Arguments, output: &Output) -> Result<backup::Options> {
                 with_built_in_copies: arguments.with_built_in_backups,
             };
             let layout = vaultwarden::discover(&options, output)?;
-            (vaultwarden_plan(&layout)?, vec![absolute(folder)?], Some((layout, options.with_sends)))
+            let paths = vec![layout.data_folder.as_os_str().as_bytes().to_vec()];
+            (vaultwarden_plan(&layout)?, paths, Some((layout, options.with_sends)))
         }
         None => {
             let mut plan = Plan::new();
             arguments.paths.iter().try_for_each(|path| plan.add_path(path))?;
-            let mut paths = arguments.paths.iter().map(|path| absolute(path)).collect::<Result<Vec<_>>>()?;
+            let mut paths: Vec<Vec<u8>> =
+                plan.hosts().map(|(_, host)| host.as_os_str().as_bytes().to_vec()).collect();
             paths.sort();
             paths.dedup();
             (plan, paths, None)
@@ -143,11 +153,18 @@ fn options(arguments: &Arguments, output: &Output) -> Result<backup::Options> {
     })
 }
 
-fn absolute(path: &Path) -> Result<Vec<u8>> {
-    let path = std::path::absolute(path)
-        .map_err(|error| Error::io("cannot tell which folder is the current one", error))?;
-    // As `Path` compares them: no doubled or trailing slashes.
-    Ok(path.components().collect::<PathBuf>().as_os_str().as_bytes().to_vec())
+/// A repository within what is backed up is stored into itself, night after night.
+fn warn_of_repository_inside(global: &Global, options: &backup::Options, output: &Output) {
+    let Ok(repository) = global.location().and_then(|location| {
+        location.canonicalize().map_err(|error| Error::io("cannot find the repository", error))
+    }) else {
+        return;
+    };
+    let inside = |host: &Path| host.canonicalize().is_ok_and(|host| repository.starts_with(host));
+    if options.plan.hosts().any(|(_, host)| inside(host)) {
+        let next_step = format!("leave it out: --exclude '{}'", repository.display());
+        output.warn("the repository lies within what is backed up, and is stored too", Some(&next_step));
+    }
 }
 
 fn print(summary: &Summary, took: std::time::Duration, output: &Output) -> Result<()> {
@@ -181,6 +198,14 @@ fn print(summary: &Summary, took: std::time::Duration, output: &Output) -> Resul
         human::bytes(counts.data_added_packed),
         human::duration(took)
     ))?;
+    if output.verbose {
+        output.say(&format!(
+            "{} and {} stored; the tree's top is {}",
+            human::counted(counts.data_blobs, "new chunk"),
+            human::counted(counts.tree_blobs, "new blob of names and lists"),
+            summary.root.id
+        ))?;
+    }
     for database in &summary.databases {
         let outcome = match database.outcome {
             DatabaseOutcome::Checked => {

@@ -23,12 +23,22 @@ pub(super) struct Arguments {
     path: OsString,
 }
 
+fn is_broken_pipe(error: &Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
 pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Result<Outcome> {
+    output.keep_stdout_for_data();
     let place = path::parse(arguments.path.as_bytes())?;
     let repository = global.open(output)?;
     let snapshot = repository.find_snapshot(&arguments.snapshot, output)?;
     let mut out = BufWriter::with_capacity(256 << 10, std::io::stdout().lock());
-    dump::run(&repository, &snapshot, &place, &mut out, output)?;
-    out.flush().map_err(|error| Error::io("cannot write the output", error))?;
-    Ok(Outcome::Done)
+    let dumped = dump::run(&repository, &snapshot, &place, &mut out, output)
+        .and_then(|_| out.flush().map_err(|error| Error::io("cannot write the output", error)));
+    match dumped {
+        // Whoever reads, such as `head`, has seen enough.
+        Err(error) if is_broken_pipe(&error) => Ok(Outcome::Done),
+        dumped => dumped.map(|()| Outcome::Done),
+    }
 }

@@ -57,27 +57,19 @@ pub(super) fn usage(error: &clap::Error) -> ExitCode {
 
 /// Ends after a command.
 pub(super) fn finish(result: Result<Outcome>, output: &Output) -> ExitCode {
-    let flushed = std::io::stdout().flush().map_err(|error| Error::io("cannot write the output", error));
+    let flushed = match std::io::stdout().flush() {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::io("cannot write the output", error))
+        }
+        _ => Ok(()),
+    };
     match result.and_then(|outcome| flushed.map(|()| outcome)) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Incomplete) => ExitCode::from(INCOMPLETE),
-        // Whoever reads, such as `head`, has seen enough.
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let code = code(error.kind());
             output.failure(&error, code);
             ExitCode::from(code)
         }
     }
-}
-
-fn is_broken_pipe(error: &Error) -> bool {
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
-            return io.kind() == std::io::ErrorKind::BrokenPipe;
-        }
-        source = cause.source();
-    }
-    false
 }

@@ -36,7 +36,7 @@ pub(super) struct Global {
     /// Folder for the local cache [environment: STRONGROOM_CACHE_DIR]
     #[arg(long, global = true, value_name = "FOLDER", help_heading = "Everywhere")]
     cache_dir: Option<PathBuf>,
-    /// Do without the local cache: every file is read again
+    /// Do without the local cache: with a backup key every file is read again, and a killed run is not recognized
     #[arg(long, global = true, help_heading = "Everywhere")]
     no_cache: bool,
     /// Print one JSON object a line, for programs
@@ -45,7 +45,7 @@ pub(super) struct Global {
     /// Print nothing but problems
     #[arg(short, long, global = true, help_heading = "Everywhere")]
     pub(super) quiet: bool,
-    /// Print more
+    /// Print more about what was stored
     #[arg(short, long, global = true, help_heading = "Everywhere")]
     pub(super) verbose: bool,
 }

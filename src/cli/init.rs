@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::exit::Outcome;
 use super::global::Global;
-use super::key::NewKeyFile;
+use super::key::{NewKeyFile, parse_label};
 use super::output::Output;
 use crate::backend::{Backend, LocalBackend};
 use crate::crypto::kdf::Cost;
@@ -28,7 +28,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     new_key_file: Option<PathBuf>,
     /// Name of the first key, for people
-    #[arg(long, value_name = "TEXT", default_value = "first key")]
+    #[arg(long, value_name = "TEXT", default_value = "first key", value_parser = parse_label)]
     label: String,
 }
 

@@ -21,6 +21,10 @@ use crate::repository::keys::{Credential, NewKey, key_file_text, new_key_file};
 
 /// Arguments of `key`.
 #[derive(clap::Args)]
+#[command(
+    after_help = "Example:\n  strongroom key add --role backup --label server --new-key-file /etc/strongroom/backup.key\n  \
+    strongroom key list"
+)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -46,7 +50,7 @@ struct Add {
     #[arg(long, value_enum)]
     role: RoleName,
     /// Name of the key, for people
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = parse_label)]
     label: String,
     /// Write a new key file
     #[arg(long, value_name = "FILE", conflicts_with = "new_password_file")]
@@ -59,6 +63,14 @@ struct Add {
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  strongroom key list --json")]
 struct List {}
+
+/// A label that a key slot can hold.
+pub(super) fn parse_label(text: &str) -> std::result::Result<String, String> {
+    if text.is_empty() || text.len() > 255 {
+        return Err("a label has 1 to 255 characters".to_owned());
+    }
+    Ok(text.to_owned())
+}
 
 #[derive(Clone, Copy, ValueEnum)]
 enum RoleName {

@@ -43,6 +43,9 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
     restore::find(&reader, &snapshot, &place)?;
     let mut tree = TreeReader::below(&reader, snapshot.root(), &place);
     while let Some(entry) = tree.next_entry()? {
+        if output.reader_gone() {
+            break;
+        }
         if output.json {
             output.object(&json::node(&entry.path, &entry.node))?;
         } else if arguments.long {

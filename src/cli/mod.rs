@@ -34,9 +34,8 @@ use output::Output;
     version,
     about,
     disable_help_subcommand = true,
-    after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 done but something could not be read or failed its check,\n\
-                  10 no repository, 11 busy, 12 wrong key or a key whose role does not allow it, 130 interrupted.\n\
-                  `strongroom demo` shows the whole in a temporary folder."
+    after_help = "Example:\n  strongroom demo\n\nExit codes: 0 done, 1 failed, 2 usage, 3 done but something could not be read or failed its check,\n\
+                  10 no repository, 11 busy, 12 wrong key or a key whose role does not allow it, 130 interrupted."
 )]
 struct Arguments {
     #[command(flatten)]
@@ -66,6 +65,7 @@ enum Command {
     /// Show the main job for real, in a temporary folder
     Demo(demo::Arguments),
     /// Print the version
+    #[command(after_help = "Example:\n  strongroom version")]
     Version,
 }
 

@@ -61,7 +61,9 @@ pub(super) fn from_environment() -> Result<Option<Password>> {
     if let Some(command) = variable("STRONGROOM_PASSWORD_COMMAND") {
         return from_command(&command).map(Some);
     }
-    Ok(variable("STRONGROOM_PASSWORD").map(|password| Zeroizing::new(password.into_vec())))
+    variable("STRONGROOM_PASSWORD")
+        .map(|password| check(Zeroizing::new(password.into_vec()), "STRONGROOM_PASSWORD"))
+        .transpose()
 }
 
 /// Asks at the terminal.

@@ -51,10 +51,14 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
         }))?;
     } else {
         output.say(&format!(
-            "restored {}, {} and {} links and devices ({}) from snapshot {} to {} in {}",
+            "restored {}, {}{} ({}) from snapshot {} to {} in {}",
             human::counted(summary.files, "file"),
             human::counted(summary.directories, "folder"),
-            human::count(summary.others),
+            if summary.others > 0 {
+                format!(", {} links and devices", human::count(summary.others))
+            } else {
+                String::new()
+            },
             human::bytes(summary.bytes),
             snapshot.id.short(),
             arguments.target.display(),

@@ -38,11 +38,6 @@ pub fn generate() -> Result<KeyPair> {
     Ok(KeyPair { public, secret })
 }
 
-/// The public half of a secret.
-pub fn public_of(secret: &Secret) -> Result<Vec<u8>> {
-    Ok(XWing::sk_to_pk(&secret_key(secret)?).to_bytes().to_vec())
-}
-
 /// Seals a content key.
 pub fn seal(public: &[u8], info: &[u8], content_key: &Secret) -> Result<[u8; ENVELOPE_LEN]> {
     let public = PublicKey::from_bytes(public).map_err(|_| Error::corrupt("a public key is malformed"))?;

@@ -259,6 +259,11 @@ pub struct ReadObjects {
 }
 
 impl ReadObjects {
+    /// Every pack that they name, each once for each object that names it.
+    pub fn packs(&self) -> impl Iterator<Item = Id> {
+        self.objects.iter().flat_map(|object| object.packs.iter().map(|pack| pack.id))
+    }
+
     /// Lists and reads them; again where one vanished meanwhile, as a prune makes them vanish.
     ///
     /// # Errors

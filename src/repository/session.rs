@@ -3,7 +3,7 @@
 //!
 //! Follows `format-spec/11-ordering.md`, whose numbered steps the functions here name.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::cache::{Cache, SessionLock};
 use super::index::{Index, ReadObjects, indexed, read_unindexed_pack};
@@ -33,6 +33,8 @@ pub struct Usable {
     pub index: Index,
     /// Packs that no index named, as an interrupted run leaves them: to be published with this session's index.
     pub adopted: Vec<(IndexedPack, Vec<Envelope>)>,
+    /// Packs that the index names and that are gone, though no prune condemned them.
+    pub missing: Vec<Id>,
     /// Index objects that are damaged and packs without an index that cannot be used, and why.
     pub unreadable: Vec<(ObjectKind, Id, Error)>,
 }
@@ -109,6 +111,9 @@ pub fn usable(repository: &Repository) -> Result<Usable> {
     let mut index = Index::build(&read, &|pack| present.contains(pack) && !condemned.contains(pack))?;
     let named: HashSet<Id> = index.packs().iter().map(|pack| pack.id).collect();
     let orphans = present.iter().filter(|pack| !named.contains(*pack) && !condemned.contains(*pack));
+    let missing: Vec<Id> =
+        read.packs().filter(|pack| !present.contains(pack) && !condemned.contains(pack)).collect();
+    let sizes: HashMap<Id, u64> = listed.iter().map(|listed| (listed.id, listed.size)).collect();
     let mut adopted = Vec::new();
     let mut unreadable: Vec<(ObjectKind, Id, Error)> =
         read.damaged.into_iter().map(|(id, error)| (ObjectKind::Index, id, error)).collect();
@@ -116,8 +121,7 @@ pub fn usable(repository: &Repository) -> Result<Usable> {
     for id in orphans {
         match read_unindexed_pack(repository, id) {
             Ok(table) => {
-                let size = listed.iter().find(|pack| pack.id == *id).map_or(0, |pack| pack.size);
-                adopted.push(indexed(*id, size, table));
+                adopted.push(indexed(*id, sizes.get(id).copied().unwrap_or(0), table));
             }
             Err(error)
                 if matches!(
@@ -131,7 +135,7 @@ pub fn usable(repository: &Repository) -> Result<Usable> {
         }
     }
     index.extend(&adopted)?;
-    Ok(Usable { index, adopted, unreadable })
+    Ok(Usable { index, adopted, missing, unreadable })
 }
 
 /// Every pack that any prune condemned. A record that cannot be read stops whoever asks.

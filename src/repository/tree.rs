@@ -160,8 +160,6 @@ pub struct TreeReader<'a> {
     leaf: std::vec::IntoIter<LeafEntry>,
     last: Option<Vec<u8>>,
     folder: Vec<u8>,
-    blobs: Vec<(BlobKind, Id, Vec<u8>)>,
-    keep_blobs: bool,
 }
 
 impl<'a> TreeReader<'a> {
@@ -178,21 +176,7 @@ impl<'a> TreeReader<'a> {
             leaf: Vec::new().into_iter(),
             last: None,
             folder: folder.to_vec(),
-            blobs: Vec::new(),
-            keep_blobs: false,
         }
-    }
-
-    /// Keeps the blobs that are read until they are taken by [`Self::take_blobs`].
-    #[must_use]
-    pub fn keeping_blobs(mut self) -> Self {
-        self.keep_blobs = true;
-        self
-    }
-
-    /// The blobs read since the last call.
-    pub fn take_blobs(&mut self) -> Vec<(BlobKind, Id, Vec<u8>)> {
-        std::mem::take(&mut self.blobs)
     }
 
     /// The next node, or none at the end.
@@ -237,9 +221,6 @@ impl<'a> TreeReader<'a> {
             let entries = format::decode_inner(&plain, level)?;
             starts(entries.first().map(|entry| entry.path.as_slice()))?;
             self.push_children(entries, level)?;
-        }
-        if self.keep_blobs {
-            self.blobs.push((kind, id, plain));
         }
         Ok(())
     }

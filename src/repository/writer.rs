@@ -108,11 +108,6 @@ impl<'a> BlobWriter<'a> {
         })
     }
 
-    /// Whether a blob is stored already.
-    pub fn knows(&self, kind: BlobKind, id: &Id) -> bool {
-        self.index.contains(kind, id)
-    }
-
     /// The index that this writer deduplicates against.
     pub fn index(&self) -> &'a Index {
         self.index
@@ -176,11 +171,6 @@ impl<'a> BlobWriter<'a> {
             Some(step) => repeated.hint(step.to_owned()),
             None => repeated,
         }
-    }
-
-    /// Bytes sealed so far.
-    pub fn sealed_bytes(&self) -> u64 {
-        self.frame_bytes.load(Ordering::Relaxed)
     }
 
     /// Closes the open packs, waits for every upload, and publishes the index, `adopted` packs included.

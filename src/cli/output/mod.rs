@@ -5,6 +5,7 @@ pub(super) mod json;
 mod progress;
 
 use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
@@ -25,6 +26,10 @@ pub(super) struct Output {
     pub(super) verbose: bool,
     progress: Arc<Progress>,
     bar: Mutex<Option<indicatif::ProgressBar>>,
+    /// Whoever read standard output has seen enough, such as `head`.
+    reader_gone: AtomicBool,
+    /// Standard output carries a file's contents, so that everything else goes to standard error.
+    stdout_is_data: AtomicBool,
 }
 
 impl Output {
@@ -33,13 +38,44 @@ impl Output {
     }
 
     pub(super) fn with(json: bool, quiet: bool, verbose: bool) -> Self {
-        Self { json, quiet, verbose, progress: Arc::default(), bar: Mutex::default() }
+        Self {
+            json,
+            quiet,
+            verbose,
+            progress: Arc::default(),
+            bar: Mutex::default(),
+            reader_gone: AtomicBool::new(false),
+            stdout_is_data: AtomicBool::new(false),
+        }
     }
 
-    /// Writes a line of data.
+    /// Writes a line of data. Once nobody reads any more, nothing is written, and how the command ends is
+    /// decided by its work alone.
     pub(super) fn line(&self, text: &str) -> Result<()> {
-        self.suspended(|| writeln!(std::io::stdout().lock(), "{text}"))
-            .map_err(|error| Error::io("cannot write the output", error))
+        if self.reader_gone() {
+            return Ok(());
+        }
+        if self.stdout_is_data.load(Ordering::Relaxed) {
+            self.note(text, None);
+            return Ok(());
+        }
+        match self.suspended(|| writeln!(std::io::stdout().lock(), "{text}")) {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+                self.reader_gone.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+            written => written.map_err(|error| Error::io("cannot write the output", error)),
+        }
+    }
+
+    /// Whether nobody reads standard output any more.
+    pub(super) fn reader_gone(&self) -> bool {
+        self.reader_gone.load(Ordering::Relaxed)
+    }
+
+    /// Keeps standard output for the contents of a file.
+    pub(super) fn keep_stdout_for_data(&self) {
+        self.stdout_is_data.store(true, Ordering::Relaxed);
     }
 
     /// Writes a line for a person, unless a program reads or quiet is asked for.

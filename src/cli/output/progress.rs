@@ -95,7 +95,9 @@ fn text(verb: &str, progress: &Progress, elapsed: Duration) -> String {
     let (files, files_total) = progress.files();
     let (bytes, bytes_total) = progress.bytes();
     let stage = progress.stage();
-    let mut parts = vec![format!("[{}] {verb}", human::duration(elapsed))];
+    let whole =
+        |duration: Duration| human::duration(Duration::from_secs(duration.as_secs())).replace(".00", "");
+    let mut parts = vec![format!("[{}] {verb}", whole(elapsed))];
     if bytes_total > 0 {
         let percent = bytes.saturating_mul(100).checked_div(bytes_total).unwrap_or(0).min(100);
         parts.push(format!("{percent} %"));
@@ -118,7 +120,7 @@ fn text(verb: &str, progress: &Progress, elapsed: Duration) -> String {
         parts.push(format!("{}/s", human::bytes(rate(bytes, elapsed))));
     }
     if let Some(left) = time_left(bytes, bytes_total, elapsed) {
-        parts.push(format!("{} left", human::duration(left)));
+        parts.push(format!("{} left", whole(left)));
     }
     if !stage.is_empty() {
         parts.push(stage);
@@ -133,7 +135,7 @@ fn rate(bytes: u64, elapsed: Duration) -> u64 {
 
 fn time_left(bytes: u64, total: u64, elapsed: Duration) -> Option<Duration> {
     let left = total.checked_sub(bytes).filter(|left| *left > 0 && bytes > 0)?;
-    Some(Duration::from_secs(left / rate(bytes, elapsed).max(1)))
+    Some(Duration::from_secs(left / rate(bytes, elapsed).max(1))).filter(|left| !left.is_zero())
 }
 
 fn object(output: &Output, progress: &Progress, elapsed: Duration) {

@@ -5,7 +5,8 @@
 //! stored byte for byte with its logs, as found; one that is merely locked, or has no room to be copied, is not
 //! stored at all, for a torn copy would look like a good one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use super::event::{Event, Finished};
 use super::read::{Cutter, ReadOutcome};
@@ -17,10 +18,30 @@ use crate::format::node::{DatabaseState, Node};
 use crate::format::snapshot::{DatabaseOutcome, DatabaseReport};
 use crate::report::{Finding, printable};
 use crate::source::files::Entry;
-use crate::source::sqlite::{self, Check, Copy, TakeError};
+use crate::source::sqlite::{self, Check, Copy, Scratch, TakeError};
 
 /// Most messages of one check that a manifest keeps.
 const MESSAGES_MAX: usize = 20;
+
+/// The private folder for temporary copies, made when the first database is met: a backup without one needs no
+/// temporary folder.
+pub(super) struct LazyScratch {
+    parent: PathBuf,
+    made: OnceLock<Result<Scratch>>,
+}
+
+impl LazyScratch {
+    pub(super) fn new(parent: &Path) -> Self {
+        Self { parent: parent.to_owned(), made: OnceLock::new() }
+    }
+
+    pub(super) fn get(&self) -> std::result::Result<&Scratch, TakeError> {
+        self.made.get_or_init(|| Scratch::create(&self.parent)).as_ref().map_err(|error| {
+            let repeated = Error::new(error.kind(), error.chain());
+            TakeError::Other(repeated.hint("choose another folder by --temporary-folder, or in TMPDIR"))
+        })
+    }
+}
 
 impl Scanner<'_> {
     pub(super) fn visit_database(&mut self, entry: Entry, before: Option<Box<Node>>) -> Result<()> {
@@ -56,7 +77,7 @@ impl Scanner<'_> {
     fn take(&self, host: &Path) -> std::result::Result<Copy, TakeError> {
         let name = printable(host.as_os_str().as_encoded_bytes());
         let progress = self.reporter.progress();
-        sqlite::take(host, self.scratch, &self.sqlite, &mut |done, total| {
+        sqlite::take(host, self.scratch.get()?, &self.sqlite, &mut |done, total| {
             progress.set_stage(format!("copying {name}: page {done} of {total}"));
         })
     }

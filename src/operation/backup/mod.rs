@@ -15,7 +15,7 @@ mod vaultwarden;
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam_channel::bounded;
 use minicbor::bytes::ByteVec;
@@ -33,8 +33,9 @@ use crate::repository::writer::{BlobWriter, Written};
 use crate::repository::{Repository, host};
 use crate::service::vaultwarden::Layout;
 use crate::source::files::{self, Excludes, Plan};
-use crate::source::sqlite::{self, Scratch};
+use crate::source::sqlite;
 
+use database::LazyScratch;
 use parent::{Parent, ParentSource};
 use read::Pool;
 use scan::Scanner;
@@ -86,6 +87,8 @@ pub struct Summary {
     pub time: (Timestamp, Timestamp),
     /// The tree's top.
     pub root: Root,
+    /// Packs that the repository has lost: no fault of this snapshot, which does not refer to them.
+    pub packs_missing: u64,
 }
 
 /// Makes a snapshot.
@@ -132,7 +135,7 @@ fn attempt(
     reporter: &dyn Reporter,
 ) -> Result<Option<Summary>> {
     let excludes = Excludes::new(&options.excludes)?;
-    let scratch = Scratch::create(&options.temporary_folder)?;
+    let scratch = LazyScratch::new(&options.temporary_folder);
     if options.dry_run {
         let usable = session::usable(repository)?;
         let work = Work { repository, cache, options, reporter, excludes, scratch };
@@ -184,7 +187,7 @@ struct Work<'a> {
     options: &'a Options,
     reporter: &'a dyn Reporter,
     excludes: Excludes,
-    scratch: Scratch,
+    scratch: LazyScratch,
 }
 
 /// A snapshot whose packs and index are stored, and whose manifest is not.
@@ -193,6 +196,7 @@ struct Made<'a> {
     root: Root,
     recorder: Option<TreeRecorder<'a>>,
     outdated: Vec<Id>,
+    packs_missing: u64,
 }
 
 impl Made<'_> {
@@ -206,6 +210,7 @@ impl Made<'_> {
             service: manifest.service.clone(),
             time: (manifest.time, manifest.finished),
             root: self.root,
+            packs_missing: self.packs_missing,
         }
     }
 }
@@ -213,7 +218,14 @@ impl Made<'_> {
 impl<'a> Work<'a> {
     fn make(&self, usable: Usable, dry: bool) -> Result<Made<'a>> {
         let time = host::now();
-        let Usable { index, adopted, unreadable } = usable;
+        let Usable { index, adopted, missing, unreadable } = usable;
+        if !missing.is_empty() {
+            let subject = format!("the repository: {} packs", missing.len());
+            let cause = "that its index names are missing; earlier snapshots may have lost files";
+            self.reporter.report(
+                Finding::problem(subject, cause).with_hint("`strongroom check` names what is affected"),
+            );
+        }
         for (kind, id, error) in &unreadable {
             let subject = format!("{}/{}", kind.folder(), id.short());
             self.reporter.report(Finding::warning(
@@ -245,7 +257,7 @@ impl<'a> Work<'a> {
         let outdated = outdated(&candidates);
         let manifest = self.manifest(time, gathered.root, &snapshots, parent, gathered, written);
         let root = Root { id: manifest.root, level: manifest.level };
-        Ok(Made { manifest, root, recorder, outdated })
+        Ok(Made { manifest, root, recorder, outdated, packs_missing: missing.len() as u64 })
     }
 
     /// What the previous backup saw is what this one expects.
@@ -258,15 +270,15 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Counts what there is to store. What is wrong with it, the real walk reports.
-    fn count(&self) {
+    /// Counts what there is to store, unless that is done before. What is wrong with it, the real walk reports.
+    fn count(&self, done: &AtomicBool) {
         let (mut files, mut bytes) = (0u64, 0u64);
         let counted = files::walk(&self.options.plan, &self.excludes, &Collector::default(), &mut |entry| {
             if entry.node.kind == NodeKind::File {
                 files = files.saturating_add(1);
                 bytes = bytes.saturating_add(entry.node.size);
             }
-            Ok(())
+            if done.load(Ordering::Relaxed) { Err(Error::refused("too late to count")) } else { Ok(()) }
         });
         if counted.is_ok() {
             self.reporter.progress().set_total(files, bytes);
@@ -345,12 +357,14 @@ impl<'a> Work<'a> {
             chunks: Vec::new(),
             buffers,
         };
+        let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
             if parent.is_none() && options.count_first {
-                scope.spawn(|| self.count());
+                scope.spawn(|| self.count(&done));
             }
             let scan = scope.spawn(|| scanner.run(&self.excludes));
             let stored = store.run(&batches);
+            done.store(true, Ordering::Relaxed);
             // The scanner notices that nobody listens any more.
             drop(batches);
             let scanned = scan.join().map_err(|_| Error::refused("the scanning thread failed"))?;

@@ -12,6 +12,7 @@ use std::sync::Mutex;
 
 use crossbeam_channel::Sender;
 
+use super::database::LazyScratch;
 use super::event::{BATCH_BYTES, BATCH_EVENTS, Change, Event, Finished};
 use super::parent::Parent;
 use super::read::{Cutter, Pool, ReadOutcome, read_chunks};
@@ -28,7 +29,7 @@ use crate::repository::content::visit_chunks;
 use crate::repository::index::Index;
 use crate::repository::reader::BlobSource;
 use crate::source::files::{self, Entry, Excludes, Plan, Stamp};
-use crate::source::sqlite::{self, Scratch};
+use crate::source::sqlite;
 
 /// Times this close to the start of a scan, or later, prove nothing: file systems keep times as coarse as
 /// two seconds.
@@ -50,7 +51,7 @@ pub(super) struct Scanner<'a> {
     /// good file because nobody touched it.
     pub(super) stored_as_found: HashSet<Vec<u8>>,
     pub(super) recorder: Option<&'a TreeRecorder<'a>>,
-    pub(super) scratch: &'a Scratch,
+    pub(super) scratch: &'a LazyScratch,
     pub(super) sqlite: sqlite::Options,
     /// Databases that were taken before the walk, by place.
     pub(super) prepared: HashMap<Vec<u8>, PreparedDatabase>,
@@ -75,6 +76,14 @@ impl Scanner<'_> {
         let (reporter, plan) = (self.reporter, self.plan);
         let summary = files::walk(plan, excludes, reporter, &mut |entry| self.visit(entry))?;
         self.problems.fetch_add(summary.problems, std::sync::atomic::Ordering::Relaxed);
+        for place in self.prepared.keys() {
+            // Excluded by a pattern, or gone since: either way the snapshot lacks what it is made for.
+            let finding = Finding::problem(
+                format!("/{}", printable(place)),
+                "the database was copied, but is not stored: it is excluded, or was moved away meanwhile",
+            );
+            self.problem(finding.with_hint("leave it out of --exclude, and back up again"));
+        }
         self.hand_over()
     }
 

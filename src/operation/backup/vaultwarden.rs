@@ -9,16 +9,19 @@ use std::time::Duration;
 
 use minicbor::bytes::ByteVec;
 
+use super::database::LazyScratch;
 use crate::error::Result;
 use crate::format::snapshot::{Damage, Origin, ServiceReport, TableRows};
 use crate::report::{Finding, Reporter, Severity, printable};
 use crate::repository::host;
 use crate::service::vaultwarden::{self, Contents, Layout, LiveDatabase, Outcome, Proof};
 use crate::source::files::Plan;
-use crate::source::sqlite::{self, Copy, Scratch, TakeError};
+use crate::source::sqlite::{self, Copy, TakeError};
 
 /// Where the database lies in a snapshot.
 pub(super) const DATABASE_PLACE: &[u8] = b"db.sqlite3";
+/// Most damaged files, and most orphans, that a manifest names: it must stay small whatever is found.
+const NAMED_MAX: usize = 1000;
 /// How long the second question to the live database waits after the first.
 const PAUSE: Duration = Duration::from_secs(2);
 
@@ -65,15 +68,17 @@ pub fn plan(layout: &Layout) -> Result<Plan> {
 pub(super) fn prepare(
     layout: Layout,
     with_sends: bool,
-    scratch: &Scratch,
+    scratch: &LazyScratch,
     options: &sqlite::Options,
     reporter: &dyn Reporter,
 ) -> Prepared {
     let name = printable(layout.database.as_os_str().as_bytes());
     let progress = reporter.progress();
     let copied_at = host::now().seconds;
-    let taken = sqlite::take(&layout.database, scratch, options, &mut |done, total| {
-        progress.set_stage(format!("copying {name}: page {done} of {total}"));
+    let taken = scratch.get().and_then(|scratch| {
+        sqlite::take(&layout.database, scratch, options, &mut |done, total| {
+            progress.set_stage(format!("copying {name}: page {done} of {total}"));
+        })
     });
     progress.set_stage("");
     let contents = taken.as_ref().ok().and_then(|copy| match read_contents(copy) {
@@ -170,7 +175,9 @@ fn fill(report: &mut ServiceReport, outcome: &Outcome) {
         .damaged
         .extend(outcome.wrong_size.iter().map(|(row, found)| damage(&row.place, row.size, Some(*found))));
     report.damaged.sort_by(|one, other| one.place.cmp(&other.place));
-    report.orphans = outcome.orphans.iter().map(|place| ByteVec::from(place.clone())).collect();
+    report.damaged.truncate(NAMED_MAX);
+    report.orphans =
+        outcome.orphans.iter().take(NAMED_MAX).map(|place| ByteVec::from(place.clone())).collect();
     report.deleted_meanwhile = outcome.deleted_meanwhile.len() as u64;
     report.being_uploaded = outcome.uploading.len() as u64;
 }

@@ -113,8 +113,9 @@ impl Filler<'_> {
                 self.lose(number, &error.chain());
             } else if file.pieces == 0 {
                 let mut state = self.state(number)?;
-                let partial = self.target.create_file(&file.path, file.node.size)?;
-                self.finish(&mut state, file, partial)?;
+                let made = self.target.create_file(&file.path, file.node.size);
+                let written = made.and_then(|partial| self.finish(&mut state, file, partial));
+                self.survive(&mut state, file, written)?;
             }
             Ok(())
         })
@@ -229,30 +230,47 @@ impl Filler<'_> {
             let number = usize::try_from(target.file).unwrap_or(usize::MAX);
             let Some(file) = self.files.get(number) else { continue };
             let mut state = self.state(number)?;
-            if state.ended {
-                continue;
-            }
-            let partial = match state.partial.take() {
-                Some(partial) => partial,
-                None => self.target.create_file(&file.path, file.node.size)?,
-            };
-            let holes = file.node.holes.as_deref().unwrap_or_default();
-            let mut rest = plain;
-            for (offset, length) in spread(holes, target.stream_offset, plain.len() as u64) {
-                let length = usize::try_from(length).unwrap_or(usize::MAX);
-                let (part, behind) = rest.split_at_checked(length).unwrap_or((rest, &[]));
-                partial.write_at(offset, part)?;
-                rest = behind;
-            }
-            self.reporter.progress().add_bytes(plain.len() as u64);
-            state.left = state.left.saturating_sub(1);
-            if state.left == 0 {
-                self.finish(&mut state, file, partial)?;
-            } else {
-                state.partial = Some(partial);
+            if !state.ended {
+                let written = self.write_one(&mut state, file, target.stream_offset, plain);
+                self.survive(&mut state, file, written)?;
             }
         }
         Ok(())
+    }
+
+    fn write_one(&self, state: &mut State, file: &FilePlan, stream_offset: u64, plain: &[u8]) -> Result<()> {
+        let partial = match state.partial.take() {
+            Some(partial) => partial,
+            None => self.target.create_file(&file.path, file.node.size)?,
+        };
+        let holes = file.node.holes.as_deref().unwrap_or_default();
+        let mut rest = plain;
+        for (offset, length) in spread(holes, stream_offset, plain.len() as u64) {
+            let length = usize::try_from(length).unwrap_or(usize::MAX);
+            let (part, behind) = rest.split_at_checked(length).unwrap_or((rest, &[]));
+            partial.write_at(offset, part)?;
+            rest = behind;
+        }
+        self.reporter.progress().add_bytes(plain.len() as u64);
+        state.left = state.left.saturating_sub(1);
+        if state.left == 0 {
+            return self.finish(state, file, partial);
+        }
+        state.partial = Some(partial);
+        Ok(())
+    }
+
+    /// A file that cannot be written is lost, and the rest is worth having all the same. Where there is no room
+    /// left, nothing more can be written.
+    fn survive(&self, state: &mut State, file: &FilePlan, written: Result<()>) -> Result<()> {
+        match written {
+            Err(error) if error.kind() == ErrorKind::NoSpace => Err(error),
+            Err(error) => {
+                self.give_up(state, file, &error.chain());
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
     }
 
     fn finish(&self, state: &mut State, file: &FilePlan, partial: PartialFile) -> Result<()> {
@@ -269,12 +287,15 @@ impl Filler<'_> {
         Ok(())
     }
 
-    /// A file cannot be restored: what was written of it goes away.
     fn lose(&self, number: usize, cause: &str) {
         let (Some(file), Ok(mut state)) = (self.files.get(number), self.state(number)) else { return };
-        if state.ended {
-            return;
+        if !state.ended {
+            self.give_up(&mut state, file, cause);
         }
+    }
+
+    /// A file cannot be restored: what was written of it goes away.
+    fn give_up(&self, state: &mut State, file: &FilePlan, cause: &str) {
         state.ended = true;
         drop(state.partial.take());
         self.problems.fetch_add(1, Ordering::Relaxed);

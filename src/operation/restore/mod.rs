@@ -13,7 +13,7 @@ pub mod target;
 
 use std::path::Path;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::key_slot::Role;
 use crate::format::node::{Node, NodeKind};
 use crate::format::path;
@@ -56,19 +56,16 @@ pub fn run(
     let mut restore = Restore { reporter, target: &target, summary: Summary::default() };
     reporter.progress().set_stage("planning");
     let plan = Plan::make(&reader, snapshot, place, top.as_ref())?;
-    for directory in &plan.directories {
-        target.make_directory(&directory.path)?;
-    }
-    restore.summary.directories = plan.directories.len() as u64;
-    restore.summary.bytes = plan.files.iter().map(|file| file.node.size).sum();
-    reporter.progress().set_total(plan.files.len() as u64, restore.summary.bytes);
+    restore.make_directories(&plan)?;
+    let bytes = plan.files.iter().fold(0u64, |sum, file| sum.saturating_add(file.node.size));
+    reporter.progress().set_total(plan.files.len() as u64, bytes);
     reporter.progress().set_stage("");
     let filled = fill::fill(&reader, &target, &plan, reporter)?;
     restore.summary.files = filled.files;
     restore.summary.bytes = filled.bytes;
-    restore.summary.problems = filled.problems;
+    restore.summary.problems = restore.summary.problems.saturating_add(filled.problems);
     restore.others(&plan)?;
-    restore.directories(&plan, top.as_ref())?;
+    restore.directories(&plan, top.as_ref());
     target.sync()?;
     for finding in target.further_findings() {
         restore.report(finding);
@@ -104,42 +101,67 @@ impl Restore<'_> {
         self.reporter.report(finding);
     }
 
+    /// Takes note of something that could not be made: the rest is worth having all the same. Where there is no
+    /// room left, nothing more will be made.
+    fn missed(&mut self, path: &[u8], error: Error) -> Result<()> {
+        if error.kind() == ErrorKind::NoSpace {
+            return Err(error);
+        }
+        self.report(Finding::problem(printable(path), error.chain()));
+        Ok(())
+    }
+
+    fn make_directories(&mut self, plan: &Plan) -> Result<()> {
+        for Other { path, .. } in &plan.directories {
+            match self.target.make_directory(path) {
+                Ok(()) => self.summary.directories = self.summary.directories.saturating_add(1),
+                Err(error) => self.missed(path, error)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn apply_metadata(&mut self, path: &[u8], node: &Node) {
+        match self.target.apply_metadata(path, node) {
+            Ok(findings) => findings.into_iter().for_each(|finding| self.report(finding)),
+            Err(error) => self.report(Finding::problem(printable(path), error.chain())),
+        }
+    }
+
     fn others(&mut self, plan: &Plan) -> Result<()> {
         for Other { path, node } in &plan.others {
-            if node.kind == NodeKind::Symlink {
-                self.target.make_symlink(path, node)?;
-            } else if let Err(error) = self.target.make_special(path, node) {
-                // Only root makes devices; the rest is worth having all the same.
-                self.report(Finding::problem(printable(path), error.chain()));
-                continue;
-            }
-            self.summary.others = self.summary.others.saturating_add(1);
-            for finding in self.target.apply_metadata(path, node)? {
-                self.report(finding);
+            let made = if node.kind == NodeKind::Symlink {
+                self.target.make_symlink(path, node)
+            } else {
+                self.target.make_special(path, node)
+            };
+            match made {
+                Ok(()) => {
+                    self.summary.others = self.summary.others.saturating_add(1);
+                    self.apply_metadata(path, node);
+                }
+                Err(error) => self.missed(path, error)?,
             }
         }
         for (path, existing) in &plan.hard_links {
             match self.target.hard_link(existing, path) {
                 Ok(()) => self.summary.files = self.summary.files.saturating_add(1),
-                Err(error) => self.report(Finding::problem(printable(path), error.chain())),
+                Err(error) => self.missed(path, error)?,
             }
         }
         Ok(())
     }
 
     /// Deepest first, for making something in a folder changes its time.
-    fn directories(&mut self, plan: &Plan, top: Option<&Node>) -> Result<()> {
+    fn directories(&mut self, plan: &Plan, top: Option<&Node>) {
         for directory in plan.directories.iter().rev() {
-            for finding in self.target.apply_metadata(&directory.path, &directory.node)? {
-                self.report(finding);
-            }
+            self.apply_metadata(&directory.path, &directory.node);
         }
         if let Some(node) = top.filter(|node| node.kind == NodeKind::Directory) {
             for finding in self.target.apply_metadata_to_top(node) {
                 self.report(finding);
             }
         }
-        Ok(())
     }
 }
 

@@ -136,7 +136,7 @@ impl Plan {
             offset = offset.saturating_add(length);
             Ok(())
         })?;
-        let holes: u64 = node.holes.iter().flatten().map(|hole| hole.length).sum();
+        let holes: u64 = node.holes.iter().flatten().fold(0, |sum, hole| sum.saturating_add(hole.length));
         if offset.saturating_add(holes) != node.size {
             return Err(Error::corrupt("its chunks are not as long as the file"));
         }

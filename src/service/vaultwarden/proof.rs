@@ -19,6 +19,8 @@ const UPLOAD_SECONDS: i64 = 15 * 60;
 
 /// How far a server's clock may be ahead of ours.
 const CLOCK_SECONDS: i64 = 15 * 60;
+/// How coarse the times of files may be.
+const FILE_TIME_SECONDS: i64 = 2;
 
 /// The most findings of one class; the lists of an [`Outcome`] hold all.
 const MAXIMUM_FINDINGS: usize = 100;
@@ -147,7 +149,7 @@ impl Proof {
         outcome.unknowable = questions.failed;
         let window = copied_at.saturating_sub(UPLOAD_SECONDS)..=now.saturating_add(CLOCK_SECONDS);
         for doubt in doubtful {
-            outcome.judge(doubt, recheck, &window);
+            outcome.judge(doubt, recheck, &window, copied_at);
         }
         for (place, row) in strangers {
             if row.size.is_some() {
@@ -213,7 +215,13 @@ fn split(place: &[u8]) -> Option<(Kind, &str, &str)> {
 
 impl Outcome {
     /// Decides what became of a file that does not fit.
-    fn judge(&mut self, doubt: Doubt, recheck: &mut dyn Recheck, recent: &RangeInclusive<i64>) {
+    fn judge(
+        &mut self,
+        doubt: Doubt,
+        recheck: &mut dyn Recheck,
+        recent: &RangeInclusive<i64>,
+        copied_at: i64,
+    ) {
         let Doubt { expected, found, row } = doubt;
         if row.gone {
             self.deleted_meanwhile.push(expected.place);
@@ -221,14 +229,19 @@ impl Outcome {
         }
         // The row of an upload is written with the size promised, and corrected when the file has come.
         let size = row.size.unwrap_or(expected.size);
-        let on_disk = recheck.file_now(&expected.place).filter(|file| file.size == size);
+        let on_disk = recheck.file_now(&expected.place);
         let row_is_recent = expected.changed.is_some_and(|changed| recent.contains(&changed));
-        let file_is_recent = on_disk.is_some_and(|file| recent.contains(&file.changed));
-        if found == Some(size) || file_is_recent || row_is_recent {
+        // A file that lay there before the copy was begun was there to be read: only one that came, or was
+        // still written, since then is excused by being there.
+        let came_since =
+            on_disk.is_some_and(|file| file.changed >= copied_at.saturating_sub(FILE_TIME_SECONDS));
+        let has_come = came_since && on_disk.is_some_and(|file| file.size == size);
+        let is_coming = row_is_recent && (came_since || on_disk.is_none() && found.is_none());
+        if found == Some(size) || has_come || is_coming {
             self.uploading.push(expected.place);
         } else if let Some(found) = found {
             self.wrong_size.push((expected, found));
-        } else if on_disk.is_some() {
+        } else if on_disk.is_some_and(|file| file.size == size) {
             self.not_stored.push(expected);
         } else {
             self.missing.push(expected);

@@ -124,7 +124,9 @@ impl Plan {
 
     /// Whether something at this place may vanish without that being a problem.
     pub fn may_vanish(&self, place: &[u8]) -> bool {
-        self.transient.iter().any(|folder| place_path::is_below(place, folder))
+        // The log of a database goes with the transaction that made it.
+        let is_log = [&b"-wal"[..], b"-shm", b"-journal"].iter().any(|ending| place.ends_with(ending));
+        is_log || self.transient.iter().any(|folder| place_path::is_below(place, folder))
     }
 
     /// The host paths to be stored, in the order of their places' bytes.
