@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::site::{DEADLINE, Site, each_file, last, number, objects};
+use crate::site::{DEADLINE, Site, each_file, last, number, objects, objects_of};
 use crate::support::{Outcome, Rng, TempFolder, has_tool, run, strongroom};
 
 const PASSWORD: &str = "correct horse battery staple";
@@ -186,7 +186,8 @@ fn a_role_allows_what_it_says_and_no_more() {
                 assert!(outcome.stdout.is_empty(), "{}", outcome.out());
                 assert!(!site.join("new.key").exists() && !site.join("restored").exists());
                 let mut json = site.command_with(key, ["--json"]);
-                let object = &objects(&run(json.args(arguments), DEADLINE).expect_code(12))[0];
+                let object =
+                    &objects_of(arguments[0], &run(json.args(arguments), DEADLINE).expect_code(12))[0];
                 assert_eq!((&object["message_type"], number(object, "code")), (&"exit_error".into(), 12));
             }
             drop(fs::remove_file(site.join("new.key")));

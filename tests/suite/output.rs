@@ -1,9 +1,9 @@
 //! What is said and how: both forms of every command, help, exit codes, and readers who leave early.
 
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use crate::site::{DEADLINE, Site, number, objects};
+use crate::site::{DEADLINE, Site, number, objects, objects_of};
 use crate::support::{Outcome, Rng, TempFolder, has_tool, run, strongroom};
 
 const COMMANDS: [&[&str]; 12] = [
@@ -118,7 +118,7 @@ fn no_repository_is_exit_code_10() {
         let outcome = plain(&folder, arguments).expect_code(10);
         assert!(outcome.err().contains("STRONGROOM_REPOSITORY"), "{}", outcome.err());
         let json = plain(&folder, &[&["--json", "-r", "nowhere"], arguments].concat()).expect_code(10);
-        let object = &objects(&json)[0];
+        let object = &objects_of(arguments[0], &json)[0];
         assert_eq!((&object["message_type"], number(object, "code")), (&"exit_error".into(), 10));
     }
     assert!(!folder.join("target").exists() && !folder.join("nowhere").exists());
@@ -286,5 +286,21 @@ fn a_terminal_sees_progress_and_the_result() {
         let outcome = run(&mut command, DEADLINE).expect_code(0);
         assert!(outcome.out().contains(words), "{arguments}: {}", outcome.out());
         assert!(!outcome.out().contains("panicked"), "{}", outcome.out());
+    }
+}
+
+#[test]
+fn a_reader_who_leaves_hides_no_failure() {
+    let site = Site::new();
+    site.folder.write("data/file", vec![7; 100_000]);
+    site.run(0, ["-q", "backup", "data"]);
+    for pack in site.objects().into_keys().filter(|path| path.starts_with(site.join("repo/packs"))) {
+        fs::remove_file(pack).expect("a pack");
+    }
+    for (arguments, code) in [(&["check"][..], 1), (&["--json", "check"], 1), (&["backup", "data"], 3)] {
+        let mut command = site.command(arguments);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+        drop(child.stdout.take());
+        assert_eq!(child.wait().expect("it ends").code(), Some(code), "{arguments:?}");
     }
 }

@@ -134,7 +134,18 @@ impl Site {
 /// The objects that the program printed, a line each, their type first.
 #[track_caller]
 pub(crate) fn objects(outcome: &Outcome) -> Vec<Value> {
-    let text = std::str::from_utf8(&outcome.stdout).expect("what programs read is UTF-8");
+    parse_objects(&outcome.stdout)
+}
+
+/// The objects of a command that may keep standard output for the contents of a file: `dump` does.
+#[track_caller]
+pub(crate) fn objects_of(command: &str, outcome: &Outcome) -> Vec<Value> {
+    parse_objects(if command == "dump" { &outcome.stderr } else { &outcome.stdout })
+}
+
+#[track_caller]
+fn parse_objects(bytes: &[u8]) -> Vec<Value> {
+    let text = std::str::from_utf8(bytes).expect("what programs read is UTF-8");
     let parse = |line: &str| {
         let object: Value =
             serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in this line: {line}"));

@@ -697,3 +697,19 @@ fn a_dry_run_proves_and_stores_nothing() {
     assert!(!site.backup(["--vaultwarden", "data", "-n"], 3).whole());
     assert_eq!(state(&site.join("repository")), before);
 }
+
+#[test]
+fn a_database_that_is_left_out_is_missed() {
+    let (site, _) = vault();
+    let backup = site.backup(["--vaultwarden", "data", "--exclude", "*.sqlite3"], 3);
+    assert!(!backup.whole());
+}
+
+#[test]
+fn attachments_that_are_left_out_are_missed_however_new_they_are() {
+    let (site, _) = vault();
+    // A file that came while the copy was made would be excused; these came before it.
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    let backup = site.backup(["--vaultwarden", "data", "--exclude", "attachments"], 3);
+    assert!(!backup.whole());
+}
