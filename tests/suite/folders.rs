@@ -408,7 +408,7 @@ fn a_change_right_after_a_backup_is_found() {
 #[test]
 fn paths_are_stored_as_given() {
     let site = Site::new();
-    site.folder.write("work/here/file", "x");
+    site.folder.write("place/here/file", "x");
     let listed = |directory: &str, paths: &[&str]| -> Vec<String> {
         // The site's own command names repository and key relative to another folder.
         let (repo, key) = (site.join("repo"), site.join("full.key"));
@@ -418,25 +418,25 @@ fn paths_are_stored_as_given() {
         run(&mut backup, DEADLINE).expect_code(0);
         site.run(0, ["ls", "latest"]).out().lines().map(str::to_owned).collect()
     };
-    assert_eq!(listed("work", &["here"]), ["/here", "/here/file"]);
-    assert_eq!(listed("work", &["here/"]), ["/here", "/here/file"]);
-    assert_eq!(listed("work", &["./here/../here//file"]), ["/here", "/here/file"]);
-    assert_eq!(listed("work", &["here", "here"]), ["/here", "/here/file"]);
-    assert_eq!(listed("work", &["here", "here/file"]), ["/here", "/here/file"]);
-    assert_eq!(listed("work/here", &["."]), ["/", "/file"]);
-    assert_eq!(listed("work/here", &["../here"]), ["/here", "/here/file"]);
-    let absolute = site.join("work/here");
-    let stored = listed("work", &[absolute.to_str().unwrap()]);
+    assert_eq!(listed("place", &["here"]), ["/here", "/here/file"]);
+    assert_eq!(listed("place", &["here/"]), ["/here", "/here/file"]);
+    assert_eq!(listed("place", &["./here/../here//file"]), ["/here", "/here/file"]);
+    assert_eq!(listed("place", &["here", "here"]), ["/here", "/here/file"]);
+    assert_eq!(listed("place", &["here", "here/file"]), ["/here", "/here/file"]);
+    assert_eq!(listed("place/here", &["."]), ["/", "/file"]);
+    assert_eq!(listed("place/here", &["../here"]), ["/here", "/here/file"]);
+    let absolute = site.join("place/here");
+    let stored = listed("place", &[absolute.to_str().unwrap()]);
     assert_eq!(*stored.last().unwrap(), format!("{}/file", absolute.display()));
     // The folders above are there, with their owner and mode, and without what else is in them.
     assert_eq!(stored.len(), absolute.components().count());
-    let refused = site.run(1, ["backup", "work/here", "/work/here"]);
-    assert!(refused.err().contains("would both be stored as /work/here"), "{}", refused.err());
+    let refused = site.run(1, ["backup", "place/here", "/place/here"]);
+    assert!(refused.err().contains("would both be stored as /place/here"), "{}", refused.err());
     assert!(site.run(1, ["backup", "no such thing"]).err().contains("no such thing"));
     // One that exists is enough for a snapshot; the other is a problem.
-    let partly = site.run(3, ["backup", "work", "no such thing"]);
+    let partly = site.run(3, ["backup", "place", "no such thing"]);
     assert!(partly.err().contains("no such thing"), "{}", partly.err());
-    assert_eq!(site.run(0, ["ls", "latest"]).out(), "/work\n/work/here\n/work/here/file\n");
+    assert_eq!(site.run(0, ["ls", "latest"]).out(), "/place\n/place/here\n/place/here/file\n");
 }
 
 #[test]

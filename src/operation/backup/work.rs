@@ -1,0 +1,317 @@
+//! One attempt at a snapshot: previous tree, walk, storing, proof and manifest, put together.
+//!
+//! Invariant: when a snapshot is made here, its packs and its index are stored and its manifest is not; the caller
+//! commits it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crossbeam_channel::bounded;
+use minicbor::bytes::ByteVec;
+
+use crate::error::{Error, Result};
+use crate::format::node::{NodeKind, Timestamp};
+use crate::format::snapshot::{DatabaseOutcome, DatabaseReport, Manifest, ServiceReport, Statistics};
+use crate::id::Id;
+use crate::report::{Collector, Finding, Reporter};
+use crate::repository::cache::{Cache, RecordingSink, TreeRecorder};
+use crate::repository::session::{self, Usable};
+use crate::repository::snapshot::{Snapshot, Snapshots};
+use crate::repository::tree::{Root, TreeBuilder, TreeReader};
+use crate::repository::writer::{BlobWriter, Written};
+use crate::repository::{Repository, host};
+use crate::source::files::{self, Excludes};
+
+use super::database::LazyScratch;
+use super::parent::{self, Parent, ParentSource};
+use super::read::Pool;
+use super::scan::Scanner;
+use super::store::Store;
+use super::{Options, Summary, vaultwarden};
+
+/// What all parts of an attempt share.
+pub(super) struct Work<'a> {
+    pub(super) repository: &'a Repository,
+    pub(super) cache: Option<&'a Cache>,
+    pub(super) options: &'a Options,
+    pub(super) reporter: &'a dyn Reporter,
+    pub(super) excludes: Excludes,
+    pub(super) scratch: LazyScratch,
+}
+
+/// A snapshot whose packs and index are stored, and whose manifest is not.
+pub(super) struct Made<'a> {
+    pub(super) manifest: Manifest,
+    pub(super) root: Root,
+    pub(super) recorder: Option<TreeRecorder<'a>>,
+    pub(super) outdated: Vec<Id>,
+    pub(super) packs_missing: u64,
+}
+
+impl Made<'_> {
+    pub(super) fn summary(&self, snapshot: Option<Id>) -> Summary {
+        let manifest = &self.manifest;
+        Summary {
+            snapshot,
+            parent: manifest.parent,
+            statistics: manifest.statistics.clone(),
+            databases: manifest.databases.clone(),
+            service: manifest.service.clone(),
+            time: (manifest.time, manifest.finished),
+            root: self.root,
+            packs_missing: self.packs_missing,
+        }
+    }
+}
+
+impl<'a> Work<'a> {
+    pub(super) fn make(&self, usable: Usable, dry: bool) -> Result<Made<'a>> {
+        let time = host::now();
+        let Usable { index, adopted, missing, unreadable } = usable;
+        if !missing.is_empty() {
+            let subject = format!("the repository: {} packs", missing.len());
+            let cause = "that its index names are missing; earlier snapshots may have lost files";
+            self.reporter.report(
+                Finding::problem(subject, cause).with_hint("`strongroom check` names what is affected"),
+            );
+        }
+        for (kind, id, error) in &unreadable {
+            let subject = format!("{}/{}", kind.folder(), id.short());
+            self.reporter.report(Finding::warning(
+                subject,
+                format!("is not usable: {}; `strongroom check` tells what it affects", error.chain()),
+            ));
+        }
+        let snapshots = self.repository.snapshots()?;
+        for (kind, id, error) in &snapshots.damaged {
+            let subject = format!("{}/{}", kind.folder(), id.short());
+            self.reporter.report(Finding::warning(subject, error.chain()));
+        }
+        let candidates =
+            parent::candidates(self.repository, &snapshots, &self.options.host, &self.options.paths);
+        let opened = ParentSource::open(self.repository, self.cache, &candidates, self.reporter)?;
+        let (source, parent) = opened.map_or((None, None), |(source, parent)| (Some(source), Some(parent)));
+        self.expect(parent);
+        let recorder = self.cache.filter(|_| !dry).and_then(|cache| self.recorder(cache));
+        let writer = if dry {
+            BlobWriter::dry(self.repository, &index)?
+        } else {
+            BlobWriter::new(self.repository, &index)?
+        };
+        let gathered = {
+            let sink = RecordingSink { sink: &writer, recorder: recorder.as_ref() };
+            self.gather(&writer, &sink, source.as_ref(), parent, &candidates)?
+        };
+        let written = writer.finish(adopted)?;
+        let outdated = outdated(&candidates);
+        let manifest = self.manifest(time, gathered.root, &snapshots, parent, gathered, written);
+        let root = Root { id: manifest.root, level: manifest.level };
+        Ok(Made { manifest, root, recorder, outdated, packs_missing: missing.len() as u64 })
+    }
+
+    /// What the previous backup saw is what this one expects.
+    fn expect(&self, parent: Option<&Snapshot>) {
+        if let Some(parent) = parent {
+            let counts = &parent.manifest.statistics;
+            let files =
+                counts.files_new.saturating_add(counts.files_changed).saturating_add(counts.files_unmodified);
+            self.reporter.progress().set_total(files, counts.bytes_processed);
+        }
+    }
+
+    /// Counts what there is to store, unless that is done before. What is wrong with it, the real walk reports.
+    fn count(&self, done: &AtomicBool) {
+        let (mut files, mut bytes) = (0u64, 0u64);
+        let counted = files::walk(&self.options.plan, &self.excludes, &Collector::default(), &mut |entry| {
+            if entry.node.kind == NodeKind::File {
+                files = files.saturating_add(1);
+                bytes = bytes.saturating_add(entry.node.size);
+            }
+            if done.load(Ordering::Relaxed) { Err(Error::refused("too late to count")) } else { Ok(()) }
+        });
+        if counted.is_ok() {
+            self.reporter.progress().set_total(files, bytes);
+        }
+    }
+
+    fn recorder(&self, cache: &Cache) -> Option<TreeRecorder<'a>> {
+        match cache.write_tree(self.repository) {
+            Ok(recorder) => Some(recorder),
+            Err(error) => {
+                let cause = format!(
+                    "cannot be written, so the next backup reads every file again: {}",
+                    error.chain()
+                );
+                self.reporter.report(Finding::warning("the cache", cause));
+                None
+            }
+        }
+    }
+
+    fn gather(
+        &self,
+        writer: &BlobWriter<'_>,
+        sink: &RecordingSink<'_>,
+        source: Option<&ParentSource<'_>>,
+        parent: Option<&Snapshot>,
+        candidates: &[&Snapshot],
+    ) -> Result<Gathered> {
+        let options = self.options;
+        let prepared = options.vaultwarden.as_ref().map(|(layout, with_sends)| {
+            vaultwarden::prepare(layout.clone(), *with_sends, &self.scratch, &options.sqlite, self.reporter)
+        });
+        let (service, proof, prepared) = match prepared {
+            Some(prepared) => (Some(prepared.service), prepared.proof, prepared.databases),
+            None => (None, None, HashMap::new()),
+        };
+        // What was amiss where the service was looked for counts as much as what is amiss on the walk.
+        let problems = AtomicU64::new(options.vaultwarden.as_ref().map_or(0, |(layout, _)| layout.problems));
+        let databases = Mutex::new(Vec::new());
+        let chunker = self.repository.file_chunker();
+        let pool = Pool::new();
+        let buffers = pool.returns();
+        let (out, batches) = bounded(1);
+        let tree_reader =
+            source.zip(parent).map(|(source, parent)| TreeReader::new(source.source(), parent.root()));
+        let scanner = Scanner {
+            plan: &options.plan,
+            reporter: self.reporter,
+            index: writer.index(),
+            chunker: &chunker,
+            parent: Parent::new(tree_reader),
+            parent_source: source.map(ParentSource::source),
+            parent_time: parent.map(|parent| parent.manifest.time),
+            run_pages: run_pages(candidates),
+            stored_as_found: parent.map(stored_as_found).unwrap_or_default(),
+            recorder: sink.recorder,
+            scratch: &self.scratch,
+            sqlite: options.sqlite.clone(),
+            prepared,
+            databases: &databases,
+            problems: &problems,
+            pool,
+            batch: Vec::new(),
+            batch_bytes: 0,
+            out,
+            taken: Vec::new(),
+        };
+        let mut store = Store {
+            writer,
+            sink,
+            tree: TreeBuilder::new(sink, self.repository.keyring()),
+            reporter: self.reporter,
+            problems: &problems,
+            proof,
+            statistics: Statistics::default(),
+            chunks: Vec::new(),
+            buffers,
+        };
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            if parent.is_none() && options.count_first {
+                scope.spawn(|| self.count(&done));
+            }
+            let scan = scope.spawn(|| scanner.run(&self.excludes));
+            let stored = store.run(&batches);
+            done.store(true, Ordering::Relaxed);
+            // The scanner notices that nobody listens any more.
+            drop(batches);
+            let scanned = scan.join().map_err(|_| Error::refused("the scanning thread failed"))?;
+            stored.and(scanned)
+        })?;
+        let Store { tree, proof, mut statistics, .. } = store;
+        let root = tree.finish()?;
+        statistics.problems = problems.load(Ordering::Relaxed);
+        let mut databases = databases.into_inner().unwrap_or_default();
+        databases.sort_by(|one: &DatabaseReport, other| one.place.cmp(&other.place));
+        let service = service.map(|service| {
+            let (report, found) = service.report(proof, statistics.problems, self.reporter);
+            statistics.problems = statistics.problems.saturating_add(found);
+            report
+        });
+        Ok(Gathered { root, statistics, databases, service })
+    }
+
+    fn manifest(
+        &self,
+        time: Timestamp,
+        root: Root,
+        snapshots: &Snapshots,
+        parent: Option<&Snapshot>,
+        gathered: Gathered,
+        written: Written,
+    ) -> Manifest {
+        let mut tags = self.options.tags.clone();
+        tags.sort();
+        tags.dedup();
+        let mut statistics = gathered.statistics;
+        statistics.data_blobs = written.data_blobs;
+        statistics.tree_blobs = written.tree_blobs;
+        statistics.data_added = written.plain_bytes;
+        statistics.data_added_packed = written.stored_bytes;
+        Manifest {
+            time,
+            finished: host::now(),
+            host: self.options.host.clone(),
+            job: None,
+            tags,
+            paths: self.options.paths.iter().map(|path| ByteVec::from(path.clone())).collect(),
+            root: root.id,
+            level: root.level,
+            sequence: session::next_sequence(self.repository, snapshots),
+            parent: parent.map(|parent| parent.id),
+            excludes: self.options.excludes.clone(),
+            databases: gathered.databases,
+            service: gathered.service,
+            statistics,
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            extensions: None,
+        }
+    }
+
+    /// Keeps the new tree for the next backup and drops what it replaces. The snapshot is committed: trouble
+    /// here costs the next run time, no more.
+    pub(super) fn keep_cache(&self, made: &Made<'_>, id: &Id) {
+        let (Some(cache), Some(recorder)) = (self.cache, &made.recorder) else { return };
+        if let Err(error) = recorder.keep_as(id) {
+            let cause = format!("was not kept, so the next backup reads every file again: {}", error.chain());
+            self.reporter.report(Finding::warning("the cache", cause));
+            return;
+        }
+        let known = cache.trees().unwrap_or_default();
+        for tree in known.iter().filter(|tree| made.outdated.contains(tree) && *tree != id) {
+            cache.remove_tree(tree);
+        }
+    }
+}
+
+struct Gathered {
+    root: Root,
+    statistics: Statistics,
+    databases: Vec<DatabaseReport>,
+    service: Option<ServiceReport>,
+}
+
+/// Cached trees that the new one replaces: those of earlier snapshots of the same host and paths.
+fn outdated(candidates: &[&Snapshot]) -> Vec<Id> {
+    candidates.iter().map(|snapshot| snapshot.id).collect()
+}
+
+/// Places of what called itself a database in a snapshot and was stored as a plain file.
+fn stored_as_found(snapshot: &Snapshot) -> HashSet<Vec<u8>> {
+    let found = |report: &&DatabaseReport| report.outcome == DatabaseOutcome::StoredAsFound;
+    snapshot.manifest.databases.iter().filter(found).map(|report| report.place.clone()).collect()
+}
+
+/// Pages in a run by place, as the newest snapshot that says so cut them: kept, so that a database is not all
+/// new because the cache is empty.
+fn run_pages(candidates: &[&Snapshot]) -> HashMap<Vec<u8>, u32> {
+    let mut runs = HashMap::new();
+    for snapshot in candidates.iter().rev() {
+        for database in snapshot.manifest.databases.iter().filter(|database| database.run_pages > 0) {
+            runs.insert(database.place.clone(), database.run_pages);
+        }
+    }
+    runs
+}
