@@ -26,6 +26,8 @@ use crate::id::Id;
 const INDEX_OBJECT_ENTRIES: usize = 1 << 18;
 /// Threads that close packs and upload them: while one waits for the disk, another looks into its pack.
 const UPLOADERS: usize = 2;
+/// Packs after which an index object is written, also in the middle of a backup.
+const INDEX_OBJECT_PACKS: usize = 64;
 /// Parts of the set of blobs taken, each behind its own lock.
 const SHARDS: usize = 64;
 
@@ -206,32 +208,9 @@ impl<'a> BlobWriter<'a> {
         }
         written.stored_bytes = done.bytes;
         let packs = std::mem::take(&mut done.packs);
-        written.stored_bytes = written.stored_bytes.saturating_add(self.publish(packs, adopted)?);
+        written.stored_bytes =
+            written.stored_bytes.saturating_add(publish(self.repository, &self.packers, packs, adopted)?);
         Ok(written)
-    }
-
-    fn publish(&self, packs: Vec<IndexedPack>, adopted: Vec<(IndexedPack, Vec<Envelope>)>) -> Result<u64> {
-        let mut bytes = 0u64;
-        let mut builder = IndexBuilder::default();
-        let own = packs.into_iter().map(|pack| {
-            let envelope = self.packer(pack.class).envelope();
-            (pack, vec![envelope])
-        });
-        for (pack, envelopes) in adopted.into_iter().chain(own) {
-            if builder.len() >= INDEX_OBJECT_ENTRIES || !builder.has_room(envelopes.len()) {
-                bytes = bytes.saturating_add(self.write_index(std::mem::take(&mut builder))?);
-            }
-            builder.add(pack, &envelopes)?;
-        }
-        if !builder.is_empty() {
-            bytes = bytes.saturating_add(self.write_index(builder)?);
-        }
-        Ok(bytes)
-    }
-
-    fn write_index(&self, builder: IndexBuilder) -> Result<u64> {
-        let (_, size) = self.repository.put_hashed(ObjectKind::Index, &builder.encode()?)?;
-        Ok(size)
     }
 }
 
@@ -279,6 +258,62 @@ fn start_upload(repository: &Repository, packers: &Arc<[Packer; 2]>) -> Result<U
     Ok(Upload { packs, workers, done })
 }
 
+/// Names packs that the backend acknowledged in index objects; gives their bytes.
+fn publish(
+    repository: &Repository,
+    packers: &[Packer; 2],
+    packs: Vec<IndexedPack>,
+    adopted: Vec<(IndexedPack, Vec<Envelope>)>,
+) -> Result<u64> {
+    let mut bytes = 0u64;
+    let mut builder = IndexBuilder::default();
+    let own = packs.into_iter().map(|pack| {
+        let envelope = packer(packers, pack.class).envelope();
+        (pack, vec![envelope])
+    });
+    for (pack, envelopes) in adopted.into_iter().chain(own) {
+        if builder.len() >= INDEX_OBJECT_ENTRIES || !builder.has_room(envelopes.len()) {
+            bytes = bytes.saturating_add(write_index(repository, std::mem::take(&mut builder))?);
+        }
+        builder.add(pack, &envelopes)?;
+    }
+    if !builder.is_empty() {
+        bytes = bytes.saturating_add(write_index(repository, builder)?);
+    }
+    Ok(bytes)
+}
+
+fn write_index(repository: &Repository, builder: IndexBuilder) -> Result<u64> {
+    let (_, size) = repository.put_hashed(ObjectKind::Index, &builder.encode()?)?;
+    Ok(size)
+}
+
+/// Takes note of a pack that is stored, and names what gathered in an index object: what a long first backup
+/// stored is then known to the next one, should this one be interrupted.
+fn note_stored(
+    repository: &Repository,
+    packers: &[Packer; 2],
+    done: &Mutex<Uploaded>,
+    pack: IndexedPack,
+) -> Result<()> {
+    let gathered = {
+        let mut done = done.lock().map_err(|_| failed())?;
+        if done.error.is_some() {
+            return Err(failed());
+        }
+        done.bytes = done.bytes.saturating_add(pack.size);
+        done.packs.push(pack);
+        if done.packs.len() < INDEX_OBJECT_PACKS {
+            return Ok(());
+        }
+        std::mem::take(&mut done.packs)
+    };
+    let size = publish(repository, packers, gathered, Vec::new())?;
+    let mut done = done.lock().map_err(|_| failed())?;
+    done.bytes = done.bytes.saturating_add(size);
+    Ok(())
+}
+
 /// Closes and stores packs until there are no more, or one fails.
 fn upload(
     repository: &Repository,
@@ -293,20 +328,14 @@ fn upload(
             let name = ObjectName::new(ObjectKind::Pack, pack.indexed.id);
             repository.backend().put(&name, &pack.bytes)?;
             packer.recycle(pack.bytes);
-            Ok(pack.indexed)
+            note_stored(repository, packers, done, pack.indexed)
         });
-        let Ok(mut done) = done.lock() else { return };
-        match stored {
-            Ok(indexed) if done.error.is_none() => {
-                done.bytes = done.bytes.saturating_add(indexed.size);
-                done.packs.push(indexed);
-            }
-            // Another pack failed: this session will not be committed.
-            Ok(_) => return,
-            Err(error) => {
+        if let Err(error) = stored {
+            // Where another pack failed before, that is the error to tell: this session will not be committed.
+            if let Ok(mut done) = done.lock() {
                 done.error.get_or_insert(error.context("a pack cannot be stored"));
-                return;
             }
+            return;
         }
     }
 }
