@@ -10,6 +10,7 @@
 //! [`Layout::left_out_patterns`]. The DATABASE_URL is never shown, except a path after `sqlite://`.
 
 use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -109,7 +110,7 @@ pub fn discover(options: &Options, reporter: &dyn Reporter) -> Result<Layout> {
     // `config.json` may move everything but itself, so it is read before anything is looked for.
     let config =
         settings.value(Key::ConfigFile).map_or_else(|| map.default_value("config.json"), str::to_owned);
-    if let Some(path) = map.host(&config).filter(|path| path.is_file())
+    if let Some(path) = map.host(&config).filter(|path| is_file(path, reporter))
         && let Err(error) = settings.read_config(&path, reporter)
     {
         reporter.report(unreadable(&path, &error));
@@ -180,12 +181,13 @@ fn read_environment(
     settings: &mut Settings,
     reporter: &dyn Reporter,
 ) -> Result<EnvironmentFiles> {
-    let own = Some(data_folder.join(".env")).filter(|path| path.is_file());
+    let own = Some(data_folder.join(".env")).filter(|path| is_file(path, reporter));
     let used = if let Some(given) = &options.env_file {
         settings.read_environment_file(given, reporter)?;
         Some(given.clone())
     } else {
-        let beside = data_folder.parent().map(|parent| parent.join(".env")).filter(|path| path.is_file());
+        let beside =
+            data_folder.parent().map(|parent| parent.join(".env")).filter(|path| is_file(path, reporter));
         let used = beside.or_else(|| own.clone());
         if let Some(path) = &used
             && let Err(error) = settings.read_environment_file(path, reporter)
@@ -198,6 +200,18 @@ fn read_environment(
         |own: &PathBuf| used.as_ref().is_some_and(|used| used.canonicalize().ok() == own.canonicalize().ok());
     let also_in_data = own.filter(|own| !is_used(own));
     Ok(EnvironmentFiles { used, also_in_data })
+}
+
+/// Whether there is a file. One that cannot be looked at is not taken for one that is not there.
+fn is_file(path: &Path, reporter: &dyn Reporter) -> bool {
+    match path.metadata() {
+        Ok(metadata) => metadata.is_file(),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => false,
+        Err(error) => {
+            reporter.report(unreadable(path, &Error::io("it cannot be looked at", error)));
+            false
+        }
+    }
 }
 
 fn unreadable(path: &Path, error: &Error) -> Finding {
@@ -350,6 +364,20 @@ mod tests {
         assert_eq!(item(&layout, "sends").unwrap().host, sends);
         assert_eq!(item(&layout, "templates").unwrap().host, templates);
         assert_eq!(item(&layout, "attachments").unwrap().setting, "--map");
+    }
+
+    #[test]
+    fn settings_that_cannot_be_looked_at_are_not_taken_for_absent() {
+        let folder = plain();
+        std::os::unix::fs::symlink("config.json", options(&folder).data_folder.join("config.json")).unwrap();
+        let (layout, findings) = found(&options(&folder));
+        assert!(
+            findings
+                .iter()
+                .any(|finding| finding.severity == Severity::Problem
+                    && finding.subject.ends_with("config.json"))
+        );
+        assert!(layout.problems >= 1);
     }
 
     #[test]
