@@ -18,7 +18,7 @@ use crate::repository::{Repository, host};
 /// Arguments of `init`.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Example:\n  strongroom init -r /srv/backup/vault --new-key-file /root/strongroom-full.key\n\n\
+    after_help = "Example:\n  strongroom init -r /srv/backup/vault --new-key-file ~/strongroom-full.key\n\n\
     Without --new-key-file the first key is a password: asked for, or taken from --password-file,\n\
     --password-command or the environment. Whoever loses every full key loses every backup: keep\n\
     the key, or the password, in two places outside the machine that is backed up."

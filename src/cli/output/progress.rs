@@ -108,7 +108,8 @@ fn text(verb: &str, progress: &Progress, elapsed: Duration) -> String {
         } else {
             String::new()
         };
-        parts.push(format!("{}{of} files", human::count(files)));
+        let noun = if files_total.max(files) == 1 { "file" } else { "files" };
+        parts.push(format!("{}{of} {noun}", human::count(files)));
     }
     if bytes > 0 {
         let of = if bytes_total > 0 {

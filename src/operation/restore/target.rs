@@ -88,7 +88,7 @@ impl Target {
         })
     }
 
-    /// Makes a folder that only we may enter for now; one that is there already will do.
+    /// Makes a folder that only we may enter until its metadata is set; one that is there already will do.
     pub fn make_directory(&self, path: &[u8]) -> Result<()> {
         let (parent, name) = self.shared.parent_of(path)?;
         let made = match rustix::fs::mkdirat(&*parent, name, Mode::RWXU) {
@@ -117,7 +117,7 @@ impl Target {
             .map_err(|errno| self.shared.failed("make the symbolic link", path, errno))
     }
 
-    /// Makes a named pipe, a socket or a device, which only we may use for now.
+    /// Makes a named pipe, a socket or a device, which only we may use until its metadata is set.
     pub fn make_special(&self, path: &[u8], node: &Node) -> Result<()> {
         let (parent, name) = self.shared.parent_of(path)?;
         let kind = match node.kind {
