@@ -6,9 +6,7 @@
 
 use minicbor::{Decode, Encode};
 
-use super::cbor;
 use super::node::Timestamp;
-use crate::error::Result;
 use crate::id::Id;
 
 /// A backup that is running, or died.
@@ -79,9 +77,4 @@ pub struct Signed {
     /// object is named by its hash) and the record.
     #[cbor(n(1), with = "minicbor::bytes")]
     pub signature: [u8; 64],
-}
-
-/// Encodes any of the records here.
-pub fn encode<T: Encode<()>>(record: &T) -> Result<Vec<u8>> {
-    cbor::encode(record)
 }

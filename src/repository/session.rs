@@ -14,7 +14,7 @@ use crate::crypto::random;
 use crate::crypto::sign::SignaturePurpose;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::index::IndexedPack;
-use crate::format::marks::{self, Abandoned, Condemned};
+use crate::format::marks::{Abandoned, Condemned};
 use crate::format::pack::Envelope;
 use crate::format::snapshot::Manifest;
 use crate::format::{cbor, marks::Session as SessionRecord};
@@ -64,7 +64,7 @@ impl<'a> Session<'a> {
             process: std::process::id(),
             program: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        repository.put_named(ObjectKind::Session, &id, &marks::encode(&record)?)?;
+        repository.put_named(ObjectKind::Session, &id, &cbor::encode(&record)?)?;
         Ok(Self { repository, id, lock })
     }
 
@@ -181,7 +181,7 @@ pub fn give_up_own_dead(repository: &Repository, cache: &Cache, host_name: &str)
         if !committed()? {
             if !abandoned.contains(&id) {
                 let mark = Abandoned { host: host_name.to_owned(), time: host::now() };
-                repository.put_named(ObjectKind::Abandoned, &id, &marks::encode(&mark)?)?;
+                repository.put_named(ObjectKind::Abandoned, &id, &cbor::encode(&mark)?)?;
                 given_up.push(id);
             }
             if !committed()? {

@@ -13,8 +13,6 @@ use crate::crypto::sign::{self, SignaturePurpose};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::cbor;
 use crate::format::key_slot::Role;
-#[cfg(test)]
-use crate::format::marks;
 use crate::format::marks::{Forgotten, Signed};
 use crate::format::snapshot::{self as format, Manifest, SignedManifest};
 use crate::id::Id;
@@ -158,11 +156,11 @@ impl Repository {
         record: &T,
         action: &str,
     ) -> Result<Vec<u8>> {
-        let record = marks::encode(record)?;
+        let record = cbor::encode(record)?;
         let secret = self.keyring.maintain_secret(action)?;
         let parts: [&[u8]; 3] = [self.id().as_bytes(), bound.as_bytes(), &record];
         let signature = sign::sign(&secret, purpose, &parts);
-        marks::encode(&Signed { record, signature })
+        cbor::encode(&Signed { record, signature })
     }
 
     /// Finds the snapshot that a person names: a prefix of its id, `latest`, `latest~2`.

@@ -14,12 +14,10 @@ use crate::error::Result;
 use crate::format::snapshot::{Damage, Origin, ServiceReport, TableRows};
 use crate::report::{Finding, Reporter, Severity, printable};
 use crate::repository::host;
-use crate::service::vaultwarden::{self, Contents, Layout, LiveDatabase, Outcome, Proof};
+use crate::service::vaultwarden::{self, Contents, DATABASE_PLACE, Layout, LiveDatabase, Outcome, Proof};
 use crate::source::files::Plan;
 use crate::source::sqlite::{self, Copy, TakeError};
 
-/// Where the database lies in a snapshot.
-pub(super) const DATABASE_PLACE: &[u8] = b"db.sqlite3";
 /// Most damaged files, and most orphans, that a manifest names: it must stay small whatever is found.
 const NAMED_MAX: usize = 1000;
 /// How long the second question to the live database waits after the first.
@@ -91,7 +89,7 @@ pub(super) fn prepare(
     });
     let proof = contents.as_ref().map(|contents| Proof::new(contents, with_sends));
     let service = Vaultwarden { layout, contents, copied_at };
-    let databases = HashMap::from([(DATABASE_PLACE.to_vec(), PreparedDatabase { taken })]);
+    let databases = HashMap::from([(DATABASE_PLACE.as_bytes().to_vec(), PreparedDatabase { taken })]);
     Prepared { service, proof, databases }
 }
 

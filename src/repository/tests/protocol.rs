@@ -6,8 +6,9 @@ use crate::crypto::secret::Secret;
 use crate::crypto::sign::{self, SignaturePurpose};
 use crate::error::{Error, ErrorKind};
 use crate::format::blob::BlobKind;
+use crate::format::cbor;
 use crate::format::key_slot::Role;
-use crate::format::marks::{self, Abandoned, Condemned, Forgotten, Signed};
+use crate::format::marks::{Abandoned, Condemned, Forgotten, Signed};
 use crate::format::node::Timestamp;
 use crate::id::Id;
 use crate::repository::Repository;
@@ -43,14 +44,14 @@ fn forged<T: minicbor::Encode<()>>(
     purpose: SignaturePurpose,
     record: &T,
 ) -> Vec<u8> {
-    let record = marks::encode(record).unwrap();
+    let record = cbor::encode(record).unwrap();
     let parts: [&[u8]; 3] = [repository.id().as_bytes(), bound.as_bytes(), &record];
     let signature = sign::sign(&Secret::new([66; 32]), purpose, &parts);
-    marks::encode(&Signed { record, signature }).unwrap()
+    cbor::encode(&Signed { record, signature }).unwrap()
 }
 
 fn abandon(repository: &Repository, id: &Id) {
-    let mark = marks::encode(&Abandoned { host: "another".into(), time: NOW }).unwrap();
+    let mark = cbor::encode(&Abandoned { host: "another".into(), time: NOW }).unwrap();
     repository.put_named(ObjectKind::Abandoned, id, &mark).unwrap();
 }
 

@@ -14,15 +14,10 @@ use super::paths::{PathMap, show};
 use super::settings::{Key, Settings};
 use crate::error::{Error, Result};
 use crate::report::{Finding, Reporter};
-
-/// The first bytes of every SQLite database.
-const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
+use crate::source::sqlite;
 
 /// The place of the database.
-const DATABASE_PLACE: &str = "db.sqlite3";
-
-/// What SQLite keeps beside a database.
-const SIDECARS: [&str; 3] = ["-wal", "-shm", "-journal"];
+pub const DATABASE_PLACE: &str = "db.sqlite3";
 
 /// The files of the key that signs sessions, by extension.
 const KEY_EXTENSIONS: [&str; 4] = ["pem", "pub.pem", "der", "pub.der"];
@@ -123,7 +118,7 @@ impl<'a> Finder<'a> {
         if inside.as_deref() != Some(DATABASE_PLACE.as_bytes()) {
             for base in [Some(DATABASE_PLACE.as_bytes().to_vec()), inside].into_iter().flatten() {
                 // A log that stays beside a restored database it does not belong to destroys it.
-                for suffix in SIDECARS {
+                for suffix in sqlite::COMPANIONS {
                     self.left_out.push([base.as_slice(), suffix.as_bytes()].concat());
                 }
             }
@@ -382,9 +377,9 @@ fn check_database(path: &Path) -> Result<()> {
     if !path.metadata().map_err(cannot_read)?.is_file() {
         return Err(Error::corrupt(format!("the database {} is not a regular file", show(path))));
     }
-    let mut start = [0; SQLITE_MAGIC.len()];
+    let mut start = [0; sqlite::MAGIC.len()];
     match File::open(path).map_err(cannot_read)?.read_exact(&mut start) {
-        Ok(()) if &start == SQLITE_MAGIC => Ok(()),
+        Ok(()) if sqlite::is_database(&start) => Ok(()),
         Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(cannot_read(error)),
         _ => Err(Error::corrupt(format!("{} is empty or not a SQLite database", show(path)))
             .hint("restore it from a snapshot, after looking at what happened to it")),

@@ -23,7 +23,7 @@ mod testing;
 mod timestamp;
 
 pub use contents::{Contents, Expected, Kind, Unusable, read};
-pub use finder::Item;
+pub use finder::{DATABASE_PLACE, Item};
 pub use layout::{Layout, Options, discover};
 pub use live::{FileNow, LiveDatabase, Recheck};
 pub use proof::{Outcome, Proof, Tally};

@@ -15,6 +15,7 @@ use super::exclude;
 use crate::error::{Error, Result};
 use crate::format::path as place_path;
 use crate::report::printable;
+use crate::source::sqlite::companion_base;
 
 /// Which host paths stand where in a snapshot.
 #[derive(Clone, Debug, Default)]
@@ -125,8 +126,8 @@ impl Plan {
     /// Whether something at this place may vanish without that being a problem.
     pub fn may_vanish(&self, place: &[u8]) -> bool {
         // The log of a database goes with the transaction that made it.
-        let is_log = [&b"-wal"[..], b"-shm", b"-journal"].iter().any(|ending| place.ends_with(ending));
-        is_log || self.transient.iter().any(|folder| place_path::is_below(place, folder))
+        companion_base(place_path::name(place)).is_some()
+            || self.transient.iter().any(|folder| place_path::is_below(place, folder))
     }
 
     /// The host paths to be stored, in the order of their places' bytes.

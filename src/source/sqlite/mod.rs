@@ -44,6 +44,9 @@ const LOG: &str = "-wal";
 const INDEX: &str = "-shm";
 const JOURNAL: &str = "-journal";
 
+/// What SQLite may keep beside a database: the endings of the names.
+pub const COMPANIONS: [&str; 3] = [LOG, INDEX, JOURNAL];
+
 /// Says whether a file that begins with these bytes calls itself a SQLite database.
 pub fn is_database(first_bytes: &[u8]) -> bool {
     first_bytes.starts_with(&MAGIC)
@@ -52,7 +55,7 @@ pub fn is_database(first_bytes: &[u8]) -> bool {
 /// Names the database that a file of this name would accompany: `db.sqlite3` for `db.sqlite3-wal`, `-shm` or
 /// `-journal`.
 pub fn companion_base(name: &[u8]) -> Option<&[u8]> {
-    [LOG, INDEX, JOURNAL]
+    COMPANIONS
         .iter()
         .find_map(|suffix| name.strip_suffix(suffix.as_bytes()))
         .filter(|base| !base.is_empty() && base.last() != Some(&b'/'))

@@ -11,7 +11,7 @@ use strongroom::format::snapshot::{
     TableRows,
 };
 use strongroom::format::tree::{self, InnerEntry, LeafEntry};
-use strongroom::format::{cbor, config, key_slot, marks, snapshot};
+use strongroom::format::{cbor, config, key_slot, snapshot};
 use strongroom::id::Id;
 use strongroom::repository::{DUMP_CHUNKS, FILE_CHUNKS};
 
@@ -50,12 +50,12 @@ pub(crate) fn encoded() -> Vec<(&'static str, Vec<u8>)> {
         ("signed-manifest", snapshot::encode_signed(&signed_manifest())),
         (
             "session",
-            marks::encode(&Session { host: text(), host_id: ID, started: TIME, process: 1, program: text() }),
+            cbor::encode(&Session { host: text(), host_id: ID, started: TIME, process: 1, program: text() }),
         ),
-        ("abandoned", marks::encode(&Abandoned { host: text(), time: TIME })),
-        ("forgotten", marks::encode(&Forgotten { snapshot: ID, time: TIME })),
-        ("condemned", marks::encode(&Condemned { packs: vec![ID], time: TIME })),
-        ("signed", marks::encode(&Signed { record: vec![1], signature: [2; 64] })),
+        ("abandoned", cbor::encode(&Abandoned { host: text(), time: TIME })),
+        ("forgotten", cbor::encode(&Forgotten { snapshot: ID, time: TIME })),
+        ("condemned", cbor::encode(&Condemned { packs: vec![ID], time: TIME })),
+        ("signed", cbor::encode(&Signed { record: vec![1], signature: [2; 64] })),
     ];
     // Also through the object, so that the record cannot differ there.
     assert!(config::encode(&config).is_ok());
