@@ -135,6 +135,27 @@ pub fn hash(bytes: &[u8]) -> Id {
     Id(*blake3::hash(bytes).as_bytes())
 }
 
+/// The same hash of bytes that come in parts.
+#[derive(Default)]
+pub struct Hasher(blake3::Hasher);
+
+impl Hasher {
+    /// A hash of nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds bytes behind those before.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The hash of what was added so far; more may follow.
+    pub fn id(&self) -> Id {
+        Id(*self.0.finalize().as_bytes())
+    }
+}
+
 /// 256 numbers drawn from a key, for the gear table.
 pub fn table(key: &Secret) -> [u64; 256] {
     let mut reader = blake3::Hasher::new_keyed(key.expose()).finalize_xof();

@@ -10,7 +10,8 @@ use std::sync::Mutex;
 use super::Repository;
 use super::blob::{ContentKey, OpenBuffers, open_frame};
 use super::objects::associated;
-use crate::crypto::derive::{self, Purpose};
+use crate::backend::local::DIRECT_ALIGNMENT;
+use crate::crypto::derive::{Hasher, Purpose};
 use crate::crypto::{random, seal};
 use crate::error::{Error, Result};
 use crate::format::blob::{BlobKind, Class};
@@ -27,27 +28,60 @@ const SPARE_MAX: usize = 1;
 
 /// A pack that is done: its bytes, and what an index says of it.
 pub(crate) struct ClosedPack {
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: PackBytes,
     pub(crate) indexed: IndexedPack,
 }
 
 /// Frames on their way to becoming a pack.
 pub(crate) struct OpenPack {
     class: Class,
-    bytes: Vec<u8>,
+    bytes: PackBytes,
     entries: Vec<Entry>,
 }
 
 impl OpenPack {
-    fn new(class: Class, mut bytes: Vec<u8>) -> Self {
-        bytes.clear();
-        bytes.extend_from_slice(&header::header(HeaderKind::Pack));
+    fn new(class: Class, mut bytes: PackBytes) -> Self {
+        bytes.begin(0);
         Self { class, bytes, entries: Vec::new() }
     }
 
     /// The class of its blobs.
     pub(crate) fn class(&self) -> Class {
         self.class
+    }
+}
+
+/// The bytes of a pack, where memory allows at a place from which a disk takes them without a copy between.
+#[derive(Default)]
+pub(crate) struct PackBytes {
+    room: Vec<u8>,
+    /// Where the pack starts in it.
+    start: usize,
+}
+
+impl PackBytes {
+    /// Starts a pack with its header, in room for this many bytes.
+    fn begin(&mut self, room: usize) {
+        self.room.clear();
+        if room > 0 {
+            self.room.reserve(room.saturating_add(DIRECT_ALIGNMENT));
+        }
+        self.start = self.room.as_ptr().addr().wrapping_neg() % DIRECT_ALIGNMENT;
+        self.room.resize(self.start, 0);
+        self.room.extend_from_slice(&header::header(HeaderKind::Pack));
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        self.room.extend_from_slice(bytes);
+    }
+
+    fn len(&self) -> usize {
+        self.room.len().saturating_sub(self.start)
+    }
+
+    /// The pack as it is to be stored.
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        self.room.get(self.start..).unwrap_or_default()
     }
 }
 
@@ -58,7 +92,7 @@ pub(crate) struct Packer {
     target: usize,
     open: [Mutex<OpenPack>; 2],
     /// Memory of packs that are stored, for packs to come: fresh memory costs a page fault for every 4 KiB.
-    spare: Mutex<Vec<Vec<u8>>>,
+    spare: Mutex<Vec<PackBytes>>,
 }
 
 thread_local! {
@@ -74,8 +108,8 @@ impl Packer {
             key,
             target,
             open: [
-                Mutex::new(OpenPack::new(class, Vec::new())),
-                Mutex::new(OpenPack::new(class, Vec::new())),
+                Mutex::new(OpenPack::new(class, PackBytes::default())),
+                Mutex::new(OpenPack::new(class, PackBytes::default())),
             ],
             spare: Mutex::default(),
         })
@@ -112,7 +146,7 @@ impl Packer {
         if let [first, second] = rest.as_mut_slice()
             && first.bytes.len().saturating_add(second.bytes.len()) <= self.target
         {
-            first.bytes.extend_from_slice(second.bytes.get(HEADER_LEN..).unwrap_or_default());
+            first.bytes.append(second.bytes.as_slice().get(HEADER_LEN..).unwrap_or_default());
             first.entries.append(&mut second.entries);
         }
         rest.retain(|pack| !pack.entries.is_empty());
@@ -125,7 +159,7 @@ impl Packer {
     }
 
     /// Takes back the memory of a pack that is stored.
-    pub(crate) fn recycle(&self, bytes: Vec<u8>) {
+    pub(crate) fn recycle(&self, bytes: PackBytes) {
         if let Ok(mut spare) = self.spare.lock()
             && spare.len() < SPARE_MAX
         {
@@ -156,7 +190,9 @@ impl Packer {
     ) -> Result<ClosedPack> {
         let OpenPack { mut bytes, entries, .. } = pack;
         let frames_end = bytes.len();
-        let frames_hash = derive::hash(&bytes);
+        let mut hasher = Hasher::new();
+        hasher.update(bytes.as_slice());
+        let frames_hash = hasher.id();
         let table = Table { class: self.class, frames_hash, envelopes: vec![self.key.envelope], entries };
         let bare = frames_end
             .saturating_add(seal::OBJECT_OVERHEAD)
@@ -167,13 +203,15 @@ impl Packer {
         let plaintext = pack::encode_table(&table, padding)?;
         let bound = associated(HeaderKind::Pack, repository.id(), &Id::default());
         let sealed = seal::seal_object(&repository.keyring().key(Purpose::PackTables), &bound, &plaintext)?;
-        bytes.extend_from_slice(&sealed);
+        bytes.append(&sealed);
         let length = u32::try_from(sealed.len()).map_err(|_| Error::refused("a pack's table is too long"))?;
         let trailer_key = repository.keyring().key(Purpose::PackTrailers);
-        bytes.extend_from_slice(&seal::seal_object(&trailer_key, &bound, &length.to_le_bytes())?);
-        // The name first, then the look inside: a bit that flips in between is caught by the name.
-        let id = derive::hash(&bytes);
-        self.verify(repository, &bytes, frames_end, &table, buffers)?;
+        bytes.append(&seal::seal_object(&trailer_key, &bound, &length.to_le_bytes())?);
+        // The name first, then the look inside: a bit that flips in between is caught by the look, one that
+        // flips later by the name. The frames stand first, so that one pass gives their hash and the name.
+        hasher.update(bytes.as_slice().get(frames_end..).unwrap_or_default());
+        let id = hasher.id();
+        self.verify(repository, bytes.as_slice(), frames_end, &table, buffers)?;
         let size = bytes.len() as u64;
         let indexed = IndexedPack { id, size, class: self.class, entries: table.entries };
         Ok(ClosedPack { bytes, indexed })
@@ -221,11 +259,10 @@ fn push(
 ) -> Result<()> {
     if open.entries.is_empty() {
         // Grown once to what it will need: growing step by step would copy the pack over and over.
-        let wanted = if frame.len() > 64 << 10 { target.saturating_add(6 << 20) } else { 0 };
-        open.bytes.reserve(wanted.saturating_sub(open.bytes.len()));
+        open.bytes.begin(if frame.len() > 64 << 10 { target.saturating_add(6 << 20) } else { 0 });
     }
     let too_long = |_| Error::refused("a blob is too long");
-    open.bytes.extend_from_slice(frame);
+    open.bytes.append(frame);
     open.entries.push(Entry {
         id: *id,
         kind,

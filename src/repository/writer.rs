@@ -326,7 +326,7 @@ fn upload(
         let packer = packer(packers, pack.class());
         let stored = packer.close(repository, pack, &mut buffers).and_then(|pack| {
             let name = ObjectName::new(ObjectKind::Pack, pack.indexed.id);
-            repository.backend().put(&name, &pack.bytes)?;
+            repository.backend().put(&name, pack.bytes.as_slice())?;
             packer.recycle(pack.bytes);
             note_stored(repository, packers, done, pack.indexed)
         });

@@ -4,6 +4,9 @@
 //! Everything is opened relative to the handle on the top folder, and below it no symbolic link is followed.
 //! Files are read-only, and open to the group only where the top folder is.
 
+mod listing;
+mod write;
+
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -11,19 +14,17 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::buffer::spare_capacity;
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, RenameFlags, Stat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
+use self::listing::{collect, entries, size_at};
+pub(crate) use self::write::DIRECT_ALIGNMENT;
 use super::{Backend, Listed, ObjectKind, ObjectName, first_two_digits};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::Id;
 use crate::report::printable;
 
 /// What every fresh ext4 file system has at its top.
 const LOST_AND_FOUND: &[u8] = b"lost+found";
-
-/// Bytes of a folder that one system call reads.
-const LISTING_BUFFER: usize = 32 << 10;
 
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
@@ -211,10 +212,9 @@ impl LocalBackend {
     /// Where the last step fails, the object stays: another put of it may have been told that it is there.
     fn publish(&self, folder: &OwnedFd, name: &str, bytes: &[u8]) -> Result<(), Errno> {
         let temporary = random_name(".tmp-")?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = retry_on_intr(|| rustix::fs::openat(folder, &temporary, flags, self.file_mode))?;
-        let published = write_all(&file, bytes)
-            .and_then(|()| self.show_to_group(&file))
+        let file = write::create(folder, &temporary, self.file_mode, bytes)?;
+        let published = self
+            .show_to_group(&file)
             .and_then(|()| retry_on_intr(|| rustix::fs::fsync(&file)))
             .and_then(|()| rename_without_replacing(folder, temporary.as_bytes(), name.as_bytes()));
         if let Err(errno) = published {
@@ -455,50 +455,6 @@ fn sync_folder(folder: &OwnedFd) -> Result<(), Errno> {
     match retry_on_intr(|| rustix::fs::fsync(folder)) {
         Err(errno) if errno == Errno::INVAL || is_unsupported(errno) => Ok(()),
         outcome => outcome,
-    }
-}
-
-fn write_all(file: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
-    while !bytes.is_empty() {
-        let written = retry_on_intr(|| rustix::io::write(file, bytes))?;
-        bytes = bytes.get(written..).filter(|_| written > 0).ok_or(Errno::IO)?;
-    }
-    Ok(())
-}
-
-/// Adds the objects of a folder: regular files with an id for a name that begins with these digits.
-fn collect(folder: &OwnedFd, digits: &str, listed: &mut Vec<Listed>) -> Result<(), Errno> {
-    for name in entries(folder)? {
-        let text = std::str::from_utf8(&name).unwrap_or_default();
-        let Some(id) = Id::from_hex(text).filter(|_| text.starts_with(digits)) else { continue };
-        if let Some(size) = size_at(folder, &name)? {
-            listed.push(Listed { id, size });
-        }
-    }
-    Ok(())
-}
-
-/// The names in a folder, in no order. (`rustix::fs::Dir` would show a folder removed meanwhile as empty.)
-fn entries(folder: &OwnedFd) -> Result<Vec<Vec<u8>>, Errno> {
-    let mut buffer = Vec::with_capacity(LISTING_BUFFER);
-    let mut reader = RawDir::new(open_folder(folder, ".")?, buffer.spare_capacity_mut());
-    let mut names = Vec::new();
-    while let Some(entry) = reader.next() {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            names.push(name.to_vec());
-        }
-    }
-    Ok(names)
-}
-
-/// The length of a regular file; nothing where there is none, or something else.
-fn size_at(folder: &OwnedFd, name: &[u8]) -> Result<Option<u64>, Errno> {
-    match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => Ok(is_file(&stat).then(|| size_of(&stat))),
-        Err(Errno::NOENT) => Ok(None),
-        Err(errno) => Err(errno),
     }
 }
 
