@@ -17,6 +17,8 @@ const LEAST_GAIN: usize = 50;
 
 thread_local! {
     static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+    /// Grown once to the longest result, for zeroing it anew would cost more than zstd needs to give up on noise.
+    static COMPRESSED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
@@ -24,18 +26,23 @@ thread_local! {
 /// that would not save two per cent.
 pub fn compress(plain: &[u8], out: &mut Vec<u8>) -> Result<bool> {
     let fail = |error: std::io::Error| Error::new(ErrorKind::Io, "zstd cannot compress").caused_by(error);
-    let start = out.len();
     COMPRESSOR.with_borrow_mut(|slot| {
         let compressor = match slot {
             Some(compressor) => compressor,
             None => slot.insert(Compressor::new(DEFAULT_LEVEL).map_err(fail)?),
         };
-        out.resize(start.saturating_add(zstd::zstd_safe::compress_bound(plain.len())), 0);
-        let room = out.get_mut(start..).unwrap_or_default();
-        let written = compressor.compress_to_buffer(plain, room).map_err(fail)?;
-        let gains = written < plain.len().saturating_sub(plain.len() / LEAST_GAIN);
-        out.truncate(if gains { start.saturating_add(written) } else { start });
-        Ok(gains)
+        COMPRESSED.with_borrow_mut(|room| {
+            let longest = zstd::zstd_safe::compress_bound(plain.len());
+            if room.len() < longest {
+                room.resize(longest, 0);
+            }
+            let written = compressor.compress_to_buffer(plain, room.as_mut_slice()).map_err(fail)?;
+            let gains = written < plain.len().saturating_sub(plain.len() / LEAST_GAIN);
+            if gains {
+                out.extend_from_slice(room.get(..written).unwrap_or_default());
+            }
+            Ok(gains)
+        })
     })
 }
 

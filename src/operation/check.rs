@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
 use crate::backend::{Listed, ObjectKind, ObjectName};
-use crate::crypto::derive;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::blob::BlobKind;
 use crate::format::key_slot::Role;
@@ -217,12 +216,7 @@ impl Check<'_> {
         let bytes =
             self.repository.backend().get(&ObjectName::new(ObjectKind::Pack, *id), limits::PACK_MAX)?;
         self.bytes_read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        let mut first = None;
-        if derive::hash(&bytes) != *id {
-            first = Some(Error::corrupt("its bytes are not the ones its name says"));
-        } else if let Err(error) = self.check_table(&bytes, places) {
-            first = Some(error);
-        }
+        let mut first = self.check_table(id, &bytes, places).err();
         let mut lost = 0u64;
         let mut buffers = OpenBuffers::default();
         for place in places {
@@ -260,8 +254,8 @@ impl Check<'_> {
         open_frame(keyring, key, place.kind, &place.id, place.plain_length, frame, buffers).map(|_| ())
     }
 
-    fn check_table(&self, bytes: &[u8], places: &[Place]) -> Result<()> {
-        let table = open_pack(self.repository, bytes)?;
+    fn check_table(&self, id: &Id, bytes: &[u8], places: &[Place]) -> Result<()> {
+        let table = open_pack(self.repository, id, bytes)?;
         let mut named: Vec<(Id, u32)> =
             table.entries.iter().map(|entry| (entry.id, entry.stored_length)).collect();
         let mut indexed: Vec<(Id, u32)> =

@@ -35,7 +35,7 @@ const NEW_TREE: &str = "new-";
 
 /// The cache of one repository on this host.
 pub struct Cache {
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     host_id: Id,
 }
 
@@ -149,7 +149,7 @@ impl Cache {
     }
 }
 
-fn open_private(path: &Path, create: bool) -> Result<File> {
+pub(super) fn open_private(path: &Path, create: bool) -> Result<File> {
     OpenOptions::new()
         .read(true)
         .write(true)

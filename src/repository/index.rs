@@ -11,7 +11,7 @@ use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 use super::Repository;
 use super::blob::open_envelope;
 use crate::backend::{ObjectKind, ObjectName};
-use crate::crypto::derive::{self, Purpose};
+use crate::crypto::derive::{Hasher, Purpose};
 use crate::crypto::seal;
 use crate::crypto::secret::Secret;
 use crate::error::{Error, ErrorKind, Result};
@@ -303,13 +303,31 @@ pub(crate) fn read_index_object(repository: &Repository, id: &Id) -> Result<Inde
 pub(crate) fn read_unindexed_pack(repository: &Repository, id: &Id) -> Result<Table> {
     let name = ObjectName::new(ObjectKind::Pack, *id);
     let bytes = repository.backend().get(&name, limits::PACK_MAX)?;
-    let named = || Error::corrupt("its bytes are not the ones its name says");
-    let opened = if derive::hash(&bytes) == *id { open_pack(repository, &bytes) } else { Err(named()) };
-    opened.map_err(|error| error.context(format!("{name} cannot be used")))
+    open_pack(repository, id, &bytes).map_err(|error| error.context(format!("{name} cannot be used")))
 }
 
-/// Opens the table of a whole pack, and checks header, frames and table against each other.
-pub(crate) fn open_pack(repository: &Repository, bytes: &[u8]) -> Result<Table> {
+/// Opens the table of a whole pack, and checks name, header, frames and table against each other.
+pub(crate) fn open_pack(repository: &Repository, id: &Id, bytes: &[u8]) -> Result<Table> {
+    let opened = open_table(repository, bytes);
+    // One pass gives the hash of the frames, which stand first, and the pack's name.
+    let length = opened.as_ref().map_or(0, |(_, length)| *length);
+    let (frames, rest) = bytes.split_at_checked(length).unwrap_or((bytes, &[]));
+    let mut hasher = Hasher::new();
+    hasher.update(frames);
+    let frames_hash = hasher.id();
+    hasher.update(rest);
+    if hasher.id() != *id {
+        return Err(Error::corrupt("its bytes are not the ones its name says"));
+    }
+    let (table, _) = opened?;
+    if frames_hash != table.frames_hash {
+        return Err(Error::corrupt("its frames are not the ones that its table was made for"));
+    }
+    Ok(table)
+}
+
+/// The table of a pack, and the length of what stands before it.
+fn open_table(repository: &Repository, bytes: &[u8]) -> Result<(Table, usize)> {
     pack::check_header(bytes)?;
     let short = || Error::corrupt("it is too short");
     let bound = super::objects::associated(HeaderKind::Pack, repository.id(), &Id::default());
@@ -318,15 +336,11 @@ pub(crate) fn open_pack(repository: &Repository, bytes: &[u8]) -> Result<Table> 
     let (offset, length) = pack::table_place(bytes.len() as u64, &trailer)?;
     let start = usize::try_from(offset).map_err(|_| short())?;
     let end = usize::try_from(offset.saturating_add(length)).map_err(|_| short())?;
-    let (frames, rest) = bytes.split_at_checked(start).ok_or_else(short)?;
-    let sealed = rest.get(..end.saturating_sub(start)).ok_or_else(short)?;
+    let sealed = bytes.get(start..end).ok_or_else(short)?;
     let plaintext = seal::open_object(&repository.keyring().key(Purpose::PackTables), &bound, sealed)?;
     let table = pack::decode_table(&plaintext)?;
     pack::frame_offsets(&table.entries, offset)?;
-    if derive::hash(frames) != table.frames_hash {
-        return Err(Error::corrupt("its frames are not the ones that its table was made for"));
-    }
-    Ok(table)
+    Ok((table, start))
 }
 
 /// Collects packs for an index object that is to be written.

@@ -10,6 +10,7 @@ pub mod host;
 pub mod index;
 pub mod keyring;
 pub mod keys;
+mod note;
 mod objects;
 pub mod packer;
 pub mod reader;

@@ -20,8 +20,9 @@ use crate::format::index::IndexedPack;
 use crate::format::pack::{self, Entry, TRAILER_LEN, Table};
 use crate::id::Id;
 
-/// Size at which a pack is closed, in bytes.
-pub const PACK_TARGET: usize = 32 << 20;
+/// Size at which a pack is closed, in bytes. Four of them lie in memory during a backup. With their last blob and
+/// their padding they stay below 32 MiB, up to which the C library keeps freed memory for the next pack to be read.
+pub const PACK_TARGET: usize = 24 << 20;
 
 /// Packs whose memory is kept for packs to come.
 const SPARE_MAX: usize = 1;
@@ -40,9 +41,8 @@ pub(crate) struct OpenPack {
 }
 
 impl OpenPack {
-    fn new(class: Class, mut bytes: PackBytes) -> Self {
-        bytes.begin(0);
-        Self { class, bytes, entries: Vec::new() }
+    fn new(class: Class) -> Self {
+        Self { class, bytes: PackBytes::default(), entries: Vec::new() }
     }
 
     /// The class of its blobs.
@@ -107,10 +107,7 @@ impl Packer {
             class,
             key,
             target,
-            open: [
-                Mutex::new(OpenPack::new(class, PackBytes::default())),
-                Mutex::new(OpenPack::new(class, PackBytes::default())),
-            ],
+            open: [Mutex::new(OpenPack::new(class)), Mutex::new(OpenPack::new(class))],
             spare: Mutex::default(),
         })
     }
@@ -128,9 +125,12 @@ impl Packer {
         FRAME.with_borrow_mut(|frame| {
             self.key.seal(repository.id(), kind, id, plain, frame)?;
             let mut open = self.deal()?.lock().map_err(|_| poisoned())?;
-            push(&mut open, self.target, kind, id, plain.len(), frame)?;
+            if open.entries.is_empty() {
+                self.make_room(&mut open, frame.len());
+            }
+            push(&mut open, kind, id, plain.len(), frame)?;
             if open.bytes.len() >= self.target {
-                hand_over(std::mem::replace(&mut *open, self.fresh()))?;
+                hand_over(std::mem::replace(&mut *open, OpenPack::new(self.class)))?;
             }
             Ok(frame.len() as u64)
         })
@@ -141,11 +141,13 @@ impl Packer {
         let mut rest = Vec::new();
         for open in &self.open {
             let mut open = open.lock().map_err(|_| poisoned())?;
-            rest.push(std::mem::replace(&mut *open, self.fresh()));
+            rest.push(std::mem::replace(&mut *open, OpenPack::new(self.class)));
         }
         if let [first, second] = rest.as_mut_slice()
+            && !first.entries.is_empty()
             && first.bytes.len().saturating_add(second.bytes.len()) <= self.target
         {
+            // One without entries has no header yet.
             first.bytes.append(second.bytes.as_slice().get(HEADER_LEN..).unwrap_or_default());
             first.entries.append(&mut second.entries);
         }
@@ -153,9 +155,11 @@ impl Packer {
         Ok(rest)
     }
 
-    fn fresh(&self) -> OpenPack {
-        let spare = self.spare.lock().ok().and_then(|mut spare| spare.pop());
-        OpenPack::new(self.class, spare.unwrap_or_default())
+    /// Gives a pack its memory when its first frame comes: until then, that of a pack being stored may come back.
+    /// It is grown once to what it will need, for growing step by step would copy the pack over and over.
+    fn make_room(&self, open: &mut OpenPack, first_frame: usize) {
+        open.bytes = self.spare.lock().ok().and_then(|mut spare| spare.pop()).unwrap_or_default();
+        open.bytes.begin(if first_frame > 64 << 10 { self.target.saturating_add(6 << 20) } else { 0 });
     }
 
     /// Takes back the memory of a pack that is stored.
@@ -249,18 +253,7 @@ impl Packer {
     }
 }
 
-fn push(
-    open: &mut OpenPack,
-    target: usize,
-    kind: BlobKind,
-    id: &Id,
-    plain_length: usize,
-    frame: &[u8],
-) -> Result<()> {
-    if open.entries.is_empty() {
-        // Grown once to what it will need: growing step by step would copy the pack over and over.
-        open.bytes.begin(if frame.len() > 64 << 10 { target.saturating_add(6 << 20) } else { 0 });
-    }
+fn push(open: &mut OpenPack, kind: BlobKind, id: &Id, plain_length: usize, frame: &[u8]) -> Result<()> {
     let too_long = |_| Error::refused("a blob is too long");
     open.bytes.append(frame);
     open.entries.push(Entry {

@@ -6,7 +6,8 @@
 //! stored at all, for a torn copy would look like a good one.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 
 use super::event::{Event, Finished};
 use super::read::{Cutter, ReadOutcome};
@@ -16,7 +17,7 @@ use crate::chunker::page::run_pages;
 use crate::error::{Error, Result};
 use crate::format::node::{DatabaseState, Node};
 use crate::format::snapshot::{DatabaseOutcome, DatabaseReport};
-use crate::report::{Finding, printable};
+use crate::report::{Finding, Reporter, printable};
 use crate::source::files::Entry;
 use crate::source::sqlite::{self, Check, Copy, Scratch, TakeError};
 
@@ -43,6 +44,55 @@ impl LazyScratch {
     }
 }
 
+/// A copy, and its check, which begins at once and reads the same pages as the cutting does.
+pub(super) struct TakenDatabase {
+    pub(super) copy: Arc<Copy>,
+    check: Option<JoinHandle<Result<Check>>>,
+}
+
+impl TakenDatabase {
+    pub(super) fn new(copy: Copy) -> std::result::Result<Self, TakeError> {
+        let copy = Arc::new(copy);
+        let checked = Arc::clone(&copy);
+        let check = std::thread::Builder::new()
+            .name("database check".into())
+            .spawn(move || checked.check())
+            .map_err(|error| TakeError::Other(Error::io("cannot start a thread", error)))?;
+        Ok(Self { copy, check: Some(check) })
+    }
+
+    /// Waits for the check.
+    fn check(&mut self) -> Result<Check> {
+        let failed = || Error::refused("the thread that checked a database failed");
+        self.check.take().ok_or_else(failed)?.join().map_err(|_| failed())?
+    }
+}
+
+impl Drop for TakenDatabase {
+    /// The copy is deleted by whoever holds it last; that must not be a thread which the program leaves behind.
+    fn drop(&mut self) {
+        if self.check.take().is_some_and(|check| check.join().is_err()) {
+            // Its panic was reported where it happened; nobody needs the check any more.
+        }
+    }
+}
+
+/// Takes a copy and begins to check it.
+pub(super) fn take(
+    host: &Path,
+    scratch: &LazyScratch,
+    options: &sqlite::Options,
+    reporter: &dyn Reporter,
+) -> std::result::Result<TakenDatabase, TakeError> {
+    let name = printable(host.as_os_str().as_encoded_bytes());
+    let progress = reporter.progress();
+    let copy = sqlite::take(host, scratch.get()?, options, &mut |done, total| {
+        progress.set_stage(format!("copying {name}: page {done} of {total}"));
+    });
+    progress.set_stage("");
+    TakenDatabase::new(copy?)
+}
+
 impl Scanner<'_> {
     pub(super) fn visit_database(&mut self, entry: Entry, before: Option<Box<Node>>) -> Result<()> {
         let host = entry.host_path();
@@ -55,11 +105,16 @@ impl Scanner<'_> {
             return self.push_as_before(&entry, before);
         }
         let taken = match prepared {
-            Some(PreparedDatabase { taken }) => taken,
+            Some(PreparedDatabase::Unchanged(node)) => {
+                self.taken.push(entry.path.clone());
+                self.report_unchanged(&entry, &node);
+                return self.push_as_before(&entry, &node);
+            }
+            Some(PreparedDatabase::Taken(taken)) => taken,
             None => self.take(&host),
         };
         match taken {
-            Ok(copy) => self.store_copy(&entry, &host, &copy, before),
+            Ok(mut taken) => self.store_copy(&entry, &host, &mut taken, before),
             Err(error @ (TakeError::NotADatabase { .. } | TakeError::Corrupt { .. })) => {
                 self.problem(error.finding(&host));
                 self.report_outcome(&entry, DatabaseOutcome::StoredAsFound, &error);
@@ -74,12 +129,8 @@ impl Scanner<'_> {
         }
     }
 
-    fn take(&self, host: &Path) -> std::result::Result<Copy, TakeError> {
-        let name = printable(host.as_os_str().as_encoded_bytes());
-        let progress = self.reporter.progress();
-        sqlite::take(host, self.scratch.get()?, &self.sqlite, &mut |done, total| {
-            progress.set_stage(format!("copying {name}: page {done} of {total}"));
-        })
+    fn take(&self, host: &Path) -> std::result::Result<TakenDatabase, TakeError> {
+        take(host, self.scratch, &self.sqlite, self.reporter)
     }
 
     /// Whether a database is as it was: main file, log and the salts in the log's header.
@@ -94,23 +145,17 @@ impl Scanner<'_> {
         &mut self,
         entry: &Entry,
         host: &Path,
-        copy: &Copy,
+        taken: &mut TakenDatabase,
         before: Option<Box<Node>>,
     ) -> Result<()> {
+        let copy = Arc::clone(&taken.copy);
         self.taken.push(entry.path.clone());
-        self.reporter.progress().set_stage("");
         let pages_before = self.run_pages.get(&entry.path).copied();
         let run = run_pages(copy.page_size(), copy.pages(), pages_before);
         let run_bytes =
             usize::try_from(u64::from(run).saturating_mul(u64::from(copy.page_size()))).unwrap_or(usize::MAX);
         let file = copy.open()?;
-        // The check reads the same pages as the cutting does: side by side, they are read from disk once.
-        let (outcome, check) = std::thread::scope(|scope| {
-            let check = scope.spawn(|| copy.check());
-            let outcome = self.stream(&file, copy.size(), &[], &Cutter::Runs(run_bytes));
-            (outcome, check.join())
-        });
-        match outcome? {
+        match self.stream(&file, copy.size(), &[], &Cutter::Runs(run_bytes))? {
             ReadOutcome::Whole => {}
             ReadOutcome::Short(_) => {
                 self.problem(unreadable(entry, &Error::corrupt("its temporary copy was cut short")));
@@ -121,8 +166,7 @@ impl Scanner<'_> {
                 return self.push(Event::Failed, 0);
             }
         }
-        let check = check.map_err(|_| Error::refused("the thread that checked a database failed"))?;
-        let passed = self.report_check(entry, host, copy, run, check);
+        let passed = self.report_check(entry, host, &copy, run, taken.check());
         let mut node = entry.node.clone();
         node.size = copy.size();
         node.attributes = self.attributes(entry);

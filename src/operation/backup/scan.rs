@@ -269,27 +269,7 @@ impl Scanner<'_> {
 
     /// Whether every chunk of a file is still stored; notes its lists for the cache on the way.
     pub(super) fn still_stored(&self, before: &Node) -> bool {
-        let empty = Content::default();
-        let content = before.content.as_ref().unwrap_or(&empty);
-        let Some(source) = self.parent_source else { return false };
-        let stored = std::cell::Cell::new(true);
-        let visited = visit_chunks(
-            source,
-            content,
-            &mut |id, plain| {
-                stored.set(stored.get() && self.index.contains(BlobKind::List, id));
-                if let Some(recorder) = self.recorder {
-                    recorder.record(BlobKind::List, id, plain);
-                }
-                Ok(())
-            },
-            &mut |id| {
-                stored.set(stored.get() && self.index.contains(BlobKind::Chunk, id));
-                Ok(())
-            },
-        );
-        // Lists that cannot be read make the file one that is read again.
-        visited.is_ok() && stored.get()
+        self.parent_source.is_some_and(|source| still_stored(source, self.index, self.recorder, before))
     }
 
     /// Extended attributes; trouble with them is a problem of the file, not its end.
@@ -343,6 +323,35 @@ impl Scanner<'_> {
         }
         self.out.send(batch).map_err(|_| hung_up())
     }
+}
+
+/// Whether every chunk and list of a node is still stored; notes its lists for the cache on the way.
+pub(super) fn still_stored(
+    source: &dyn BlobSource,
+    index: &Index,
+    recorder: Option<&TreeRecorder<'_>>,
+    before: &Node,
+) -> bool {
+    let empty = Content::default();
+    let content = before.content.as_ref().unwrap_or(&empty);
+    let stored = std::cell::Cell::new(true);
+    let visited = visit_chunks(
+        source,
+        content,
+        &mut |id, plain| {
+            stored.set(stored.get() && index.contains(BlobKind::List, id));
+            if let Some(recorder) = recorder {
+                recorder.record(BlobKind::List, id, plain);
+            }
+            Ok(())
+        },
+        &mut |id| {
+            stored.set(stored.get() && index.contains(BlobKind::Chunk, id));
+            Ok(())
+        },
+    );
+    // Lists that cannot be read make the file one that is read again.
+    visited.is_ok() && stored.get()
 }
 
 fn starts_as_database(file: &File, size: u64) -> Result<bool> {

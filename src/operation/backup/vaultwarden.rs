@@ -9,9 +9,13 @@ use std::time::Duration;
 
 use minicbor::bytes::ByteVec;
 
-use super::database::LazyScratch;
+use super::database::{self, TakenDatabase};
+use super::work::Work;
+use crate::crypto::derive;
 use crate::error::Result;
+use crate::format::node::Node;
 use crate::format::snapshot::{Damage, Origin, ServiceReport, TableRows};
+use crate::id::Id;
 use crate::report::{Finding, Reporter, Severity, printable};
 use crate::repository::host;
 use crate::service::vaultwarden::{self, Contents, DATABASE_PLACE, Layout, LiveDatabase, Outcome, Proof};
@@ -23,9 +27,12 @@ const NAMED_MAX: usize = 1000;
 /// How long the second question to the live database waits after the first.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// A database that was taken before the walk.
-pub(super) struct PreparedDatabase {
-    pub(super) taken: std::result::Result<Copy, TakeError>,
+/// A database that was looked at before the walk.
+pub(super) enum PreparedDatabase {
+    /// It is as the previous snapshot has it, and all of that is stored.
+    Unchanged(Box<Node>),
+    /// It was copied, or could not be.
+    Taken(std::result::Result<TakenDatabase, TakeError>),
 }
 
 /// A Vaultwarden about to be stored.
@@ -62,39 +69,66 @@ pub fn plan(layout: &Layout) -> Result<Plan> {
     Ok(plan)
 }
 
-/// Takes the database, before any file, and reads from the copy what else must be there.
+/// Takes the database, before any file, unless it did not change since it was last taken, and finds out what
+/// else must be there.
 pub(super) fn prepare(
+    work: &Work<'_>,
     layout: Layout,
     with_sends: bool,
-    scratch: &LazyScratch,
-    options: &sqlite::Options,
-    reporter: &dyn Reporter,
+    unchanged: &dyn Fn(&[u8], Id) -> Option<Box<Node>>,
 ) -> Prepared {
-    let name = printable(layout.database.as_os_str().as_bytes());
-    let progress = reporter.progress();
     let copied_at = host::now().seconds;
-    let taken = scratch.get().and_then(|scratch| {
-        sqlite::take(&layout.database, scratch, options, &mut |done, total| {
-            progress.set_stage(format!("copying {name}: page {done} of {total}"));
-        })
-    });
-    progress.set_stage("");
-    let contents = taken.as_ref().ok().and_then(|copy| match read_contents(copy) {
-        Ok(contents) => Some(contents),
-        Err(error) => {
-            let cause = format!("the copy cannot be read as a Vaultwarden's: {}", error.chain());
-            reporter.report(Finding::warning(&name, cause));
-            None
-        }
-    });
+    let (contents, database) = if let Some((contents, node)) = recall(work, &layout, unchanged) {
+        (Some(contents), PreparedDatabase::Unchanged(node))
+    } else {
+        let taken = database::take(&layout.database, &work.scratch, &work.options.sqlite, work.reporter);
+        let contents = taken.as_ref().ok().and_then(|taken| contents_of(work, &layout, &taken.copy));
+        (contents, PreparedDatabase::Taken(taken))
+    };
     let proof = contents.as_ref().map(|contents| Proof::new(contents, with_sends));
     let service = Vaultwarden { layout, contents, copied_at };
-    let databases = HashMap::from([(DATABASE_PLACE.as_bytes().to_vec(), PreparedDatabase { taken })]);
+    let databases = HashMap::from([(DATABASE_PLACE.as_bytes().to_vec(), database)]);
     Prepared { service, proof, databases }
 }
 
-fn read_contents(copy: &Copy) -> Result<Contents> {
-    vaultwarden::read(&copy.connect()?)
+/// What an unchanged database held, and its node in the previous snapshot.
+fn recall(
+    work: &Work<'_>,
+    layout: &Layout,
+    unchanged: &dyn Fn(&[u8], Id) -> Option<Box<Node>>,
+) -> Option<(Contents, Box<Node>)> {
+    let note = work.cache?.note(work.repository, &note_name(layout))?;
+    // A database that cannot be looked at is taken, and taking it says what is wrong.
+    let fingerprint = sqlite::fingerprint(&layout.database).ok()?;
+    let contents = vaultwarden::recall(&note, &fingerprint).ok()??;
+    Some((contents, unchanged(DATABASE_PLACE.as_bytes(), fingerprint)?))
+}
+
+/// Reads what must be there from a copy, and remembers it for the time when the database did not change.
+fn contents_of(work: &Work<'_>, layout: &Layout, copy: &Copy) -> Option<Contents> {
+    let name = printable(layout.database.as_os_str().as_bytes());
+    let contents = match copy.connect().and_then(|connection| vaultwarden::read(&connection)) {
+        Ok(contents) => contents,
+        Err(error) => {
+            let cause = format!("the copy cannot be read as a Vaultwarden's: {}", error.chain());
+            work.reporter.report(Finding::warning(&name, cause));
+            return None;
+        }
+    };
+    let cache = work.cache.filter(|_| !work.options.dry_run);
+    let kept = cache.zip(vaultwarden::remember(copy.fingerprint(), &contents).ok().flatten());
+    if let Some((cache, note)) = kept
+        && let Err(error) = cache.keep_note(work.repository, &note_name(layout), &note)
+    {
+        let cause = format!("cannot remember the database for the next backup: {}", error.chain());
+        work.reporter.report(Finding::warning("the cache", cause));
+    }
+    Some(contents)
+}
+
+/// Where the cache keeps what a database held.
+fn note_name(layout: &Layout) -> Id {
+    derive::hash(&[b"vaultwarden\0", layout.database.as_os_str().as_bytes()].concat())
 }
 
 impl Vaultwarden {

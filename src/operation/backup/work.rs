@@ -18,7 +18,7 @@ use crate::report::{Collector, Finding, Reporter};
 use crate::repository::cache::{Cache, RecordingSink, TreeRecorder};
 use crate::repository::session::{self, Usable};
 use crate::repository::snapshot::{Snapshot, Snapshots};
-use crate::repository::tree::{Root, TreeBuilder, TreeReader};
+use crate::repository::tree::{Root, TreeBuilder, TreeReader, lookup};
 use crate::repository::writer::{BlobWriter, Written};
 use crate::repository::{Repository, host};
 use crate::source::files::{self, Excludes};
@@ -26,7 +26,7 @@ use crate::source::files::{self, Excludes};
 use super::database::LazyScratch;
 use super::parent::{self, Parent, ParentSource};
 use super::read::Pool;
-use super::scan::Scanner;
+use super::scan::{Scanner, still_stored};
 use super::store::Store;
 use super::{Options, Summary, vaultwarden};
 
@@ -158,9 +158,18 @@ impl<'a> Work<'a> {
         candidates: &[&Snapshot],
     ) -> Result<Gathered> {
         let options = self.options;
-        let prepared = options.vaultwarden.as_ref().map(|(layout, with_sends)| {
-            vaultwarden::prepare(layout.clone(), *with_sends, &self.scratch, &options.sqlite, self.reporter)
-        });
+        let unchanged = |place: &[u8], fingerprint: Id| {
+            let (source, parent) = source.zip(parent)?;
+            let node = lookup(source.source(), parent.root(), place).ok()??;
+            let state = node.database.as_ref()?;
+            let same = state.checked && state.fingerprint == fingerprint;
+            (same && still_stored(source.source(), writer.index(), sink.recorder, &node))
+                .then(|| Box::new(node))
+        };
+        let prepared = options
+            .vaultwarden
+            .as_ref()
+            .map(|(layout, with_sends)| vaultwarden::prepare(self, layout.clone(), *with_sends, &unchanged));
         let (service, proof, prepared) = match prepared {
             Some(prepared) => (Some(prepared.service), prepared.proof, prepared.databases),
             None => (None, None, HashMap::new()),

@@ -23,7 +23,7 @@ fn sealed(store: &Watched, repository: &Repository) -> Vec<(Class, Envelope, Ent
     let mut found: Vec<(Class, Envelope, Entry, Vec<u8>)> = Vec::new();
     for name in store.names(ObjectKind::Pack) {
         let bytes = store.memory.get(&name, u64::MAX).unwrap();
-        let table = open_pack(repository, &bytes).unwrap();
+        let table = open_pack(repository, &name.id, &bytes).unwrap();
         if found.iter().all(|(class, ..)| *class != table.class) {
             let entry = table.entries[0];
             let frame = bytes[HEADER_LEN..HEADER_LEN + entry.stored_length as usize].to_vec();

@@ -24,7 +24,7 @@ use crate::repository::writer::BlobWriter;
 fn packs(store: &Watched, repository: &Repository) -> Vec<(Vec<u8>, Table)> {
     let read = |name: ObjectName| {
         let bytes = store.memory.get(&name, u64::MAX).unwrap();
-        let table = open_pack(repository, &bytes).unwrap();
+        let table = open_pack(repository, &name.id, &bytes).unwrap();
         (bytes, table)
     };
     store.names(ObjectKind::Pack).into_iter().map(read).collect()

@@ -17,6 +17,7 @@ mod layout;
 mod live;
 mod paths;
 mod proof;
+mod remembered;
 mod settings;
 #[cfg(test)]
 mod testing;
@@ -27,4 +28,5 @@ pub use finder::{DATABASE_PLACE, Item};
 pub use layout::{Layout, Options, discover};
 pub use live::{FileNow, LiveDatabase, Recheck};
 pub use proof::{Outcome, Proof, Tally};
+pub use remembered::{recall, remember};
 pub use settings::{Key, Setting, Settings};

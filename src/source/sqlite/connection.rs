@@ -12,6 +12,9 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, ffi};
 
+/// Memory for pages of a copy, in KiB: a check looks up rows of tables by their indexes, in no order.
+const COPY_CACHE_KIB: i64 = 16_000;
+
 /// Opens a source, named by its absolute path, read-only. Unless `may_write_index`, the log's index is read-only
 /// as well: an ordinary read-only connection truncates and rewrites it if it is the first to come.
 pub fn open_source(database: &Path, may_write_index: bool) -> rusqlite::Result<Connection> {
@@ -30,7 +33,9 @@ pub fn needs_index(error: &rusqlite::Error) -> bool {
 
 /// Opens a copy that nobody writes, read-only and without any companion.
 pub(super) fn open_copy(copy: &Path) -> rusqlite::Result<Connection> {
-    open(copy, "mode=ro&immutable=1", OpenFlags::SQLITE_OPEN_READ_ONLY)
+    let connection = open(copy, "mode=ro&immutable=1", OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    connection.pragma_update(None, "cache_size", -COPY_CACHE_KIB)?;
+    Ok(connection)
 }
 
 /// Opens a file in the scratch folder for writing, creating it if need be. Not flushed to the disk: after
