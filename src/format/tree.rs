@@ -80,16 +80,58 @@ struct StoredInner {
     entries: Vec<StoredInnerEntry>,
 }
 
-/// Writes a leaf.
-pub fn encode_leaf(entries: &[LeafEntry]) -> Result<Vec<u8>> {
-    let mut previous: &[u8] = &[];
-    let mut stored = Vec::with_capacity(entries.len());
-    for entry in entries {
-        let (shared, suffix) = shorten(previous, &entry.path);
-        stored.push(StoredLeafEntry { shared, suffix, node: entry.node.clone() });
-        previous = &entry.path;
+/// Writes a leaf, entry by entry, each node encoded once.
+#[derive(Debug, Default)]
+pub struct LeafWriter {
+    entries: Vec<u8>,
+    count: u64,
+    first: Vec<u8>,
+    last: Vec<u8>,
+}
+
+impl LeafWriter {
+    /// Adds an entry; gives what it weighs.
+    pub fn push(&mut self, path: &[u8], node: &Node) -> Result<u64> {
+        let (shared, suffix) = shorten(&self.last, path);
+        let mut encoder = minicbor::Encoder::new(&mut self.entries);
+        let head = encoder.array(3).and_then(|encoder| encoder.u32(shared)?.bytes(suffix));
+        head.map_err(|error| Error::refused(format!("cannot encode: {error}")))?;
+        let start = self.entries.len();
+        cbor::append(node, &mut self.entries)?;
+        let weight = self.entries.len().saturating_sub(start).saturating_add(path.len());
+        if self.count == 0 {
+            self.first = path.to_vec();
+        }
+        self.count = self.count.saturating_add(1);
+        self.last.clear();
+        self.last.extend_from_slice(path);
+        Ok(weight as u64)
     }
-    cbor::encode(&stored)
+
+    /// How many entries there are.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Ends the leaf: its bytes, and its first path. The writer is then empty.
+    pub fn take(&mut self) -> Result<(Vec<u8>, Vec<u8>)> {
+        let mut bytes = Vec::with_capacity(self.entries.len().saturating_add(9));
+        let head = minicbor::Encoder::new(&mut bytes).array(self.count).map(|_| ());
+        head.map_err(|error| Error::refused(format!("cannot encode: {error}")))?;
+        bytes.append(&mut self.entries);
+        self.count = 0;
+        self.last.clear();
+        Ok((bytes, std::mem::take(&mut self.first)))
+    }
+}
+
+/// Writes a leaf of entries at hand.
+pub fn encode_leaf(entries: &[LeafEntry]) -> Result<Vec<u8>> {
+    let mut writer = LeafWriter::default();
+    for entry in entries {
+        writer.push(&entry.path, &entry.node)?;
+    }
+    Ok(writer.take()?.0)
 }
 
 /// Reads a leaf.
@@ -112,7 +154,7 @@ pub fn encode_inner(level: u8, entries: &[InnerEntry]) -> Result<Vec<u8>> {
     let mut stored = Vec::with_capacity(entries.len());
     for entry in entries {
         let (shared, suffix) = shorten(previous, &entry.path);
-        stored.push(StoredInnerEntry { shared, suffix, id: entry.id, nodes: entry.nodes });
+        stored.push(StoredInnerEntry { shared, suffix: suffix.to_vec(), id: entry.id, nodes: entry.nodes });
         previous = &entry.path;
     }
     cbor::encode(&StoredInner { level, entries: stored })
@@ -137,9 +179,9 @@ pub fn decode_inner(bytes: &[u8], level: u8) -> Result<Vec<InnerEntry>> {
     Ok(entries)
 }
 
-fn shorten(previous: &[u8], path: &[u8]) -> (u32, Vec<u8>) {
+fn shorten<'p>(previous: &[u8], path: &'p [u8]) -> (u32, &'p [u8]) {
     let shared = previous.iter().zip(path).take_while(|(a, b)| a == b).count();
-    let suffix = path.get(shared..).unwrap_or_default().to_vec();
+    let suffix = path.get(shared..).unwrap_or_default();
     (u32::try_from(shared).unwrap_or(u32::MAX), suffix)
 }
 

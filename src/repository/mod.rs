@@ -5,6 +5,7 @@
 
 pub mod blob;
 pub mod cache;
+pub mod cached_tree;
 pub mod content;
 pub mod host;
 pub mod index;

@@ -13,10 +13,10 @@ use crate::crypto::secret::Secret;
 use crate::error::{Error, Result};
 use crate::format::blob::BlobKind;
 use crate::format::node::Node;
+use crate::format::path;
 use crate::format::tree::{
-    self as format, INNER_WEIGHT, InnerEntry, LeafEntry, TREE_AVERAGE, TREE_MAX, TREE_MIN,
+    self as format, INNER_WEIGHT, InnerEntry, LeafEntry, LeafWriter, TREE_AVERAGE, TREE_MAX, TREE_MIN,
 };
-use crate::format::{cbor, path};
 use crate::id::Id;
 use crate::limits;
 
@@ -33,7 +33,7 @@ pub struct Root {
 pub struct TreeBuilder<'a> {
     sink: &'a dyn BlobSink,
     key: Secret,
-    leaf: Vec<LeafEntry>,
+    leaf: LeafWriter,
     weight: u64,
     last: Option<Vec<u8>>,
     levels: Vec<Level>,
@@ -50,7 +50,7 @@ impl<'a> TreeBuilder<'a> {
     /// An empty tree.
     pub fn new(sink: &'a dyn BlobSink, keyring: &Keyring) -> Self {
         let key = keyring.key(Purpose::TreeBoundaries);
-        Self { sink, key, leaf: Vec::new(), weight: 0, last: None, levels: Vec::new() }
+        Self { sink, key, leaf: LeafWriter::default(), weight: 0, last: None, levels: Vec::new() }
     }
 
     /// Adds the next node.
@@ -58,16 +58,17 @@ impl<'a> TreeBuilder<'a> {
     /// # Errors
     /// `Refused` where its path does not come behind the one before; `Corrupt` where no reader would take path
     /// or node.
-    pub fn push(&mut self, place: &[u8], node: Node) -> Result<()> {
+    pub fn push(&mut self, place: &[u8], node: &Node) -> Result<()> {
         path::validate(place)?;
-        format::validate_node(&node)?;
+        format::validate_node(node)?;
         if self.last.as_deref().is_some_and(|last| path::compare(last, place) != Ordering::Less) {
             return Err(Error::refused("the nodes of a tree did not come in order"));
         }
-        let weight = (cbor::encode(&node)?.len() as u64).saturating_add(place.len() as u64);
+        let weight = self.leaf.push(place, node)?;
         self.weight = self.weight.saturating_add(weight);
-        self.last = Some(place.to_vec());
-        self.leaf.push(LeafEntry { path: place.to_vec(), node });
+        let last = self.last.get_or_insert_default();
+        last.clear();
+        last.extend_from_slice(place);
         if self.ends(0, place, weight, self.weight) {
             self.close_leaf()?;
         }
@@ -76,7 +77,7 @@ impl<'a> TreeBuilder<'a> {
 
     /// Closes everything and gives the top.
     pub fn finish(mut self) -> Result<Root> {
-        if !self.leaf.is_empty() || self.levels.is_empty() {
+        if self.leaf.count() > 0 || self.levels.is_empty() {
             self.close_leaf()?;
         }
         let mut number = 0;
@@ -109,11 +110,11 @@ impl<'a> TreeBuilder<'a> {
     }
 
     fn close_leaf(&mut self) -> Result<()> {
-        let entries = std::mem::take(&mut self.leaf);
+        let nodes = self.leaf.count();
+        let (leaf, first) = self.leaf.take()?;
         self.weight = 0;
-        let id = self.sink.store(BlobKind::Leaf, &format::encode_leaf(&entries)?)?;
-        let first = entries.first().map(|entry| entry.path.clone()).unwrap_or_default();
-        self.add_child(0, InnerEntry { path: first, id, nodes: entries.len() as u64 })
+        let id = self.sink.store(BlobKind::Leaf, &leaf)?;
+        self.add_child(0, InnerEntry { path: first, id, nodes })
     }
 
     fn add_child(&mut self, number: usize, entry: InnerEntry) -> Result<()> {

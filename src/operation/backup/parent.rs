@@ -5,6 +5,7 @@
 //! cannot be read costs time, not correctness.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use crate::error::Result;
 use crate::format::blob::Class;
@@ -13,7 +14,8 @@ use crate::format::path;
 use crate::format::tree::LeafEntry;
 use crate::report::{Finding, Reporter};
 use crate::repository::Repository;
-use crate::repository::cache::{Cache, CachedTree};
+use crate::repository::cache::Cache;
+use crate::repository::cached_tree::CachedTree;
 use crate::repository::reader::{BlobReader, BlobSource};
 use crate::repository::snapshot::{Snapshot, Snapshots};
 use crate::repository::tree::TreeReader;
@@ -43,7 +45,7 @@ pub(super) fn candidates<'s>(
 /// Where the previous tree's blobs come from.
 pub(super) enum ParentSource<'a> {
     /// The sealed cache.
-    Cache(CachedTree<'a>),
+    Cache(Arc<CachedTree<'a>>),
     /// The repository itself, where the key opens metadata.
     Repository(BlobReader<'a>),
 }
@@ -60,7 +62,7 @@ impl<'a> ParentSource<'a> {
         if let Some(cache) = cache {
             for snapshot in candidates {
                 match cache.open_tree(repository, &snapshot.id) {
-                    Ok(Some(tree)) => return Ok(Some((Self::Cache(tree), snapshot))),
+                    Ok(Some(tree)) => return Ok(Some((Self::Cache(Arc::new(tree)), snapshot))),
                     Ok(None) => {}
                     Err(error) => reporter.report(Finding::warning("the cache", error.chain())),
                 }
@@ -73,10 +75,18 @@ impl<'a> ParentSource<'a> {
         Ok(Some((Self::Repository(BlobReader::new(repository, reporter)?), newest)))
     }
 
+    /// The cached tree, where that is the source.
+    pub(super) fn cached(&self) -> Option<Arc<CachedTree<'a>>> {
+        match self {
+            Self::Cache(tree) => Some(Arc::clone(tree)),
+            Self::Repository(_) => None,
+        }
+    }
+
     /// The source to read from.
     pub(super) fn source(&self) -> &dyn BlobSource {
         match self {
-            Self::Cache(tree) => tree,
+            Self::Cache(tree) => tree.as_ref(),
             Self::Repository(reader) => reader,
         }
     }

@@ -24,7 +24,7 @@ use crate::format::node::{Content, Node, NodeKind, Timestamp};
 use crate::format::path;
 use crate::format::snapshot::DatabaseReport;
 use crate::report::{Finding, Reporter, printable};
-use crate::repository::cache::TreeRecorder;
+use crate::repository::cached_tree::TreeRecorder;
 use crate::repository::content::visit_chunks;
 use crate::repository::index::Index;
 use crate::repository::reader::BlobSource;

@@ -21,7 +21,7 @@ use crate::format::node::{Content, Hole, Node, NodeKind};
 use crate::format::snapshot::Statistics;
 use crate::id::Id;
 use crate::report::{Finding, Reporter, printable};
-use crate::repository::cache::RecordingSink;
+use crate::repository::cached_tree::RecordingSink;
 use crate::repository::content::store_content;
 use crate::repository::tree::TreeBuilder;
 use crate::repository::writer::BlobWriter;
@@ -200,7 +200,7 @@ impl Store<'_> {
                 proof.observe(path, node.size);
             }
         }
-        self.tree.push(path, node)
+        self.tree.push(path, &node)
     }
 
     fn problem(&self, finding: Finding) {

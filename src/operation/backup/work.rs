@@ -4,8 +4,8 @@
 //! commits it.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::bounded;
 use minicbor::bytes::ByteVec;
@@ -15,7 +15,8 @@ use crate::format::node::{NodeKind, Timestamp};
 use crate::format::snapshot::{DatabaseOutcome, DatabaseReport, Manifest, ServiceReport, Statistics};
 use crate::id::Id;
 use crate::report::{Collector, Finding, Reporter};
-use crate::repository::cache::{Cache, RecordingSink, TreeRecorder};
+use crate::repository::cache::Cache;
+use crate::repository::cached_tree::{CachedTree, RecordingSink, TreeRecorder};
 use crate::repository::session::{self, Usable};
 use crate::repository::snapshot::{Snapshot, Snapshots};
 use crate::repository::tree::{Root, TreeBuilder, TreeReader, lookup};
@@ -93,7 +94,10 @@ impl<'a> Work<'a> {
         let opened = ParentSource::open(self.repository, self.cache, &candidates, self.reporter)?;
         let (source, parent) = opened.map_or((None, None), |(source, parent)| (Some(source), Some(parent)));
         self.expect(parent);
-        let recorder = self.cache.filter(|_| !dry).and_then(|cache| self.recorder(cache));
+        let recorder = self.cache.filter(|_| !dry).and_then(|cache| {
+            let previous = source.as_ref().and_then(ParentSource::cached);
+            self.recorder(cache, previous)
+        });
         let writer = if dry {
             BlobWriter::dry(self.repository, &index)?
         } else {
@@ -135,8 +139,8 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn recorder(&self, cache: &Cache) -> Option<TreeRecorder<'a>> {
-        match cache.write_tree(self.repository) {
+    fn recorder(&self, cache: &Cache, previous: Option<Arc<CachedTree<'a>>>) -> Option<TreeRecorder<'a>> {
+        match cache.write_tree(self.repository, previous) {
             Ok(recorder) => Some(recorder),
             Err(error) => {
                 let cause = format!(

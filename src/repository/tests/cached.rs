@@ -96,7 +96,7 @@ fn a_damaged_cache_gives_errors_and_never_wrong_blobs() {
 #[test]
 fn what_was_recorded_for_a_backup_that_fails_is_gone() {
     let (folder, cache, host, id, _) = with_cache();
-    let recorder = cache.write_tree(&host).unwrap();
+    let recorder = cache.write_tree(&host, None).unwrap();
     recorder.record(BlobKind::Leaf, &Id([1; 32]), b"plain");
     drop(recorder);
     assert_eq!(cache.trees().unwrap(), [id]);

@@ -16,7 +16,8 @@ use crate::format::snapshot::Manifest;
 pub(super) use crate::format::tests::{Random, file_node};
 use crate::id::Id;
 use crate::repository::Repository;
-use crate::repository::cache::{Cache, RecordingSink};
+use crate::repository::cache::Cache;
+use crate::repository::cached_tree::RecordingSink;
 use crate::repository::index::{Index, ReadObjects};
 use crate::repository::keys::{Credential, NewKey};
 use crate::repository::reader::BlobSource;
@@ -174,7 +175,7 @@ pub(super) fn backup(
     let session = Session::begin(repository, cache, "server")?;
     let usable = session.usable()?;
     let writer = BlobWriter::new(repository, &usable.index)?;
-    let recorder = cache.map(|cache| cache.write_tree(repository)).transpose()?;
+    let recorder = cache.map(|cache| cache.write_tree(repository, None)).transpose()?;
     let sink = RecordingSink { sink: &writer, recorder: recorder.as_ref() };
     let root = store_tree(repository, &writer, &sink, files)?;
     let written = writer.finish(usable.adopted)?;
@@ -193,11 +194,11 @@ pub(super) fn store_tree(
     files: &[(&str, Vec<u8>)],
 ) -> Result<Root> {
     let mut tree = TreeBuilder::new(sink, repository.keyring());
-    tree.push(b"", folder_node())?;
+    tree.push(b"", &folder_node())?;
     for (path, bytes) in files {
         let id = writer.store_blob(BlobKind::Chunk, bytes)?;
         let content = Some(Content::Inline(vec![id]));
-        tree.push(path.as_bytes(), Node { content, ..file_node(&[], bytes.len() as u64) })?;
+        tree.push(path.as_bytes(), &Node { content, ..file_node(&[], bytes.len() as u64) })?;
     }
     tree.finish()
 }

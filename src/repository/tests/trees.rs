@@ -23,7 +23,7 @@ fn joined(components: &Components) -> Vec<u8> {
 fn build(repository: &Repository, sink: &dyn BlobSink, nodes: &BTreeMap<Components, Node>) -> Root {
     let mut builder = TreeBuilder::new(sink, repository.keyring());
     for (path, node) in nodes {
-        builder.push(&joined(path), node.clone()).unwrap();
+        builder.push(&joined(path), node).unwrap();
     }
     builder.finish().unwrap()
 }
@@ -194,9 +194,9 @@ fn the_builder_refuses_what_no_reader_takes() {
     let (_, repository) = create();
     let blobs = Blobs::new(&repository);
     let mut builder = TreeBuilder::new(&blobs, repository.keyring());
-    builder.push(b"b", folder_node()).unwrap();
+    builder.push(b"b", &folder_node()).unwrap();
     for path in [&b"b"[..], b"a", b"", b"c/../d", b"/c", b"c//d", b"c\0"] {
-        assert!(builder.push(path, folder_node()).is_err(), "{path:?}");
+        assert!(builder.push(path, &folder_node()).is_err(), "{path:?}");
     }
     for change in [
         (|node| node.mtime.nanoseconds = 1_000_000_000) as fn(&mut Node),
@@ -210,9 +210,9 @@ fn the_builder_refuses_what_no_reader_takes() {
     ] {
         let mut node = file_node(&[], 5);
         change(&mut node);
-        assert_eq!(builder.push(b"c", node).unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(builder.push(b"c", &node).unwrap_err().kind(), ErrorKind::Corrupt);
     }
-    builder.push(b"c", file_node(&[], 5)).unwrap();
+    builder.push(b"c", &file_node(&[], 5)).unwrap();
     let root = builder.finish().unwrap();
     assert_eq!(entries(&blobs, root, b"").len(), 2);
 }
