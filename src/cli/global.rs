@@ -9,11 +9,13 @@ use clap::Args;
 
 use super::output::Output;
 use super::password;
+use super::recovery_key;
 use crate::backend::{Backend, LocalBackend};
 use crate::error::{Error, ErrorKind, Result};
 use crate::repository::Repository;
 use crate::repository::cache::Cache;
-use crate::repository::keys::{Credential, parse_key_file};
+use crate::repository::key_file::parse_key_file;
+use crate::repository::keys::Credential;
 
 /// Longest key file that is read, in bytes.
 const KEY_FILE_MAX: u64 = 64 << 10;
@@ -30,9 +32,12 @@ pub(super) struct Global {
     /// Shell command that prints the password [environment: STRONGROOM_PASSWORD_COMMAND]
     #[arg(long, global = true, value_name = "COMMAND", help_heading = "Everywhere")]
     password_command: Option<String>,
-    /// Key file [environment: STRONGROOM_KEY_FILE]
+    /// Key file, or a file with the text of a recovery sheet [environment: STRONGROOM_KEY_FILE]
     #[arg(long, global = true, value_name = "FILE", help_heading = "Everywhere")]
     key_file: Option<PathBuf>,
+    /// Type the key of a recovery sheet, line by line; or give its text on standard input
+    #[arg(long, global = true, conflicts_with_all = ["key_file", "password_file", "password_command"], help_heading = "Everywhere")]
+    recovery_key: bool,
     /// Folder for the local cache [environment: STRONGROOM_CACHE_DIR]
     #[arg(long, global = true, value_name = "FOLDER", help_heading = "Everywhere")]
     cache_dir: Option<PathBuf>,
@@ -73,6 +78,15 @@ impl Global {
 
     /// What opens the repository.
     fn credential(&self, output: &Output) -> Result<Credential> {
+        if self.recovery_key {
+            // clap sees this conflict only where both flags stand on the same side of the command.
+            if self.key_file.is_some() || self.names_password() {
+                return Err(
+                    Error::refused("another key is named besides --recovery-key").hint("give one of them")
+                );
+            }
+            return recovery_key::read(output);
+        }
         if let Some(path) = &self.key_file {
             return read_key_file(path);
         }

@@ -7,8 +7,9 @@ use serde_json::json;
 
 use super::exit::Outcome;
 use super::global::Global;
-use super::key::{NewKeyFile, parse_label};
+use super::key::parse_label;
 use super::output::Output;
+use super::private_file::NewKeyFile;
 use crate::backend::{Backend, LocalBackend};
 use crate::crypto::kdf::Cost;
 use crate::error::Result;

@@ -14,6 +14,8 @@ mod key;
 mod ls;
 mod output;
 mod password;
+mod private_file;
+mod recovery_key;
 mod restore;
 mod snapshots;
 
@@ -60,7 +62,7 @@ enum Command {
     Restore(restore::Arguments),
     /// Check that everything the snapshots need is there and whole
     Check(check::Arguments),
-    /// Add and list keys
+    /// Add, list, change and remove keys
     Key(key::Arguments),
     /// Show the main job for real, in a temporary folder
     Demo(demo::Arguments),

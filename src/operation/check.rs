@@ -95,7 +95,7 @@ impl Check<'_> {
 
     fn small_objects(&self) -> Result<()> {
         self.reporter.progress().set_stage("keys, sessions and marks");
-        for error in self.repository.list_keys()?.1 {
+        for (_, error) in self.repository.list_keys()?.1 {
             self.problem(Finding::problem("a key", error.chain()).with_hint(
                 "whoever holds only this key is locked out: add a new one with `strongroom key add`",
             ));

@@ -3,4 +3,5 @@
 pub mod backup;
 pub mod check;
 pub mod dump;
+pub mod key;
 pub mod restore;

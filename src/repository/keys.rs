@@ -11,7 +11,7 @@ use super::objects::associated;
 use crate::backend::{Backend, ObjectKind, ObjectName};
 use crate::crypto::derive::{self, Purpose};
 use crate::crypto::kdf::{self, Cost};
-use crate::crypto::secret::{SECRET_LEN, Secret};
+use crate::crypto::secret::Secret;
 use crate::crypto::sign::{self, SignaturePurpose};
 use crate::crypto::{envelope, random, seal};
 use crate::error::{Error, ErrorKind, Result};
@@ -20,11 +20,6 @@ use crate::format::key_slot::{self, Bundle, KeySlot, Label, Lock, Method, Role};
 use crate::format::node::Timestamp;
 use crate::id::Id;
 use crate::limits;
-
-/// First characters of the line in a key file that holds the key.
-const KEY_FILE_PREFIX: &str = "STRONGROOM-KEY-1-";
-/// Hexadecimal digits of the checksum at the line's end.
-const CHECKSUM_DIGITS: usize = 8;
 
 /// What opens a slot.
 pub enum Credential {
@@ -46,6 +41,9 @@ pub struct NewKey<'a> {
     pub time: Timestamp,
 }
 
+/// A slot that a listing cannot show, and why.
+pub type Unreadable = (Id, Error);
+
 /// A slot as a listing shows it.
 #[derive(Clone, Debug)]
 pub struct SlotInfo {
@@ -57,39 +55,6 @@ pub struct SlotInfo {
     pub label: Label,
     /// Whether this is the slot in use.
     pub current: bool,
-}
-
-/// The text of a new key file for a secret.
-pub fn key_file_text(secret: &Secret, label: &str) -> Zeroizing<String> {
-    let digits = Zeroizing::new(Id(*secret.expose()).to_hex());
-    let checksum: String = derive::hash(secret.expose()).to_hex().chars().take(CHECKSUM_DIGITS).collect();
-    let label: String = label.chars().filter(|character| !character.is_control()).collect();
-    Zeroizing::new(format!(
-        "# Strongroom key file ({label}). Whoever reads this holds the key: keep it secret, keep a copy elsewhere.\n\
-         {KEY_FILE_PREFIX}{}-{checksum}\n",
-        *digits
-    ))
-}
-
-/// Reads the secret from the text of a key file.
-pub fn parse_key_file(text: &str) -> Result<Secret> {
-    let bad = |why: &str| {
-        Error::new(ErrorKind::WrongKey, format!("this is not a Strongroom key file: {why}"))
-            .hint("a key file has a line that starts with STRONGROOM-KEY-1-")
-    };
-    let line = text
-        .lines()
-        .map(str::trim)
-        .find_map(|line| line.strip_prefix(KEY_FILE_PREFIX))
-        .ok_or_else(|| bad("it has no line with a key"))?;
-    let (digits, checksum) = line.split_once('-').ok_or_else(|| bad("its key has no checksum"))?;
-    let secret =
-        Id::from_hex(digits).map(|id| Secret::new(id.0)).ok_or_else(|| bad("its key is malformed"))?;
-    let expected: String = derive::hash(secret.expose()).to_hex().chars().take(CHECKSUM_DIGITS).collect();
-    if expected != checksum {
-        return Err(bad("its checksum does not fit, so a character is wrong"));
-    }
-    Ok(secret)
 }
 
 /// The bundle of the first key: draws every secret of a repository.
@@ -172,10 +137,15 @@ pub(crate) fn write_slot(
     }
     let name = ObjectName::new(ObjectKind::Key, id);
     backend.put(&name, &bytes)?;
-    if backend.get(&name, limits::SMALL_OBJECT_MAX)? != bytes {
-        return Err(Error::corrupt(format!("{name} was not stored as it was given")));
+    match backend.get(&name, limits::SMALL_OBJECT_MAX) {
+        Ok(stored) if stored == bytes => return Ok(id),
+        stored => {
+            // A slot that nobody will hold must not pass for a key later on.
+            backend.delete(&name)?;
+            stored?;
+        }
     }
-    Ok(id)
+    Err(Error::corrupt(format!("{name} was not stored as it was given")))
 }
 
 /// What the seal of a label binds: the slot is named by the hash of its bytes, so its salt stands for it.
@@ -285,20 +255,21 @@ impl Repository {
     }
 
     /// Every key slot that can be read, and what is wrong with those that cannot.
-    pub fn list_keys(&self) -> Result<(Vec<SlotInfo>, Vec<Error>)> {
+    pub fn list_keys(&self) -> Result<(Vec<SlotInfo>, Vec<Unreadable>)> {
         let mut slots = Vec::new();
         let mut damaged = Vec::new();
         for id in self.list_ids(ObjectKind::Key)? {
             match self.slot_info(&id) {
                 Ok(info) => slots.push(info),
-                Err(error) => damaged.push(error.context(format!("keys/{id} cannot be read"))),
+                Err(error) => damaged.push((id, error.context(format!("keys/{id} cannot be read")))),
             }
         }
         slots.sort_by(|one, other| one.label.created.cmp(&other.label.created).then(one.id.cmp(&other.id)));
         Ok((slots, damaged))
     }
 
-    fn slot_info(&self, id: &Id) -> Result<SlotInfo> {
+    /// What a listing shows of one slot.
+    pub(crate) fn slot_info(&self, id: &Id) -> Result<SlotInfo> {
         let bytes = read_slot(self.backend.as_ref(), id)?;
         let slot = key_slot::decode(&bytes)?;
         let bound = label_bound(self.id(), &slot.lock.salt);
@@ -311,25 +282,5 @@ impl Repository {
             current: id == self.keyring.slot(),
             label,
         })
-    }
-}
-
-/// A credential with a new random key file secret.
-pub fn new_key_file() -> Result<Credential> {
-    Ok(Credential::KeyFile(Secret::new(random::bytes::<SECRET_LEN>()?)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_file_is_read_back_and_a_typing_mistake_is_found() {
-        let secret = Secret::new([9; 32]);
-        let text = key_file_text(&secret, "server\nnight");
-        assert_eq!(text.lines().count(), 2);
-        assert_eq!(parse_key_file(&text).unwrap(), secret);
-        assert!(parse_key_file(&text.replacen("09", "08", 1)).is_err());
-        assert!(parse_key_file("").is_err());
     }
 }

@@ -17,7 +17,8 @@ use strongroom::operation::{check, dump, restore};
 use strongroom::report::Collector;
 use strongroom::repository::Repository;
 use strongroom::repository::cache::Cache;
-use strongroom::repository::keys::{Credential, parse_key_file};
+use strongroom::repository::key_file::parse_key_file;
+use strongroom::repository::keys::Credential;
 use strongroom::repository::session::{Session, give_up_own_dead};
 
 use crate::site::{Site, each_file};

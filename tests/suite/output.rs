@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::site::{DEADLINE, Site, number, objects, objects_of};
 use crate::support::{Outcome, Rng, TempFolder, has_tool, run, strongroom};
 
-const COMMANDS: [&[&str]; 12] = [
+const COMMANDS: [&[&str]; 14] = [
     &["init"],
     &["backup"],
     &["snapshots"],
@@ -17,6 +17,8 @@ const COMMANDS: [&[&str]; 12] = [
     &["key"],
     &["key", "add"],
     &["key", "list"],
+    &["key", "passwd"],
+    &["key", "remove"],
     &["demo"],
     &["version"],
 ];
@@ -64,7 +66,7 @@ fn help_explains_every_command_by_example() {
 #[test]
 fn a_wrong_use_is_exit_code_2_and_says_how() {
     let folder = TempFolder::new();
-    let wrong: [&[&str]; 16] = [
+    let wrong: [&[&str]; 21] = [
         &[],
         &["no-such-command"],
         &["--no-such-flag", "ls", "latest"],
@@ -80,6 +82,11 @@ fn a_wrong_use_is_exit_code_2_and_says_how() {
         &["key"],
         &["key", "add", "--role", "king", "--label", "x"],
         &["key", "add", "--role", "backup"],
+        &["key", "add", "--recovery", "--new-key-file", "x"],
+        &["key", "add", "--role", "full", "--label", "x", "--recovery-html", "x"],
+        &["key", "remove"],
+        &["key", "passwd", "--new-key-file", "x", "--new-password-file", "y"],
+        &["--recovery-key", "--key-file", "x", "snapshots"],
         &["snapshots", "extra"],
     ];
     for arguments in wrong {

@@ -5,6 +5,7 @@ mod algorithms;
 mod cbor;
 mod numbers;
 mod pack;
+mod recovery;
 mod refusals;
 mod samples;
 mod source;
