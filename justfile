@@ -24,9 +24,13 @@ test-long:
 demo:
     cargo run --release -- demo
 
-# Strongroom and restic side by side on the same data; see benches/README.md.
+# Strongroom, restic and rustic side by side on the same data; see benches/README.md.
 bench *options:
     python3 benches/side_by_side.py {{ options }}
+
+# Very many files, and a very large one: time and memory; see benches/README.md.
+scale *options:
+    python3 benches/scale.py {{ options }}
 
 # Check the tables of format-spec/ against the code.
 spec:

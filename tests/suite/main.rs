@@ -16,6 +16,7 @@
 )]
 
 mod architecture;
+mod benches;
 mod damage;
 mod demo;
 mod folders;
