@@ -285,7 +285,9 @@ mod tests {
     fn with(lines: &[String], number: usize, line: &str) -> String {
         let mut lines = lines.to_vec();
         lines[number - 1] = line.to_owned();
-        lines.iter().zip(1..).map(|(line, number)| format!("{number}: {line}\n")).collect()
+        let numbered: Vec<String> =
+            lines.iter().zip(1..).map(|(line, number)| format!("{number}: {line}")).collect();
+        numbered.join("\n")
     }
 
     fn complaint(text: &str) -> String {

@@ -142,11 +142,11 @@ impl Store<'_> {
 
     fn event(&mut self, event: Event, stored: &mut impl Iterator<Item = Stored>) -> Result<()> {
         match event {
-            Event::Node { path, node, change } => self.push(&path, node, change),
+            Event::Node { path, node, change } => self.push(&path, &node, change),
             Event::Small { entry, before, .. } => match stored.next() {
                 Some(Stored::Small(Some(node))) => {
                     let change = compare(before.as_deref(), &node);
-                    self.push(&entry.path, *node, change)
+                    self.push(&entry.path, &node, change)
                 }
                 Some(Stored::Small(None)) => Ok(()),
                 _ => Err(out_of_step()),
@@ -174,10 +174,10 @@ impl Store<'_> {
         node.holes = if holes.is_empty() { None } else { Some(holes) };
         node.database = database;
         let change = compare(before.as_deref(), &node);
-        self.push(&path, node, change)
+        self.push(&path, &node, change)
     }
 
-    fn push(&mut self, path: &[u8], node: Node, change: Change) -> Result<()> {
+    fn push(&mut self, path: &[u8], node: &Node, change: Change) -> Result<()> {
         let counts = &mut self.statistics;
         let count = match (node.kind, change) {
             (NodeKind::File, Change::New) => &mut counts.files_new,
@@ -200,7 +200,7 @@ impl Store<'_> {
                 proof.observe(path, node.size);
             }
         }
-        self.tree.push(path, &node)
+        self.tree.push(path, node)
     }
 
     fn problem(&self, finding: Finding) {

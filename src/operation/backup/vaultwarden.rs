@@ -69,13 +69,17 @@ pub fn plan(layout: &Layout) -> Result<Plan> {
     Ok(plan)
 }
 
+/// Gives the node that the previous snapshot has at a place, where its database had this fingerprint, passed its
+/// check, and is still stored.
+pub(super) type Unchanged<'a> = dyn Fn(&[u8], Id) -> Option<Box<Node>> + 'a;
+
 /// Takes the database, before any file, unless it did not change since it was last taken, and finds out what
 /// else must be there.
 pub(super) fn prepare(
     work: &Work<'_>,
     layout: Layout,
     with_sends: bool,
-    unchanged: &dyn Fn(&[u8], Id) -> Option<Box<Node>>,
+    unchanged: &Unchanged<'_>,
 ) -> Prepared {
     let copied_at = host::now().seconds;
     let (contents, database) = if let Some((contents, node)) = recall(work, &layout, unchanged) {
@@ -92,11 +96,7 @@ pub(super) fn prepare(
 }
 
 /// What an unchanged database held, and its node in the previous snapshot.
-fn recall(
-    work: &Work<'_>,
-    layout: &Layout,
-    unchanged: &dyn Fn(&[u8], Id) -> Option<Box<Node>>,
-) -> Option<(Contents, Box<Node>)> {
+fn recall(work: &Work<'_>, layout: &Layout, unchanged: &Unchanged<'_>) -> Option<(Contents, Box<Node>)> {
     let note = work.cache?.note(work.repository, &note_name(layout))?;
     // A database that cannot be looked at is taken, and taking it says what is wrong.
     let fingerprint = sqlite::fingerprint(&layout.database).ok()?;
