@@ -329,8 +329,8 @@ mod tests {
             let without: String = whole
                 .lines()
                 .filter(|line| !line.starts_with(&number.to_string()))
-                .map(|line| format!("{line}\n"))
-                .collect();
+                .collect::<Vec<_>>()
+                .join("\n");
             assert_eq!(complaint(&without), format!("line {number}: it is missing"));
             let doubled = format!("{}{number}: {}\n", *whole, lines[number - 1]);
             assert_eq!(complaint(&doubled), format!("line {number}: it is there twice"));
@@ -382,7 +382,9 @@ mod tests {
                 }
             };
             let lines: Vec<String> = lines(&secret).iter().map(|line| line.chars().map(&mut sloppy).collect()).collect();
-            let typed: String = (1..=4).rev().map(|number| format!(" {number} :{}\r\n\n", lines[number - 1])).collect();
+            let typed: Vec<String> =
+                (1..=4).rev().map(|number| format!(" {number} :{}\r\n\n", lines[number - 1])).collect();
+            let typed = typed.concat();
             prop_assert_eq!(parse(&typed).ok(), Some(secret));
         }
 

@@ -261,13 +261,15 @@ fn a_server_whose_key_file_is_exchanged_goes_on_from_its_last_backup() {
 }
 
 type Hook = Box<dyn FnOnce(&MemoryBackend) + Send>;
+/// The call, how many of them to let pass, and what to do then.
+type Hooked = (&'static str, usize, Hook);
 
 /// A store in memory where something happens just before one call.
 #[derive(Clone, Default)]
 struct Store {
     memory: MemoryBackend,
     /// The call, counted from now, before which to step in; and what to do there.
-    hook: Arc<Mutex<Vec<(&'static str, usize, Hook)>>>,
+    hook: Arc<Mutex<Vec<Hooked>>>,
     deaf: Arc<Mutex<bool>>,
 }
 
