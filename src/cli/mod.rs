@@ -8,6 +8,7 @@ mod check;
 mod demo;
 mod dump;
 mod exit;
+mod filter;
 mod global;
 mod init;
 mod key;
