@@ -52,7 +52,7 @@ enum Command {
     /// Make a repository and its first key, of role full
     Init(init::Arguments),
     /// Make a snapshot of files, folders, databases, or a whole Vaultwarden
-    Backup(backup::Arguments),
+    Backup(Box<backup::Arguments>),
     /// List the snapshots
     Snapshots(snapshots::Arguments),
     /// List what a snapshot holds

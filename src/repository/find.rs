@@ -42,6 +42,9 @@ impl SnapshotFilter {
     /// What is asked for, in words that follow "snapshot"; nothing if all are meant.
     pub fn describe(&self) -> String {
         let shown = |text: &str| printable(text.as_bytes());
+        if self.is_empty() {
+            return String::new();
+        }
         let mut words = Vec::new();
         if !self.hosts.is_empty() {
             let hosts: Vec<String> = self.hosts.iter().map(|host| shown(host)).collect();
@@ -58,7 +61,8 @@ impl SnapshotFilter {
             let lists: Vec<String> = self.tags.iter().map(list).collect();
             words.push(format!("with {}", lists.join(" or ")));
         }
-        words.iter().map(|word| format!(" {word}")).collect()
+        words.insert(0, String::new());
+        words.join(" ")
     }
 }
 

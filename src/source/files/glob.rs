@@ -55,7 +55,9 @@ pub fn expand(pattern: &[u8]) -> Result<Expanded> {
     if pattern.ends_with(b"/") {
         // As where a path is typed: a slash asks for the folder itself, also where a link leads to it.
         found.retain(|path| path.is_dir());
-        found.iter_mut().for_each(|path| path.push(""));
+        for path in &mut found {
+            path.push("");
+        }
     }
     found.sort();
     expanded.paths = found;
