@@ -1,5 +1,8 @@
 //! `strongroom backup`
 
+mod lists;
+mod selection;
+
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -9,24 +12,29 @@ use super::global::Global;
 use super::output::{Output, human, json};
 use crate::error::{Error, Result};
 use crate::format::snapshot::{DatabaseOutcome, ServiceReport};
-use crate::operation::backup::{self, Summary, vaultwarden_plan};
+use crate::operation::backup::{self, ParentChoice, Summary, vaultwarden_plan};
 use crate::report::printable;
-use crate::repository::host;
+use crate::repository::{Repository, host};
 use crate::service::vaultwarden;
 use crate::source::files::Plan;
 use crate::source::sqlite;
+use selection::Selection;
+
+/// What stands in for a path on the command line.
+const SOURCES: [&str; 4] = ["vaultwarden", "files_from", "files_from_verbatim", "files_from_raw"];
 
 /// Arguments of `backup`.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  strongroom backup --vaultwarden /srv/vaultwarden/data\n  \
-    strongroom backup /etc /srv/www --exclude '*.tmp' --tag nightly\n\n\
+    strongroom backup /etc /srv/www --exclude '*.tmp' --tag nightly\n  \
+    find /srv -name '*.conf' -print0 | strongroom backup --files-from-raw -\n\n\
     SQLite databases met on the way are copied through SQLite itself while their servers go on\n\
     writing. With --vaultwarden the database comes first, then the files, and then every attachment\n\
     that the database names is proved to be in the snapshot. Exit code 3: the snapshot is there, but\n\
     something could not be read or is damaged.")]
 pub(super) struct Arguments {
     /// Files and folders to store, under the names given
-    #[arg(value_name = "PATH", required_unless_present = "vaultwarden", conflicts_with = "vaultwarden")]
+    #[arg(value_name = "PATH", conflicts_with = "vaultwarden", required_unless_present_any = SOURCES)]
     paths: Vec<PathBuf>,
     /// Store a Vaultwarden: its data folder, with what its settings moved elsewhere
     #[arg(long, value_name = "DATA_FOLDER")]
@@ -51,9 +59,8 @@ pub(super) struct Arguments {
     /// Store the copies that Vaultwarden's own backup command made (db_*.sqlite3) too
     #[arg(long, requires = "vaultwarden", conflicts_with = "paths")]
     with_built_in_backups: bool,
-    /// Leave out what matches this pattern, with restic's rules; may be repeated
-    #[arg(short, long, value_name = "PATTERN")]
-    exclude: Vec<String>,
+    #[command(flatten)]
+    selection: Selection,
     /// Tag the snapshot; may be repeated
     #[arg(long, value_name = "TAG", value_parser = parse_tag)]
     tag: Vec<String>,
@@ -63,6 +70,18 @@ pub(super) struct Arguments {
     /// Folder for temporary copies of databases [environment: TMPDIR]
     #[arg(long, value_name = "FOLDER")]
     temporary_folder: Option<PathBuf>,
+    /// Store SQLite databases as the plain files they are, logs too: a copy of one that is written to may be torn
+    #[arg(long, conflicts_with = "vaultwarden")]
+    no_sqlite: bool,
+    /// Compare with no earlier snapshot: read every file again
+    #[arg(short, long)]
+    force: bool,
+    /// Compare with this snapshot of the same key, instead of the newest of the same host and paths
+    #[arg(long, value_name = "SNAPSHOT", conflicts_with = "force")]
+    parent: Option<String>,
+    /// Make no snapshot if it would hold and prove the same as the one it is compared with
+    #[arg(long)]
+    skip_if_unchanged: bool,
     /// Seconds to wait for whoever has locked a database
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     lock_timeout: u64,
@@ -98,7 +117,8 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
     let started = Instant::now();
     let repository = global.open(output)?;
     let cache = global.cache(&repository, output);
-    let options = options(arguments, output)?;
+    let parent = parent(arguments, &repository, output)?;
+    let options = options(arguments, parent, output)?;
     warn_of_repository_inside(global, &options, output);
     let progress = output.start_progress("backing up");
     let summary = backup::run(&repository, cache.as_ref(), &options, output);
@@ -113,7 +133,18 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
     Ok(Outcome::of(summary.statistics.problems.saturating_add(summary.packs_missing)))
 }
 
-fn options(arguments: &Arguments, output: &Output) -> Result<backup::Options> {
+fn parent(arguments: &Arguments, repository: &Repository, output: &Output) -> Result<ParentChoice> {
+    if arguments.force {
+        return Ok(ParentChoice::Nothing);
+    }
+    arguments.parent.as_ref().map_or(Ok(ParentChoice::Newest), |name| {
+        repository.find_snapshot(name, output).map(|snapshot| ParentChoice::Named(snapshot.id))
+    })
+}
+
+fn options(arguments: &Arguments, parent: ParentChoice, output: &Output) -> Result<backup::Options> {
+    let excludes = arguments.selection.excludes()?;
+    let mut problems = 0;
     let (plan, paths, vaultwarden) = match &arguments.vaultwarden {
         Some(folder) => {
             let options = vaultwarden::Options {
@@ -132,6 +163,7 @@ fn options(arguments: &Arguments, output: &Output) -> Result<backup::Options> {
         None => {
             let mut plan = Plan::new();
             arguments.paths.iter().try_for_each(|path| plan.add_path(path))?;
+            problems = arguments.selection.add_listed(&mut plan, output)?;
             let mut paths: Vec<Vec<u8>> =
                 plan.hosts().map(|(_, host)| host.as_os_str().as_bytes().to_vec()).collect();
             paths.sort();
@@ -142,7 +174,11 @@ fn options(arguments: &Arguments, output: &Output) -> Result<backup::Options> {
     Ok(backup::Options {
         plan,
         paths,
-        excludes: arguments.exclude.clone(),
+        excludes,
+        problems,
+        parent,
+        skip_if_unchanged: arguments.skip_if_unchanged,
+        databases_as_files: arguments.no_sqlite,
         tags: arguments.tag.clone(),
         host: arguments.host.clone().unwrap_or_else(host::name),
         dry_run: arguments.dry_run,
@@ -171,9 +207,14 @@ fn print(summary: &Summary, took: std::time::Duration, output: &Output) -> Resul
     let counts = &summary.statistics;
     let compared =
         summary.parent.map(|parent| format!(", compared with {}", parent.short())).unwrap_or_default();
-    match &summary.snapshot {
-        Some(id) => output.say(&format!("snapshot {} saved{compared}", id.short()))?,
-        None => output.say(&format!("dry run: nothing was stored{compared}"))?,
+    match (&summary.snapshot, &summary.unchanged_since) {
+        (Some(id), _) => output.say(&format!("snapshot {} saved{compared}", id.short()))?,
+        (None, Some(same)) => {
+            let would = if summary.dry_run { "would be" } else { "was" };
+            let same = same.short();
+            output.say(&format!("no snapshot {would} made: nothing changed since snapshot {same}"))?;
+        }
+        (None, None) => output.say(&format!("dry run: nothing was stored{compared}"))?,
     }
     let row = |noun: &str, new: u64, changed: u64, unmodified: u64| {
         format!(
@@ -190,7 +231,7 @@ fn print(summary: &Summary, took: std::time::Duration, output: &Output) -> Resul
         counts.directories_changed,
         counts.directories_unmodified,
     ))?;
-    let verb = if summary.snapshot.is_some() { "stored" } else { "would store" };
+    let verb = if summary.dry_run { "would store" } else { "stored" };
     output.say(&format!(
         "processed {}, {verb} {} of new data as {}, in {}",
         human::bytes(counts.bytes_processed),

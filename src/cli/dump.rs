@@ -5,6 +5,7 @@ use std::io::{BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
 
 use super::exit::Outcome;
+use super::filter::Filter;
 use super::global::Global;
 use super::output::Output;
 use crate::error::{Error, Result};
@@ -20,7 +21,9 @@ pub(super) struct Arguments {
     snapshot: String,
     /// Path of the file in the snapshot
     #[arg(value_name = "PATH")]
-    path: OsString,
+    file: OsString,
+    #[command(flatten)]
+    filter: Filter,
 }
 
 fn is_broken_pipe(error: &Error) -> bool {
@@ -30,9 +33,9 @@ fn is_broken_pipe(error: &Error) -> bool {
 
 pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Result<Outcome> {
     output.keep_stdout_for_data();
-    let place = path::parse(arguments.path.as_bytes())?;
+    let place = path::parse(arguments.file.as_bytes())?;
     let repository = global.open(output)?;
-    let snapshot = repository.find_snapshot(&arguments.snapshot, output)?;
+    let snapshot = repository.find_snapshot_among(&arguments.filter.get()?, &arguments.snapshot, output)?;
     let mut out = BufWriter::with_capacity(256 << 10, std::io::stdout().lock());
     let dumped = dump::run(&repository, &snapshot, &place, &mut out, output)
         .and_then(|_| out.flush().map_err(|error| Error::io("cannot write the output", error)));

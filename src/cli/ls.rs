@@ -1,6 +1,7 @@
 //! `strongroom ls`
 
 use super::exit::Outcome;
+use super::filter::Filter;
 use super::global::Global;
 use super::output::{Output, human, json};
 use crate::error::Result;
@@ -24,6 +25,8 @@ pub(super) struct Arguments {
     /// Print mode, owner, size and time too
     #[arg(short, long)]
     long: bool,
+    #[command(flatten)]
+    filter: Filter,
 }
 
 /// Splits `SNAPSHOT:PATH`.
@@ -38,7 +41,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
     let (name, place) = split(&arguments.snapshot)?;
     let repository = global.open(output)?;
     repository.keyring().require(Role::Maintain, "listing the files of a snapshot")?;
-    let snapshot = repository.find_snapshot(name, output)?;
+    let snapshot = repository.find_snapshot_among(&arguments.filter.get()?, name, output)?;
     let reader = BlobReader::new(&repository, output)?;
     restore::find(&reader, &snapshot, &place)?;
     let mut tree = TreeReader::below(&reader, snapshot.root(), &place);

@@ -8,6 +8,7 @@ mod check;
 mod demo;
 mod dump;
 mod exit;
+mod filter;
 mod global;
 mod init;
 mod key;
@@ -51,7 +52,7 @@ enum Command {
     /// Make a repository and its first key, of role full
     Init(init::Arguments),
     /// Make a snapshot of files, folders, databases, or a whole Vaultwarden
-    Backup(backup::Arguments),
+    Backup(Box<backup::Arguments>),
     /// List the snapshots
     Snapshots(snapshots::Arguments),
     /// List what a snapshot holds

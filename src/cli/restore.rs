@@ -6,6 +6,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::exit::Outcome;
+use super::filter::Filter;
 use super::global::Global;
 use super::ls::split;
 use super::output::{Output, human};
@@ -25,13 +26,15 @@ pub(super) struct Arguments {
     /// New or empty folder to restore into
     #[arg(short, long, value_name = "FOLDER")]
     target: PathBuf,
+    #[command(flatten)]
+    filter: Filter,
 }
 
 pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Result<Outcome> {
     let started = Instant::now();
     let (name, place) = split(&arguments.snapshot)?;
     let repository = global.open(output)?;
-    let snapshot = repository.find_snapshot(name, output)?;
+    let snapshot = repository.find_snapshot_among(&arguments.filter.get()?, name, output)?;
     let progress = output.start_progress("restoring");
     let summary = restore::run(&repository, &snapshot, &place, &arguments.target, output);
     drop(progress);

@@ -1,33 +1,31 @@
 //! `strongroom snapshots`
 
 use super::exit::Outcome;
+use super::filter::Filter;
 use super::global::Global;
 use super::output::{Output, human, json};
 use crate::error::Result;
 use crate::report::{Finding, Reporter, printable};
 use crate::repository::snapshot::Snapshot;
 
+/// So many paths are shown of a snapshot: a list of files may have named thousands. `--json` gives them all.
+const PATHS_SHOWN: usize = 5;
+
 /// Arguments of `snapshots`.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  strongroom snapshots --host server --tag nightly")]
+#[command(after_help = "Example:\n  strongroom snapshots --host server --tag nightly\n  \
+    strongroom snapshots --tag before,update --tag monthly")]
 pub(super) struct Arguments {
-    /// Only snapshots of this host
-    #[arg(long, value_name = "NAME")]
-    host: Option<String>,
-    /// Only snapshots with this tag; given more than once, with all of them
-    #[arg(long, value_name = "TAG")]
-    tag: Vec<String>,
+    #[command(flatten)]
+    filter: Filter,
 }
 
 pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Result<Outcome> {
     let repository = global.open(output)?;
     let found = repository.snapshots()?;
-    let wanted = |snapshot: &&Snapshot| {
-        let manifest = &snapshot.manifest;
-        arguments.host.as_ref().is_none_or(|host| *host == manifest.host)
-            && arguments.tag.iter().all(|tag| manifest.tags.contains(tag))
-    };
-    let snapshots: Vec<&Snapshot> = found.snapshots.iter().filter(wanted).collect();
+    let filter = arguments.filter.get()?;
+    let snapshots: Vec<&Snapshot> =
+        found.snapshots.iter().filter(|snapshot| filter.matches(&snapshot.manifest)).collect();
     if output.json {
         snapshots.iter().try_for_each(|snapshot| output.object(&json::snapshot(snapshot)))?;
     } else {
@@ -38,7 +36,9 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
         ];
         rows.extend(snapshots.iter().map(|snapshot| row(snapshot)));
         human::table(&rows).iter().try_for_each(|line| output.line(line))?;
-        output.say(&human::counted(snapshots.len() as u64, "snapshot"))?;
+        let others = found.snapshots.len().saturating_sub(snapshots.len());
+        let others = if filter.is_empty() { String::new() } else { format!(", {others} others not shown") };
+        output.say(&format!("{}{others}", human::counted(snapshots.len() as u64, "snapshot")))?;
     }
     for (kind, id, error) in &found.damaged {
         output.report(Finding::problem(format!("{}/{}", kind.folder(), id.short()), error.chain()));
@@ -55,7 +55,10 @@ fn row(snapshot: &Snapshot) -> Vec<String> {
         (_, 0) => "ok".to_owned(),
         (_, problems) => human::counted(problems, "problem"),
     };
-    let paths: Vec<String> = manifest.paths.iter().map(|path| printable(path)).collect();
+    let mut paths: Vec<String> =
+        manifest.paths.iter().take(PATHS_SHOWN).map(|path| printable(path)).collect();
+    let more = manifest.paths.len().saturating_sub(PATHS_SHOWN);
+    paths.extend((more > 0).then(|| format!("and {} more", human::count(more as u64))));
     vec![
         snapshot.id.short(),
         human::local(manifest.time),

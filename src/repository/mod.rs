@@ -7,6 +7,7 @@ pub mod blob;
 pub mod cache;
 pub mod cached_tree;
 pub mod content;
+pub mod find;
 pub mod host;
 pub mod index;
 pub mod key_file;

@@ -1,4 +1,4 @@
-//! Snapshots: reading their manifests, checking who wrote them, finding the one that a person means.
+//! Snapshots: reading their manifests, checking who wrote them, telling which count.
 //!
 //! Follows `format-spec/09-snapshot.md`.
 
@@ -16,7 +16,6 @@ use crate::format::key_slot::Role;
 use crate::format::marks::{Forgotten, Signed};
 use crate::format::snapshot::{self as format, Manifest, SignedManifest};
 use crate::id::Id;
-use crate::report::{Finding, Reporter};
 
 /// A committed snapshot whose signatures hold.
 #[derive(Clone, Debug)]
@@ -162,57 +161,9 @@ impl Repository {
         let signature = sign::sign(&secret, purpose, &parts);
         cbor::encode(&Signed { record, signature })
     }
-
-    /// Finds the snapshot that a person names: a prefix of its id, `latest`, `latest~2`.
-    /// Snapshots that cannot be read are reported: one of them may be the one that is meant.
-    pub fn find_snapshot(&self, name: &str, reporter: &dyn Reporter) -> Result<Snapshot> {
-        let found = self.snapshots()?;
-        for (kind, id, error) in &found.damaged {
-            let subject = format!("{}/{}", kind.folder(), id.short());
-            reporter.report(Finding::warning(subject, error.chain()));
-        }
-        if let Some(back) = back_from_latest(name) {
-            let position = found.snapshots.len().checked_sub(back.saturating_add(1));
-            return position.and_then(|position| found.snapshots.get(position).cloned()).ok_or_else(|| {
-                let count = found.snapshots.len();
-                Error::missing(format!(
-                    "there is no snapshot {name}: the repository holds {count} that can be read"
-                ))
-                .hint("`strongroom snapshots` lists them")
-            });
-        }
-        if name.len() < 4 || !name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(Error::refused(format!("{name:?} names no snapshot"))
-                .hint("give at least four digits of its id, `latest`, or `latest~1` for the one before"));
-        }
-        let wanted = name.to_ascii_lowercase();
-        let damaged = found
-            .damaged
-            .into_iter()
-            .find(|(kind, id, _)| *kind == ObjectKind::Snapshot && id.to_hex().starts_with(&wanted));
-        let mut matches =
-            found.snapshots.into_iter().filter(|snapshot| snapshot.id.to_hex().starts_with(&wanted));
-        match (matches.next(), matches.next(), damaged) {
-            (Some(snapshot), None, _) => Ok(snapshot),
-            (Some(_), Some(_), _) => {
-                Err(Error::refused(format!("{name} names several snapshots"))
-                    .hint("give more digits of the id"))
-            }
-            (None, _, Some((_, _, error))) => Err(error),
-            (None, _, None) => Err(Error::missing(format!("there is no snapshot {name}"))
-                .hint("`strongroom snapshots` lists them")),
-        }
-    }
 }
 
 /// Whether an error says that an object is not what it must be, rather than that it could not be had.
 fn is_damage(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported)
-}
-
-fn back_from_latest(name: &str) -> Option<usize> {
-    match name.strip_prefix("latest")? {
-        "" => Some(0),
-        rest => rest.strip_prefix('~')?.parse().ok(),
-    }
 }

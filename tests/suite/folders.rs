@@ -467,7 +467,8 @@ fn excludes_tags_and_hosts_say_which_is_which() {
     };
     assert_eq!(hosts(&[]), ["h1", "h2"]);
     assert_eq!(hosts(&["--tag", "two"]), ["h1", "h2"]);
-    assert_eq!(hosts(&["--tag", "two", "--tag", "one"]), ["h1"]);
+    assert_eq!(hosts(&["--tag", "two", "--tag", "one"]), ["h1", "h2"]);
+    assert_eq!(hosts(&["--tag", "two,one"]), ["h1"]);
     assert_eq!(hosts(&["--host", "h2"]), ["h2"]);
     assert_eq!(hosts(&["--host", "h3"]), [""; 0]);
     let first = &site.json(0, ["snapshots"])[0];

@@ -16,6 +16,7 @@
 )]
 
 mod architecture;
+mod backup_options;
 mod benches;
 mod damage;
 mod demo;

@@ -133,6 +133,30 @@ fn what_may_not_be_read_is_named_and_the_rest_is_stored() {
 }
 
 #[test]
+fn a_folder_that_became_unreadable_does_not_pass_for_an_empty_one() {
+    let Some(stranger) = Stranger::new("folders that may not be read any more") else { return };
+    stranger.write("data/open", "open");
+    stranger.write("data/folder/inside", "inside");
+    stranger.run(0, &["backup", "data"]);
+    for mode in [0o000, 0o311] {
+        stranger.mode("data/folder", mode);
+        for option in ["--tag=x", "--skip-if-unchanged", "--force"] {
+            let said = stranger.run(3, &["backup", "data", option]).err();
+            let is_named =
+                said.lines().any(|line| line.starts_with("problem: ") && line.contains("data/folder"));
+            assert!(is_named, "{said}");
+        }
+    }
+    // A list through it says so too, instead of matching nothing there.
+    stranger.write("list", "data/folder/*\ndata/open\n");
+    let said = stranger.run(3, &["backup", "--files-from", "list"]).err();
+    assert!(said.contains("problem: data/folder: Permission denied"), "{said}");
+    stranger.mode("data/folder", 0o700);
+    stranger.run(0, &["backup", "data"]);
+    assert!(stranger.run(0, &["ls", "latest"]).out().contains("/data/folder/inside"));
+}
+
+#[test]
 fn a_repository_that_may_not_be_written_is_read_all_the_same() {
     let Some(stranger) = Stranger::new("a repository that may not be written") else { return };
     stranger.write("data/file", Rng::new(1).bytes(100_000));

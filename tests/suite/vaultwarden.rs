@@ -15,6 +15,7 @@ use serde_json::Value;
 use strongroom::service::vaultwarden::generator::{Options, Server, generate};
 
 use crate::services::{Backup, Site, all_rows, assert_sound, names, number, open, rows, state};
+use crate::site::let_times_settle;
 use crate::support::Outcome;
 
 /// Attachments and file Sends of the smallest made-up vault.
@@ -529,6 +530,47 @@ fn what_need_not_be_stored_is_left_out_unless_asked_for() {
     assert!(without.whole());
     assert_eq!(without.service()["files_proved"], FILES - 4);
     assert!(!has("/sends") && has("/attachments"));
+}
+
+#[test]
+fn what_the_service_needs_is_not_left_out_in_silence() {
+    let (site, data) = vault();
+    let (place, path) = some_file(&data, "attachments");
+    fs::write(path.parent().unwrap().join("stray"), vec![b'x'; 1 << 20]).unwrap();
+    let (name, session_key) = (Path::new(&place).file_name().unwrap().to_str().unwrap(), "rsa_key.pem");
+    let size = fs::metadata(&path).unwrap().len();
+    assert!(data.join(session_key).is_file());
+    // What was written a moment ago might be an upload that is not done.
+    let_times_settle();
+    let tag = "Signature: 8a477f597d28d172789f06886806bc55";
+    for (options, named, why) in [
+        (&["--exclude", name][..], place.as_str(), "is not stored"),
+        (&["--exclude", "attachments"], place.as_str(), "is not stored"),
+        (&["--exclude", "*.sqlite3"], "db.sqlite3", "the database was copied, but is not stored"),
+        (&["--iexclude", "RSA_*"], session_key, "the service needs it"),
+        (&["--exclude-larger-than", "100"], session_key, "the service needs it"),
+        (&["--exclude-larger-than", &(size - 1).to_string()], place.as_str(), "is not stored"),
+    ] {
+        let backup = site.backup([&["--vaultwarden", "data"], options].concat(), 3);
+        backup.names(named, why);
+        assert!(!backup.whole(), "{options:?}");
+    }
+    // What it does not need may go.
+    for options in [&["--exclude", "stray"][..], &["--exclude-caches"], &["-x"]] {
+        assert!(site.backup([&["--vaultwarden", "data"], options].concat(), 0).whole(), "{options:?}");
+    }
+    // Nor does a mark on the data folder pass for an order to store nothing.
+    site.folder.write("data/CACHEDIR.TAG", tag);
+    let marked = site.backup(["--vaultwarden", "data", "--exclude-caches"], 3);
+    marked.names("data", "the service needs it, or what lies in it");
+    assert!(!marked.whole());
+    // Unchanged and proved as before: no further snapshot is needed.
+    let first = site.backup(["--vaultwarden", "data"], 0);
+    let second = site.backup(["--vaultwarden", "data", "--skip-if-unchanged"], 0);
+    assert_eq!(second.summary["unchanged_since"], first.summary["snapshot_id"]);
+    fs::remove_file(path).unwrap();
+    let lost = site.backup(["--vaultwarden", "data", "--skip-if-unchanged"], 3);
+    assert!(lost.summary["snapshot_id"].is_string(), "{}", lost.summary);
 }
 
 #[test]

@@ -98,12 +98,15 @@ pub(crate) fn service(report: &ServiceReport) -> Value {
 pub(crate) fn summary(summary: &backup::Summary, took: Duration) -> Value {
     let mut object = Map::new();
     object.insert("message_type".into(), "summary".into());
-    object.insert("dry_run".into(), summary.snapshot.is_none().into());
+    object.insert("dry_run".into(), summary.dry_run.into());
     statistics(&mut object, &summary.statistics);
     object.insert("total_duration".into(), took.as_secs_f64().into());
     object.insert("backup_start".into(), human::utc(summary.time.0).into());
     object.insert("backup_end".into(), human::utc(summary.time.1).into());
     object.insert("snapshot_id".into(), summary.snapshot.map(|id| id.to_hex()).into());
+    if let Some(same) = summary.unchanged_since {
+        object.insert("unchanged_since".into(), same.to_hex().into());
+    }
     object.insert("parent".into(), summary.parent.map(|id| id.to_hex()).into());
     object.insert("tree".into(), summary.root.id.to_hex().into());
     object.insert("databases".into(), summary.databases.iter().map(database).collect::<Vec<_>>().into());

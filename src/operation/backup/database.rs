@@ -5,6 +5,8 @@
 //! stored byte for byte with its logs, as found; one that is merely locked, or has no room to be copied, is not
 //! stored at all, for a torn copy would look like a good one.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -261,5 +263,18 @@ impl Scanner<'_> {
         if let Ok(mut databases) = self.databases.lock() {
             databases.push(report);
         }
+    }
+}
+
+/// Whether a file begins as a database does.
+pub(super) fn starts_as_database(file: &File, size: u64) -> Result<bool> {
+    if size < sqlite::MAGIC.len() as u64 {
+        return Ok(false);
+    }
+    let mut first = [0; 16];
+    match file.read_exact_at(&mut first, 0) {
+        Ok(()) => Ok(sqlite::is_database(&first)),
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(Error::io("cannot be read", error)),
     }
 }

@@ -10,6 +10,7 @@ mod parent;
 mod read;
 mod scan;
 mod store;
+mod unchanged;
 mod vaultwarden;
 mod work;
 
@@ -25,7 +26,7 @@ use crate::repository::cache::Cache;
 use crate::repository::session::{self, Commit, Session};
 use crate::repository::tree::Root;
 use crate::service::vaultwarden::Layout;
-use crate::source::files::{Excludes, Plan};
+use crate::source::files::{ExcludeOptions, Excludes, Plan};
 use crate::source::sqlite;
 
 use database::LazyScratch;
@@ -42,8 +43,16 @@ pub struct Options {
     pub plan: Plan,
     /// The paths as given, absolute, for the manifest and for finding the previous snapshot.
     pub paths: Vec<Vec<u8>>,
-    /// Patterns of what is left out.
-    pub excludes: Vec<String>,
+    /// What is left out.
+    pub excludes: ExcludeOptions,
+    /// What was amiss where the paths were found, and is told already.
+    pub problems: u64,
+    /// What to compare with.
+    pub parent: ParentChoice,
+    /// Make no snapshot where the one before is the same.
+    pub skip_if_unchanged: bool,
+    /// Take databases for the plain files they are, with their logs.
+    pub databases_as_files: bool,
     /// Tags.
     pub tags: Vec<String>,
     /// Name of the host.
@@ -60,11 +69,27 @@ pub struct Options {
     pub vaultwarden: Option<(Layout, bool)>,
 }
 
+/// Which earlier snapshot tells what did not change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ParentChoice {
+    /// The newest of this key, host and paths.
+    #[default]
+    Newest,
+    /// None: everything is read.
+    Nothing,
+    /// This one, if this key wrote it.
+    Named(Id),
+}
+
 /// How a backup went.
 #[derive(Clone, Debug)]
 pub struct Summary {
-    /// The snapshot; none in a dry run.
+    /// The snapshot; none in a dry run, and where none was needed.
     pub snapshot: Option<Id>,
+    /// Whether it was one.
+    pub dry_run: bool,
+    /// The snapshot before, which is the same, so that none was needed.
+    pub unchanged_since: Option<Id>,
     /// The snapshot it was compared with.
     pub parent: Option<Id>,
     /// The counts.
@@ -130,7 +155,7 @@ fn attempt(
         let usable = session::usable(repository)?;
         let work = Work { repository, cache, options, reporter, excludes, scratch };
         let made = work.make(usable, true)?;
-        return Ok(Some(made.summary(None)));
+        return Ok(Some(made.summary(None, true)));
     }
     let mut session = begin(repository, cache, options, reporter)?;
     let work = Work { repository, cache, options, reporter, excludes, scratch };
@@ -143,12 +168,18 @@ fn attempt(
             return Err(error);
         }
     };
+    if let Some(same) = made.unchanged_since {
+        // No manifest was sent, here neither.
+        session.end();
+        work.keep_cache(&made, &same);
+        return Ok(Some(made.summary(None, false)));
+    }
     let id = *session.id();
     if session.commit(&made.manifest)? == Commit::Abandoned {
         return Ok(None);
     }
     work.keep_cache(&made, &id);
-    Ok(Some(made.summary(Some(id))))
+    Ok(Some(made.summary(Some(id), false)))
 }
 
 /// Announces the session. A cache that cannot hold its lock is no reason not to back up: it goes without, as

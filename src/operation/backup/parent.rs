@@ -7,7 +7,8 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use crate::error::Result;
+use super::ParentChoice;
+use crate::error::{Error, Result};
 use crate::format::blob::Class;
 use crate::format::node::Node;
 use crate::format::path;
@@ -40,6 +41,33 @@ pub(super) fn candidates<'s>(
         .collect();
     candidates.reverse();
     candidates
+}
+
+/// Those that a backup is compared with: of the candidates, or the one that a person named.
+///
+/// # Errors
+/// The one named was written by another key, or is gone.
+pub(super) fn chosen<'s>(
+    repository: &Repository,
+    snapshots: &'s Snapshots,
+    candidates: &[&'s Snapshot],
+    choice: ParentChoice,
+) -> Result<Vec<&'s Snapshot>> {
+    let id = match choice {
+        ParentChoice::Newest => return Ok(candidates.to_vec()),
+        ParentChoice::Nothing => return Ok(Vec::new()),
+        ParentChoice::Named(id) => id,
+    };
+    let named = snapshots.snapshots.iter().find(|snapshot| snapshot.id == id);
+    let named = named.ok_or_else(|| Error::missing(format!("the snapshot {} is gone", id.short())))?;
+    if named.writer != repository.own_writer() {
+        let short = id.short();
+        return Err(Error::refused(format!("snapshot {short} was written by another key than this one"))
+            .hint(
+                "a key believes only its own snapshots about what did not change: name one of those, or none",
+            ));
+    }
+    Ok(vec![named])
 }
 
 /// Where the previous tree's blobs come from.

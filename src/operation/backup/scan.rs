@@ -7,12 +7,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::sync::Mutex;
 
 use crossbeam_channel::Sender;
 
-use super::database::LazyScratch;
+use super::database::{LazyScratch, starts_as_database};
 use super::event::{BATCH_BYTES, BATCH_EVENTS, Change, Event, Finished};
 use super::parent::Parent;
 use super::read::{Cutter, Pool, ReadOutcome, read_chunks};
@@ -53,6 +52,10 @@ pub(super) struct Scanner<'a> {
     pub(super) recorder: Option<&'a TreeRecorder<'a>>,
     pub(super) scratch: &'a LazyScratch,
     pub(super) sqlite: sqlite::Options,
+    /// Whether databases are stored as the plain files they are.
+    pub(super) databases_as_files: bool,
+    /// Whether the previous snapshot took them so: then a file that did not change may be one all the same.
+    pub(super) databases_were_files: bool,
     /// Databases that were taken before the walk, by place.
     pub(super) prepared: HashMap<Vec<u8>, PreparedDatabase>,
     pub(super) databases: &'a Mutex<Vec<DatabaseReport>>,
@@ -131,11 +134,14 @@ impl Scanner<'_> {
             return self.visit_database(entry, before);
         }
         let file_before = before.as_deref().filter(|before| before.kind == NodeKind::File);
-        if let Some(before) = file_before.filter(|before| before.database.is_none())
-            && !self.stored_as_found.contains(&entry.path)
-            && self.same_stamp(before, &entry.node)
-            && self.still_stored(before)
-        {
+        let unmodified = file_before.filter(|before| {
+            before.database.is_none()
+                && !self.stored_as_found.contains(&entry.path)
+                && self.same_stamp(before, &entry.node)
+                && self.still_stored(before)
+        });
+        let look_again = self.databases_were_files && !self.databases_as_files;
+        if let Some(before) = unmodified.filter(|_| !look_again) {
             return self.push_unmodified(entry, before);
         }
         let file = match entry.open() {
@@ -145,13 +151,18 @@ impl Scanner<'_> {
                 return Ok(());
             }
         };
-        match starts_as_database(&file, entry.node.size) {
+        let is_database =
+            if self.databases_as_files { Ok(false) } else { starts_as_database(&file, entry.node.size) };
+        match is_database {
             Ok(true) => {
                 // SQLite's locks are the process's: an own handle closed later would drop them.
                 drop(file);
                 self.visit_database(entry, before)
             }
-            Ok(false) => self.visit_content(entry, file, before),
+            Ok(false) => match unmodified {
+                Some(before) => self.push_unmodified(entry, before),
+                None => self.visit_content(entry, file, before),
+            },
             Err(error) => {
                 self.problem(unreadable(&entry, &error));
                 Ok(())
@@ -352,18 +363,6 @@ pub(super) fn still_stored(
     );
     // Lists that cannot be read make the file one that is read again.
     visited.is_ok() && stored.get()
-}
-
-fn starts_as_database(file: &File, size: u64) -> Result<bool> {
-    if size < sqlite::MAGIC.len() as u64 {
-        return Ok(false);
-    }
-    let mut first = [0; 16];
-    match file.read_exact_at(&mut first, 0) {
-        Ok(()) => Ok(sqlite::is_database(&first)),
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(error) => Err(Error::io("cannot be read", error)),
-    }
 }
 
 /// A file that could not be read.

@@ -24,6 +24,10 @@ use crate::source::sqlite::{self, Copy, TakeError};
 
 /// Most damaged files, and most orphans, that a manifest names: it must stay small whatever is found.
 const NAMED_MAX: usize = 1000;
+/// What the service reads beside its database and the files that its rows name, which are proved on their own:
+/// to exclude one of them is a problem.
+const NEEDED: [&str; 7] =
+    [".env", "config.json", "rsa_key.pem", "rsa_key.pub.pem", "rsa_key.der", "rsa_key.pub.der", "templates"];
 /// How long the second question to the live database waits after the first.
 const PAUSE: Duration = Duration::from_secs(2);
 
@@ -62,6 +66,9 @@ pub fn plan(layout: &Layout) -> Result<Plan> {
     // The server goes on working; the proof says what must be there.
     for place in [&b"attachments"[..], b"sends"] {
         plan.expect_vanishing(place);
+    }
+    for place in NEEDED {
+        plan.need(place.as_bytes());
     }
     for pattern in &layout.left_out_patterns {
         plan.leave_out_matching(b"", pattern)?;

@@ -29,7 +29,10 @@ use super::parent::{self, Parent, ParentSource};
 use super::read::Pool;
 use super::scan::{Scanner, still_stored};
 use super::store::Store;
-use super::{Options, Summary, vaultwarden};
+use super::{Options, ParentChoice, Summary, unchanged, vaultwarden};
+
+/// How a manifest tells that databases were taken for plain files.
+const AS_FILES: &str = "--no-sqlite";
 
 /// What all parts of an attempt share.
 pub(super) struct Work<'a> {
@@ -47,14 +50,18 @@ pub(super) struct Made<'a> {
     pub(super) root: Root,
     pub(super) recorder: Option<TreeRecorder<'a>>,
     pub(super) outdated: Vec<Id>,
+    /// The snapshot that makes this one needless.
+    pub(super) unchanged_since: Option<Id>,
     pub(super) packs_missing: u64,
 }
 
 impl Made<'_> {
-    pub(super) fn summary(&self, snapshot: Option<Id>) -> Summary {
+    pub(super) fn summary(&self, snapshot: Option<Id>, dry_run: bool) -> Summary {
         let manifest = &self.manifest;
         Summary {
             snapshot,
+            dry_run,
+            unchanged_since: self.unchanged_since,
             parent: manifest.parent,
             statistics: manifest.statistics.clone(),
             databases: manifest.databases.clone(),
@@ -91,8 +98,15 @@ impl<'a> Work<'a> {
         }
         let candidates =
             parent::candidates(self.repository, &snapshots, &self.options.host, &self.options.paths);
-        let opened = ParentSource::open(self.repository, self.cache, &candidates, self.reporter)?;
+        let choice = self.options.parent;
+        let compared = parent::chosen(self.repository, &snapshots, &candidates, choice)?;
+        let opened = ParentSource::open(self.repository, self.cache, &compared, self.reporter)?;
+        if opened.is_none() && matches!(choice, ParentChoice::Named(_)) {
+            let cause = "is not in the cache, and this key does not open it: every file is read";
+            self.reporter.report(Finding::warning("the snapshot to compare with", cause));
+        }
         let (source, parent) = opened.map_or((None, None), |(source, parent)| (Some(source), Some(parent)));
+        let earlier = [compared.as_slice(), candidates.as_slice()].concat();
         self.expect(parent);
         let recorder = self.cache.filter(|_| !dry).and_then(|cache| {
             let previous = source.as_ref().and_then(ParentSource::cached);
@@ -105,13 +119,17 @@ impl<'a> Work<'a> {
         };
         let gathered = {
             let sink = RecordingSink { sink: &writer, recorder: recorder.as_ref() };
-            self.gather(&writer, &sink, source.as_ref(), parent, &candidates)?
+            self.gather(&writer, &sink, source.as_ref(), parent, &earlier)?
         };
         let written = writer.finish(adopted)?;
         let outdated = outdated(&candidates);
         let manifest = self.manifest(time, gathered.root, &snapshots, parent, gathered, written);
         let root = Root { id: manifest.root, level: manifest.level };
-        Ok(Made { manifest, root, recorder, outdated, packs_missing: missing.len() as u64 })
+        let before = compared.first().or(candidates.first()).copied();
+        let before = before.filter(|_| self.options.skip_if_unchanged);
+        let unchanged_since = unchanged::same_as(self.repository, before, &manifest)?;
+        let packs_missing = missing.len() as u64;
+        Ok(Made { manifest, root, recorder, outdated, unchanged_since, packs_missing })
     }
 
     /// What the previous backup saw is what this one expects.
@@ -159,7 +177,7 @@ impl<'a> Work<'a> {
         sink: &RecordingSink<'_>,
         source: Option<&ParentSource<'_>>,
         parent: Option<&Snapshot>,
-        candidates: &[&Snapshot],
+        earlier: &[&Snapshot],
     ) -> Result<Gathered> {
         let options = self.options;
         let unchanged = |place: &[u8], fingerprint: Id| {
@@ -179,7 +197,8 @@ impl<'a> Work<'a> {
             None => (None, None, HashMap::new()),
         };
         // What was amiss where the service was looked for counts as much as what is amiss on the walk.
-        let problems = AtomicU64::new(options.vaultwarden.as_ref().map_or(0, |(layout, _)| layout.problems));
+        let problems = options.vaultwarden.as_ref().map_or(0, |(layout, _)| layout.problems);
+        let problems = AtomicU64::new(problems.saturating_add(options.problems));
         let databases = Mutex::new(Vec::new());
         let chunker = self.repository.file_chunker();
         let pool = Pool::new();
@@ -195,11 +214,13 @@ impl<'a> Work<'a> {
             parent: Parent::new(tree_reader),
             parent_source: source.map(ParentSource::source),
             parent_time: parent.map(|parent| parent.manifest.time),
-            run_pages: run_pages(candidates),
+            run_pages: run_pages(earlier),
             stored_as_found: parent.map(stored_as_found).unwrap_or_default(),
             recorder: sink.recorder,
             scratch: &self.scratch,
             sqlite: options.sqlite.clone(),
+            databases_as_files: options.databases_as_files,
+            databases_were_files: parent.is_some_and(databases_were_files),
             prepared,
             databases: &databases,
             problems: &problems,
@@ -274,13 +295,20 @@ impl<'a> Work<'a> {
             level: root.level,
             sequence: session::next_sequence(self.repository, snapshots),
             parent: parent.map(|parent| parent.id),
-            excludes: self.options.excludes.clone(),
+            excludes: self.left_out(),
             databases: gathered.databases,
             service: gathered.service,
             statistics,
             program: env!("CARGO_PKG_VERSION").to_owned(),
             extensions: None,
         }
+    }
+
+    /// What was left out, as the manifest tells it.
+    fn left_out(&self) -> Vec<String> {
+        let mut left_out = self.options.excludes.describe();
+        left_out.extend(self.options.databases_as_files.then(|| AS_FILES.to_owned()));
+        left_out
     }
 
     /// Keeps the new tree for the next backup and drops what it replaces. The snapshot is committed: trouble
@@ -311,6 +339,11 @@ fn outdated(candidates: &[&Snapshot]) -> Vec<Id> {
     candidates.iter().map(|snapshot| snapshot.id).collect()
 }
 
+/// Whether a snapshot took databases for plain files.
+fn databases_were_files(snapshot: &Snapshot) -> bool {
+    snapshot.manifest.excludes.iter().any(|text| text == AS_FILES)
+}
+
 /// Places of what called itself a database in a snapshot and was stored as a plain file.
 fn stored_as_found(snapshot: &Snapshot) -> HashSet<Vec<u8>> {
     let found = |report: &&DatabaseReport| report.outcome == DatabaseOutcome::StoredAsFound;
@@ -319,9 +352,9 @@ fn stored_as_found(snapshot: &Snapshot) -> HashSet<Vec<u8>> {
 
 /// Pages in a run by place, as the newest snapshot that says so cut them: kept, so that a database is not all
 /// new because the cache is empty.
-fn run_pages(candidates: &[&Snapshot]) -> HashMap<Vec<u8>, u32> {
+fn run_pages(earlier: &[&Snapshot]) -> HashMap<Vec<u8>, u32> {
     let mut runs = HashMap::new();
-    for snapshot in candidates.iter().rev() {
+    for snapshot in earlier.iter().rev() {
         for database in snapshot.manifest.databases.iter().filter(|database| database.run_pages > 0) {
             runs.insert(database.place.clone(), database.run_pages);
         }

@@ -1,146 +1,186 @@
-//! Which host paths a walk passes over: restic's patterns.
+//! What a walk passes over: patterns, marked folders, large files, other file systems.
 //!
-//! A pattern without a slash matches a name at any depth; with one in front it starts at the root of the host;
-//! with one elsewhere it matches any run of parts. `*` and `?` stay within a part, `**` crosses them. A pattern
-//! after `!` takes back what earlier ones matched; the last match decides. What is matched is the whole path of
-//! an entry, and a matched folder is not entered, so what is in it is never asked about.
-//!
-//! Invariant: paths are bytes. `?` stands for one byte of a name, and a class for one ASCII character.
+//! Invariant: what is passed over is what [`ExcludeOptions::describe`] tells, which the manifest keeps.
 
-use globset::{Candidate, GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
+use rustix::fs::{Statx, StatxAttributes};
 
+use super::folder::Folder;
+use super::metadata::{self, kind};
+use super::pattern::{self, PatternSet};
 use crate::error::{Error, Result};
-use crate::report::printable;
+use crate::format::node::NodeKind;
 
-/// Patterns, ready to be asked.
+/// The name and the beginning of a file that marks a folder as a cache, by the Cache Directory Tagging standard.
+const CACHE_TAG: &str = "CACHEDIR.TAG";
+const CACHE_SIGNATURE: &str = "Signature: 8a477f597d28d172789f06886806bc55";
+
+/// What a person wants passed over.
+#[derive(Clone, Debug, Default)]
+pub struct ExcludeOptions {
+    /// Patterns with restic's rules; the last that matches decides.
+    pub patterns: Vec<String>,
+    /// The same, large and small letters being equal.
+    pub patterns_any_case: Vec<String>,
+    /// Whether the contents of folders marked as caches are passed over.
+    pub caches: bool,
+    /// Files whose presence keeps what else is in their folder out.
+    pub markers: Vec<Marker>,
+    /// The largest file that is stored, in bytes.
+    pub larger_than: Option<u64>,
+    /// Whether the walk stays on the file systems of what was named.
+    pub one_file_system: bool,
+}
+
+/// A file whose presence keeps what else is in its folder out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marker {
+    name: String,
+    /// What the file must begin with.
+    header: Option<String>,
+}
+
+impl Marker {
+    /// Reads `NAME` or `NAME:HEADER`.
+    pub fn parse(text: &str) -> Result<Self> {
+        let (name, header) = match text.split_once(':') {
+            Some((name, header)) => (name, Some(header).filter(|header| !header.is_empty())),
+            None => (text, None),
+        };
+        if name.is_empty() || name.contains('/') || [".", ".."].contains(&name) {
+            return Err(Error::refused(format!("{text:?} names no file that could mark a folder")).hint(
+                "give a name without a slash, such as .nobackup, and perhaps `:` and what it begins with",
+            ));
+        }
+        Ok(Self { name: name.to_owned(), header: header.map(str::to_owned) })
+    }
+
+    fn of_caches() -> Self {
+        Self { name: CACHE_TAG.to_owned(), header: Some(CACHE_SIGNATURE.to_owned()) }
+    }
+
+    /// Whether this file is in a folder, whose names are sorted. One that cannot be read marks nothing: then its
+    /// folder is stored, and the walk says what is wrong with the file.
+    fn marks(&self, folder: &Folder, names: &[Box<[u8]>]) -> bool {
+        let name = self.name.as_bytes();
+        if names.binary_search_by(|other| other.as_ref().cmp(name)).is_err() {
+            return false;
+        }
+        self.header
+            .as_ref()
+            .is_none_or(|header| begins_with(folder, name, header.as_bytes()).unwrap_or(false))
+    }
+}
+
+fn begins_with(folder: &Folder, name: &[u8], header: &[u8]) -> Result<bool> {
+    // Opening anything else than a file may have effects, on a tape for instance.
+    let fail = |error| Error::io("cannot read the file that marks a folder", error);
+    if kind(&folder.stat(name).map_err(fail)?) != Some(NodeKind::File) {
+        return Ok(false);
+    }
+    let file = std::fs::File::from(folder.open_file(name).map_err(fail)?);
+    if kind(&metadata::stat_open(&file)?) != Some(NodeKind::File) {
+        return Ok(false);
+    }
+    let mut found = vec![0; header.len()];
+    Ok(std::os::unix::fs::FileExt::read_exact_at(&file, &mut found, 0).is_ok() && found == header)
+}
+
+impl ExcludeOptions {
+    /// Patterns alone.
+    pub fn of_patterns(patterns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self { patterns: patterns.into_iter().map(Into::into).collect(), ..Self::default() }
+    }
+
+    /// What is passed over in words that a manifest keeps: patterns as they are, all else as options.
+    pub fn describe(&self) -> Vec<String> {
+        let plain = |pattern: &String| {
+            // What begins with two dashes is an option.
+            if pattern.starts_with("--") { format!("--exclude={pattern}") } else { pattern.clone() }
+        };
+        let mut all: Vec<String> = self.patterns.iter().map(plain).collect();
+        all.extend(self.patterns_any_case.iter().map(|pattern| format!("--iexclude={pattern}")));
+        all.extend(self.caches.then(|| "--exclude-caches".to_owned()));
+        all.extend(self.markers.iter().map(|marker| {
+            let header = marker.header.as_ref().map(|header| format!(":{header}")).unwrap_or_default();
+            format!("--exclude-if-present={}{header}", marker.name)
+        }));
+        all.extend(self.larger_than.map(|bytes| format!("--exclude-larger-than={bytes}")));
+        all.extend(self.one_file_system.then(|| "--one-file-system".to_owned()));
+        all
+    }
+}
+
+/// Refuses a pattern that cannot be, by name.
+pub fn check_pattern(pattern: &str) -> Result<()> {
+    PatternSet::new([pattern]).map(drop)
+}
+
+/// What to pass over, ready to be asked.
 #[derive(Clone, Debug, Default)]
 pub struct Excludes {
-    patterns: GlobSet,
-    /// For each pattern whether it excludes; those after `!` include again.
-    excluding: Vec<bool>,
+    patterns: PatternSet,
+    /// In small letters.
+    patterns_any_case: PatternSet,
+    markers: Vec<Marker>,
+    larger_than: Option<u64>,
+    one_file_system: bool,
 }
 
 impl Excludes {
-    /// Reads patterns in their order.
-    pub fn new(patterns: &[String]) -> Result<Self> {
-        let mut set = GlobSetBuilder::new();
-        let mut excluding = Vec::with_capacity(patterns.len());
-        for pattern in patterns {
-            let (text, excludes) = match pattern.strip_prefix('!') {
-                Some(rest) => (rest, false),
-                None => (pattern.as_str(), true),
-            };
-            set.add(compile(&whole_path(text, pattern)?, pattern)?);
-            excluding.push(excludes);
+    /// Makes them ready.
+    ///
+    /// # Errors
+    /// A pattern that cannot be, by name.
+    pub fn new(options: &ExcludeOptions) -> Result<Self> {
+        let mut small_letters = Vec::new();
+        for pattern in &options.patterns_any_case {
+            // So that the message names the pattern as it was given.
+            check_pattern(pattern)?;
+            small_letters.push(pattern.to_lowercase());
         }
-        let patterns = set.build().map_err(|error| {
-            Error::refused("the exclude patterns are too large together").caused_by(error)
-        })?;
-        Ok(Self { patterns, excluding })
+        let mut markers = options.markers.clone();
+        markers.extend(options.caches.then(Marker::of_caches));
+        Ok(Self {
+            patterns: PatternSet::new(options.patterns.iter().map(String::as_str))?,
+            patterns_any_case: PatternSet::new(small_letters.iter().map(String::as_str))?,
+            markers,
+            larger_than: options.larger_than,
+            one_file_system: options.one_file_system,
+        })
     }
 
-    /// Whether nothing is ever passed over.
-    pub fn is_empty(&self) -> bool {
-        self.excluding.is_empty()
+    /// Whether a pattern passes over the entry at an absolute host path.
+    pub(super) fn matches(&self, host: &[u8]) -> bool {
+        let as_given = !self.patterns.is_empty() && self.patterns.matches(host);
+        as_given
+            || !self.patterns_any_case.is_empty() && self.patterns_any_case.matches(&pattern::lowercase(host))
     }
 
-    /// Whether the entry at an absolute host path is to be passed over.
-    pub fn matches(&self, host: &[u8]) -> bool {
-        if self.is_empty() {
+    /// Whether it is a file too large to be stored.
+    pub(super) fn is_too_large(&self, stat: &Statx) -> bool {
+        self.larger_than.is_some_and(|most| stat.stx_size > most) && kind(stat) == Some(NodeKind::File)
+    }
+
+    /// Whether something lies on another file system than the folder that it was found in, and is not wanted.
+    pub(super) fn is_elsewhere(&self, folder: Option<u64>, stat: &Statx) -> bool {
+        if !self.one_file_system || folder.is_none_or(|folder| folder == metadata::device(stat)) {
             return false;
         }
-        let matching = self.patterns.matches_candidate(&Candidate::from_bytes(host));
-        matching.last().and_then(|last| self.excluding.get(*last)).copied().unwrap_or(false)
+        // Where file systems are stacked, a file may show the number of the one below without being mounted.
+        let tells = stat.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT);
+        let is_folder = kind(stat) == Some(NodeKind::Directory);
+        is_folder || !tells || stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)
     }
-}
 
-/// A pattern for one name.
-pub(super) fn name_pattern(pattern: &str) -> Result<GlobMatcher> {
-    if pattern.is_empty() || pattern.contains('/') {
-        return Err(invalid(pattern).hint("it is to match one name: give it no slash"));
-    }
-    Ok(compile(&literal_braces(pattern, pattern)?, pattern)?.compile_matcher())
-}
-
-/// Rewrites a pattern of restic's as one for the whole absolute path.
-fn whole_path(text: &str, pattern: &str) -> Result<String> {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in text.split('/').filter(|part| !part.is_empty() && *part != ".") {
-        if part == ".." {
-            return Err(invalid(pattern).hint("paths hold no `..` by the time they are matched"));
+    /// Where a folder is marked, drops all of its names but those of the marks; `names` are sorted. Tells
+    /// whether it is marked.
+    pub(super) fn keep_marks_only(&self, folder: &Folder, names: &mut Vec<Box<[u8]>>) -> bool {
+        let found: Vec<&Marker> = self.markers.iter().filter(|marker| marker.marks(folder, names)).collect();
+        if !found.is_empty() {
+            names.retain(|name| found.iter().any(|marker| marker.name.as_bytes() == name.as_ref()));
         }
-        parts.push(part);
+        !found.is_empty()
     }
-    if parts.is_empty() {
-        return Err(invalid(pattern).hint("it names nothing"));
-    }
-    // As in restic, `**` may stand for no part at all: `a/**` matches `a`.
-    while parts.len() > 1 && parts.last() == Some(&"**") {
-        parts.pop();
-    }
-    let start = if text.starts_with('/') { "/" } else { "**/" };
-    literal_braces(&format!("{start}{}", parts.join("/")), pattern)
-}
-
-/// Braces mean alternatives to the matcher and nothing to restic.
-fn literal_braces(text: &str, pattern: &str) -> Result<String> {
-    let mut escaped = String::with_capacity(text.len());
-    let mut characters = text.chars();
-    while let Some(character) = characters.next() {
-        match character {
-            '\\' => {
-                escaped.push(character);
-                escaped.extend(characters.next());
-            }
-            '[' => class(&mut characters, &mut escaped, pattern)?,
-            '{' | '}' => escaped.extend(['\\', character]),
-            _ => escaped.push(character),
-        }
-    }
-    Ok(escaped)
-}
-
-/// Copies a class up to its end. To restic none matches a slash, so one that would is kept from it; and one that
-/// would match single bytes of a longer character is refused.
-fn class(characters: &mut std::str::Chars<'_>, escaped: &mut String, pattern: &str) -> Result<()> {
-    escaped.push('[');
-    let mut inside = String::new();
-    loop {
-        match characters.next() {
-            Some(']') => break,
-            Some(character) if character.is_ascii() && character != '\\' => inside.push(character),
-            Some(_) => {
-                return Err(
-                    invalid(pattern).hint("brackets can hold ASCII characters only, and no backslash")
-                );
-            }
-            None => return Err(invalid(pattern).hint("a bracket is not closed")),
-        }
-    }
-    let members = inside.strip_prefix(['!', '^']);
-    if members.is_some() {
-        escaped.push_str("!/");
-    }
-    let members = members.unwrap_or(&inside);
-    let spans_slash = |range: &[u8]| matches!(range, [from, b'-', to] if *from <= b'/' && b'/' <= *to);
-    if members.is_empty() || members.as_bytes().windows(3).any(spans_slash) {
-        return Err(invalid(pattern).hint("brackets must hold something, and no range around the slash"));
-    }
-    escaped.push_str(members);
-    escaped.push(']');
-    Ok(())
-}
-
-fn compile(text: &str, pattern: &str) -> Result<globset::Glob> {
-    GlobBuilder::new(text)
-        .literal_separator(true)
-        .backslash_escape(true)
-        .build()
-        .map_err(|error| invalid(pattern).caused_by(std::io::Error::other(error.kind().to_string())))
-}
-
-fn invalid(pattern: &str) -> Error {
-    Error::refused(format!("the exclude pattern \"{}\" is not valid", printable(pattern.as_bytes())))
 }
 
 #[cfg(test)]
@@ -149,84 +189,50 @@ mod tests {
     use super::*;
     use crate::error::ErrorKind;
 
-    fn matches(patterns: &[&str], host: impl AsRef<[u8]>) -> bool {
-        let patterns: Vec<String> = patterns.iter().map(ToString::to_string).collect();
-        let excludes = Excludes::new(&patterns).unwrap();
-        // As the walk does: what lies in a matched folder is never reached.
-        let host = host.as_ref();
-        let ends = host.iter().enumerate().skip(1).filter(|(_, byte)| **byte == b'/').map(|(index, _)| index);
-        ends.chain([host.len()]).any(|end| excludes.matches(&host[..end]))
+    #[test]
+    fn what_is_passed_over_is_told_in_full() {
+        let options = ExcludeOptions {
+            patterns: vec!["*.tmp".into(), "--odd".into()],
+            patterns_any_case: vec!["*.BAK".into()],
+            caches: true,
+            markers: vec![Marker::parse(".nobackup").unwrap(), Marker::parse("TAG:first: line").unwrap()],
+            larger_than: Some(1 << 30),
+            one_file_system: true,
+        };
+        let expected = [
+            "*.tmp",
+            "--exclude=--odd",
+            "--iexclude=*.BAK",
+            "--exclude-caches",
+            "--exclude-if-present=.nobackup",
+            "--exclude-if-present=TAG:first: line",
+            "--exclude-larger-than=1073741824",
+            "--one-file-system",
+        ];
+        assert_eq!(options.describe(), expected);
+        assert!(ExcludeOptions::default().describe().is_empty());
     }
 
     #[test]
-    fn the_examples_of_restics_manual_hold() {
-        for (pattern, host, expected) in [
-            ("foo", "/dir1/foo/dir2/file", true),
-            ("foo", "/dir/foo", true),
-            ("foo", "/dir/foobar", false),
-            ("foo", "/dir/barfoo", false),
-            ("/bin", "/bin/bash", true),
-            ("/bin", "/usr/bin/restic", false),
-            ("bin/", "/usr/bin/restic", true),
-            ("b*ash", "/bin/bash", true),
-            ("b*ash", "/bin/ash", false),
-            ("foo/**/bar", "/dir1/foo/dir2/bar/file", true),
-            ("foo/**/bar", "/foo/bar/file", true),
-            ("foo/**/bar", "/tmp/foo/bar", true),
-            ("*.c", "/srv/a.c", true),
-            ("*.go", "/srv/a.c", false),
-            ("foo/*", "/srv/foo/bar/baz", true),
-            ("foo/*", "/srv/foo", false),
-            ("foo/**", "/srv/foo", true),
-            ("/home/*/.cache", "/home/user/.cache/x", true),
-            ("/home/*/.cache", "/home/user/sub/.cache/x", false),
-            ("**/x", "/x", true),
-            ("**", "/anything", true),
-            ("/**/b", "/b", true),
-            ("a?c", "/abc", true),
-            ("a?c", "/a/c", false),
-            ("a[b-d]", "/ac", true),
-            ("a[^b-d]", "/ac", false),
-            ("a[!b-d]", "/a/", false),
-            ("a[!b-d]e", "/x/a/e", false),
-            ("a[!b-d]e", "/x/aae", true),
-            ("a[-b]", "/a-", true),
-            ("{a,b}", "/a", false),
-            ("{a,b}", "/{a,b}", true),
-            ("\\*", "/*", true),
-            ("\\*", "/a", false),
-            ("./a/b", "/x/a/b", true),
-        ] {
-            assert_eq!(matches(&[pattern], host), expected, "{pattern} {host}");
+    fn a_mark_is_one_name() {
+        assert_eq!(Marker::parse("a:").unwrap(), Marker::parse("a").unwrap());
+        for text in ["", ":x", "a/b", "..", "/a"] {
+            assert_eq!(Marker::parse(text).unwrap_err().kind(), ErrorKind::Refused, "{text}");
         }
     }
 
     #[test]
-    fn the_last_match_decides() {
-        let patterns = ["*.log", "!keep.log", "/srv/keep.log"];
-        assert!(matches(&patterns, "/var/a.log"));
-        assert!(!matches(&patterns, "/var/keep.log"));
-        assert!(matches(&patterns, "/srv/keep.log"));
-        assert!(matches(&["\\!a"], "/!a") && !matches(&["!a"], "/a"));
-    }
-
-    #[test]
-    fn names_are_bytes() {
-        assert!(matches(&["a*z"], b"/x/a\xff\xfez"));
-        assert!(matches(&["a?z"], b"/x/a\xffz"));
-        assert!(matches(&["über*"], "/über-uns"));
-        assert!(matches(&["*"], b"/a\nb"));
-        assert!(!matches(&[], "/a"));
-    }
-
-    #[test]
-    fn a_pattern_that_cannot_be_is_refused_by_name() {
-        for pattern in ["", "!", "/", "a[", "a/../b", "[z-a]", "[ä]", "[]", "[!]a]", "[+-9]"] {
-            let error = Excludes::new(&[pattern.to_owned()]).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Refused);
-            assert!(error.to_string().contains(&format!("\"{pattern}\"")), "{error}");
+    fn letters_of_any_size_are_equal_where_that_was_asked_for() {
+        let options =
+            ExcludeOptions { patterns_any_case: vec!["*.Tmp".into(), "ÜBER?".into()], ..Default::default() };
+        let excludes = Excludes::new(&options).unwrap();
+        for (host, expected) in
+            [("/a/B.TMP", true), ("/a/b.tmp", true), ("/überx", true), ("/a/b.txt", false), ("/über", false)]
+        {
+            assert_eq!(excludes.matches(host.as_bytes()), expected, "{host}");
         }
-        assert!(name_pattern("a/b").is_err());
-        assert!(name_pattern("db_*.sqlite3").unwrap().is_match("db_2024.sqlite3"));
+        assert!(excludes.matches(b"/\xff.TMP"));
+        let wrong = ExcludeOptions { patterns_any_case: vec!["A[".into()], ..Default::default() };
+        assert!(Excludes::new(&wrong).unwrap_err().to_string().contains("\"A[\""));
     }
 }

@@ -9,12 +9,16 @@
 
 mod attributes;
 mod entry;
+mod examine;
 mod exclude;
 mod folder;
+mod glob;
 mod holes;
 mod limits;
 mod metadata;
+mod pattern;
 mod plan;
+mod problems;
 mod stack;
 mod walk;
 
@@ -24,9 +28,10 @@ mod testing;
 mod tests;
 
 pub use entry::Entry;
-pub use exclude::Excludes;
+pub use exclude::{ExcludeOptions, Excludes, Marker, check_pattern};
+pub use glob::{Expanded, expand};
 pub use holes::holes;
 pub use limits::raise_open_file_limit;
 pub use metadata::{Stamp, deleted_unchanged, stat_file};
-pub use plan::Plan;
+pub use plan::{Plan, absolute};
 pub use walk::{WalkSummary, walk};

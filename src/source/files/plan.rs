@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 
 use globset::{Candidate, GlobMatcher};
 
-use super::exclude;
+use super::pattern;
 use crate::error::{Error, Result};
 use crate::format::path as place_path;
 use crate::report::printable;
@@ -35,6 +35,8 @@ pub(super) struct Place {
     pub(super) above: Option<PathBuf>,
     /// Whether what would naturally lie here is passed over.
     pub(super) left_out: bool,
+    /// Whether what would naturally lie here must not be passed over without a word.
+    needed: bool,
     /// Names that are passed over if they lie directly here.
     names_left_out: Vec<GlobMatcher>,
 }
@@ -48,6 +50,8 @@ pub(super) struct Source {
     pub(super) follow: bool,
     /// Whether a person named this path: then excludes apply to it, and it must not hide anything.
     pub(super) given: bool,
+    /// Whether it comes from a list: a person did not type it, and wants no advice about it.
+    pub(super) listed: bool,
 }
 
 impl Plan {
@@ -63,12 +67,19 @@ impl Plan {
     /// above are stored too, without what else they hold. A symbolic link is stored as one unless a slash follows
     /// it. The same path may be given twice, also inside another; two of one name are refused.
     pub fn add_path(&mut self, path: &Path) -> Result<()> {
+        self.add(path, false)
+    }
+
+    /// The same for a path from a list: that it is a symbolic link is then no surprise.
+    pub fn add_listed_path(&mut self, path: &Path) -> Result<()> {
+        self.add(path, true)
+    }
+
+    fn add(&mut self, path: &Path, listed: bool) -> Result<()> {
         if path.as_os_str().is_empty() {
             return Err(Error::refused("an empty path was given to back up"));
         }
-        let absolute = std::path::absolute(path)
-            .map_err(|error| Error::io("cannot tell which folder is the current one", error))?;
-        let host = clean(&absolute);
+        let host = absolute(path)?;
         let named = clean(path);
         let mut place = Vec::new();
         for component in named.components() {
@@ -86,7 +97,7 @@ impl Plan {
                 above = path.parent();
             }
         }
-        self.set(&place, Source { host, follow, given: true })
+        self.set(&place, Source { host, follow, given: true, listed })
     }
 
     /// Stores what is at a host path, file or folder, links followed, at a place of the snapshot; the empty place
@@ -102,7 +113,7 @@ impl Plan {
                 self.place(folder).above.get_or_insert_with(|| parent.to_path_buf());
             }
         }
-        self.set(place, Source { host, follow: true, given: false })
+        self.set(place, Source { host, follow: true, given: false, listed: false })
     }
 
     /// Never visits this place, unless it is the place of a source or holds one.
@@ -112,9 +123,23 @@ impl Plan {
 
     /// Never visits names that match a pattern directly in this folder, such as `db_*.sqlite3`.
     pub fn leave_out_matching(&mut self, folder: &[u8], pattern: &str) -> Result<()> {
-        let pattern = exclude::name_pattern(pattern)?;
-        self.place(folder).names_left_out.push(pattern);
+        let matcher = pattern::name_pattern(pattern)?;
+        self.place(folder).names_left_out.push(matcher);
         Ok(())
+    }
+
+    /// Tells that a backup is not whole without what lies at this place: to exclude it is then a problem.
+    pub fn need(&mut self, place: &[u8]) {
+        self.place(place).needed = true;
+    }
+
+    /// Whether something that is needed would lie at this place or below it.
+    pub(super) fn needs_at_or_below(&self, place: &[u8]) -> bool {
+        let from = (Bound::Included(place), Bound::Unbounded);
+        self.places
+            .range::<[u8], _>(from)
+            .take_while(|(other, _)| other.starts_with(place))
+            .any(|(other, known)| known.needed && place_path::is_below(other, place))
     }
 
     /// Expects that what lies below this place comes and goes: that something vanished is then worth a line and no
@@ -248,6 +273,13 @@ fn check(place: &[u8]) -> Result<()> {
         None => Ok(()),
         Some(fault) => Err(Error::refused(format!("/{} cannot be stored: {fault}", printable(place)))),
     }
+}
+
+/// The path from the root of the host, without `.` and `..`.
+pub fn absolute(path: &Path) -> Result<PathBuf> {
+    let absolute = std::path::absolute(path)
+        .map_err(|error| Error::io("cannot tell which folder is the current one", error))?;
+    Ok(clean(&absolute))
 }
 
 /// Takes `.` and `..` out of a path without asking the file system; only leading `..` of a relative one stay.

@@ -47,6 +47,11 @@ impl Frame {
         Self { kind, folder: Some(folder), identity, ..Self::holder(name, path_length) }
     }
 
+    /// Number of the file system that the folder lies on.
+    pub(super) fn device(&self) -> Option<u64> {
+        self.identity.map(|(device, _)| device)
+    }
+
     /// A folder that only holds further places.
     pub(super) fn holder(name: Box<[u8]>, path_length: usize) -> Self {
         Self {

@@ -12,7 +12,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags, XattrFlags, lsetxattr, mkdirat, openat};
 
 use super::testing::Scratch;
-use super::{Entry, Excludes, Plan, Stamp, raise_open_file_limit, stat_file, walk};
+use super::{Entry, ExcludeOptions, Excludes, Plan, Stamp, raise_open_file_limit, stat_file, walk};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::node::NodeKind;
 use crate::format::path::compare;
@@ -20,10 +20,10 @@ use crate::report::{Collector, Finding, Severity, printable};
 
 /// Walks, checks the order, and hands out entries and findings.
 fn try_walk(plan: &Plan, patterns: &[&str]) -> Result<(Vec<Entry>, Vec<Finding>)> {
-    let patterns: Vec<String> = patterns.iter().map(ToString::to_string).collect();
+    let excludes = ExcludeOptions::of_patterns(patterns.iter().copied());
     let reporter = Collector::default();
     let mut entries: Vec<Entry> = Vec::new();
-    let summary = walk(plan, &Excludes::new(&patterns).unwrap(), &reporter, &mut |entry| {
+    let summary = walk(plan, &Excludes::new(&excludes).unwrap(), &reporter, &mut |entry| {
         if let Some(last) = entries.last() {
             assert_eq!(compare(&last.path, &entry.path), Ordering::Less, "{last:?} {entry:?}");
         }
@@ -531,7 +531,8 @@ fn walk_of_a_folder() {
     for patterns in [&[][..], &["*.tmp".to_owned(), "/nowhere/**/x".to_owned(), "target".to_owned()]] {
         let (mut count, mut bytes, reporter) = (0_u64, 0, Collector::default());
         let start = std::time::Instant::now();
-        walk(&root(Path::new(&path)), &Excludes::new(patterns).unwrap(), &reporter, &mut |entry| {
+        let excludes = Excludes::new(&ExcludeOptions::of_patterns(patterns.iter().cloned())).unwrap();
+        walk(&root(Path::new(&path)), &excludes, &reporter, &mut |entry| {
             count += 1;
             bytes += entry.node.size;
             Ok(())

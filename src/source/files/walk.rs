@@ -15,12 +15,14 @@ use rustix::fs::Statx;
 use rustix::io::Errno;
 
 use super::entry::{Entry, Location};
+use super::examine::examine;
 use super::exclude::Excludes;
 use super::folder::Folder;
 use super::metadata::{Accounts, kind};
 use super::plan::{Held, Plan, Source};
+use super::problems::{Problems, shown};
 use super::stack::{Frame, FrameKind, Stack};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::node::{Node, NodeKind};
 use crate::format::path as place_path;
 use crate::report::{Finding, Reporter, printable};
@@ -43,7 +45,7 @@ pub fn walk(
     reporter: &dyn Reporter,
     visit: &mut dyn FnMut(Entry) -> Result<()>,
 ) -> Result<WalkSummary> {
-    let mut problems = Problems { reporter, count: 0 };
+    let mut problems = Problems::new(reporter);
     let plan = examine(plan, excludes, &mut problems)?;
     let mut walker = Walker {
         known: plan.known(),
@@ -57,82 +59,7 @@ pub fn walk(
         path: Vec::new(),
     };
     walker.run()?;
-    Ok(WalkSummary { problems: walker.problems.count })
-}
-
-/// Takes out of the plan what does not exist and what a person excluded.
-fn examine(plan: &Plan, excludes: &Excludes, problems: &mut Problems<'_>) -> Result<Plan> {
-    let mut remaining = plan.clone();
-    let mut missing = Vec::new();
-    for (place, source) in plan.sources() {
-        let found =
-            if source.follow { fs::metadata(&source.host) } else { fs::symlink_metadata(&source.host) };
-        match found {
-            Err(error) => {
-                missing.push((&source.host, error));
-                remaining.remove_source(place);
-            }
-            Ok(_) if source.given && excludes.matches(source.host.as_os_str().as_bytes()) => {
-                let cause = "was given to back up and is excluded by a pattern";
-                problems.warn(Finding::warning(shown(&source.host), cause));
-                remaining.remove_source(place);
-            }
-            Ok(metadata) if metadata.is_symlink() => {
-                let finding = Finding::warning(shown(&source.host), "is a symbolic link and stored as such");
-                problems.warn(finding.with_hint("to store what it points to, put a slash after it"));
-            }
-            Ok(_) => {}
-        }
-    }
-    let sources = plan.sources().count();
-    if sources == 0 {
-        return Err(Error::refused("nothing was named to back up"));
-    }
-    if missing.len() == sources {
-        let (host, cause) = missing.swap_remove(0);
-        return Err(if sources == 1 {
-            Error::io(format!("cannot read {}", shown(host)), cause)
-        } else {
-            Error::io(
-                format!("none of the {sources} paths to back up can be read, such as {}", shown(host)),
-                cause,
-            )
-        });
-    }
-    for (host, cause) in missing {
-        problems.add(host, cause.to_string());
-    }
-    Ok(remaining)
-}
-
-/// Counts problems on their way to the reporter.
-struct Problems<'a> {
-    reporter: &'a dyn Reporter,
-    count: u64,
-}
-
-impl Problems<'_> {
-    fn add(&mut self, host: &Path, cause: impl Into<String>) {
-        self.count = self.count.saturating_add(1);
-        self.reporter.report(Finding::problem(shown(host), cause));
-    }
-
-    /// Vanishing has a name of its own, for nothing is wrong with the disk then.
-    fn add_errno(&mut self, host: &Path, error: Errno) {
-        match error {
-            Errno::NOENT => self.add(host, "vanished while being read"),
-            Errno::NOTDIR | Errno::LOOP => self.add(host, "was replaced while being read"),
-            error => self.add(host, std::io::Error::from(error).to_string()),
-        }
-    }
-
-    fn warn(&self, finding: Finding) {
-        self.reporter.report(finding);
-    }
-}
-
-fn shown(host: &Path) -> String {
-    printable(host.as_os_str().as_bytes())
+    Ok(WalkSummary { problems: walker.problems.count() })
 }
 
 /// Something found on the host: a name in an open folder, and how to speak of it.
@@ -213,6 +140,9 @@ impl Walker<'_> {
         }
         let shown = folder.path_of(&name);
         if self.excludes.matches(shown.as_os_str().as_bytes()) {
+            if planned {
+                self.report_needed(&shown);
+            }
             if !held {
                 return Ok(());
             }
@@ -234,6 +164,15 @@ impl Walker<'_> {
         if source.given && natural != source.host && folder.stat(name).is_ok() {
             let cause = format!("is not stored, for {} has the same place", shown(&source.host));
             self.problems.add(&natural, cause);
+        }
+    }
+
+    /// A service may not lose what it needs to a pattern or to a mark in silence.
+    fn report_needed(&mut self, shown: &Path) {
+        if self.plan.needs_at_or_below(&self.path) {
+            let cause = "is left out as asked for, and the service needs it, or what lies in it";
+            let hint = "exclude less: the service is not whole without it";
+            self.problems.add_with_hint(shown, cause, hint);
         }
     }
 
@@ -264,11 +203,19 @@ impl Walker<'_> {
             }
         };
         if kind(&stat) == Some(NodeKind::Directory) {
-            return self.take_folder(found, &stat, contents);
+            // Where another file system is mounted, the folder itself stays, empty.
+            let elsewhere = contents && found.kind == FrameKind::Natural && self.is_elsewhere(&stat);
+            if elsewhere {
+                self.report_needed(&found.shown);
+            }
+            return self.take_folder(found, &stat, contents && !elsewhere);
         }
         if self.holds_below() {
             self.problems.add(&found.shown, "is not stored, for something else was placed below its name");
             return self.hold();
+        }
+        if self.passes_over(&found, &stat) {
+            return Ok(());
         }
         let Some(mut node) = self.accounts.node(&stat) else {
             self.problems.add(&found.shown, "is of a kind that is not known");
@@ -284,6 +231,31 @@ impl Walker<'_> {
             }
         }
         self.visit(node, Location::In(found.folder, found.name))
+    }
+
+    /// Whether size or file system keep something that is no folder out. What a service placed is stored all the
+    /// same; to a person it is told if the very thing that was named is concerned.
+    fn passes_over(&mut self, found: &Found, stat: &Statx) -> bool {
+        if found.kind == FrameKind::Source {
+            let given = self.plan.get(&self.path).and_then(|place| place.source.as_ref());
+            let too_large = given.is_some_and(|source| source.given) && self.excludes.is_too_large(stat);
+            if too_large {
+                let cause = "was given to back up and is larger than what is wanted";
+                self.problems.warn(Finding::warning(shown(&found.shown), cause));
+            }
+            return too_large;
+        }
+        let out = self.excludes.is_too_large(stat) || self.is_elsewhere(stat);
+        if out {
+            self.report_needed(&found.shown);
+        }
+        out
+    }
+
+    /// Whether something found in the deepest folder lies on another file system than that, and is not wanted.
+    fn is_elsewhere(&mut self, stat: &Statx) -> bool {
+        let folder = self.stack.top().and_then(|frame| frame.device());
+        self.excludes.is_elsewhere(folder, stat)
     }
 
     fn take_folder(&mut self, found: Found, stat: &Statx, contents: bool) -> Result<()> {
@@ -318,11 +290,15 @@ impl Walker<'_> {
         if let Err(error) = folder.list(&mut names) {
             self.problems.add_errno(&found.shown, error);
         }
+        names.sort_unstable();
+        if self.excludes.keep_marks_only(&folder, &mut names) {
+            self.report_needed(&found.shown);
+        }
         let planned = self.known.contains(&self.path);
         if planned {
             names.extend(self.held.names_in(&self.path));
+            names.sort_unstable();
         }
-        names.sort_unstable();
         // Some file systems name a file twice if the folder changes while it is listed.
         names.dedup();
         let mut frame = Frame::open(found.name, self.path.len(), Arc::new(folder), found.kind);

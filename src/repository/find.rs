@@ -1,0 +1,164 @@
+//! Finds the snapshots that a person means: by name, by host, by path, by tags.
+
+use super::Repository;
+use super::snapshot::{Snapshot, Snapshots};
+use crate::backend::ObjectKind;
+use crate::error::{Error, Result};
+use crate::format::snapshot::Manifest;
+use crate::report::{Finding, Reporter, printable};
+
+/// Which snapshots are meant; all of them if nothing is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct SnapshotFilter {
+    /// One of these hosts.
+    pub hosts: Vec<String>,
+    /// Every one of these paths, absolute.
+    pub paths: Vec<Vec<u8>>,
+    /// All tags of one of these lists; the empty list means snapshots without a tag.
+    pub tags: Vec<Vec<String>>,
+}
+
+impl SnapshotFilter {
+    /// Whether all snapshots are meant.
+    pub fn is_empty(&self) -> bool {
+        self.hosts.is_empty() && self.paths.is_empty() && self.tags.is_empty()
+    }
+
+    /// Whether a snapshot is meant.
+    pub fn matches(&self, manifest: &Manifest) -> bool {
+        let has_path = |path: &Vec<u8>| manifest.paths.iter().any(|other| other.as_slice() == path);
+        let has_tags = |tags: &Vec<String>| {
+            if tags.is_empty() {
+                manifest.tags.is_empty()
+            } else {
+                tags.iter().all(|tag| manifest.tags.contains(tag))
+            }
+        };
+        (self.hosts.is_empty() || self.hosts.contains(&manifest.host))
+            && self.paths.iter().all(has_path)
+            && (self.tags.is_empty() || self.tags.iter().any(has_tags))
+    }
+
+    /// What is asked for, in words that follow "snapshot"; nothing if all are meant.
+    pub fn describe(&self) -> String {
+        let shown = |text: &str| printable(text.as_bytes());
+        if self.is_empty() {
+            return String::new();
+        }
+        let mut words = Vec::new();
+        if !self.hosts.is_empty() {
+            let hosts: Vec<String> = self.hosts.iter().map(|host| shown(host)).collect();
+            words.push(format!("of host {}", hosts.join(" or ")));
+        }
+        if !self.paths.is_empty() {
+            let paths: Vec<String> = self.paths.iter().map(|path| printable(path)).collect();
+            words.push(format!("with path {}", paths.join(" and ")));
+        }
+        if !self.tags.is_empty() {
+            let list = |tags: &Vec<String>| {
+                if tags.is_empty() { "no tag".to_owned() } else { format!("tag {}", shown(&tags.join(","))) }
+            };
+            let lists: Vec<String> = self.tags.iter().map(list).collect();
+            words.push(format!("with {}", lists.join(" or ")));
+        }
+        words.insert(0, String::new());
+        words.join(" ")
+    }
+}
+
+impl Repository {
+    /// Finds the snapshot that a person names: a prefix of its id, `latest`, `latest~2`.
+    /// Snapshots that cannot be read are reported: one of them may be the one that is meant.
+    pub fn find_snapshot(&self, name: &str, reporter: &dyn Reporter) -> Result<Snapshot> {
+        self.find_snapshot_among(&SnapshotFilter::default(), name, reporter)
+    }
+
+    /// The same among those that a filter lets through: `latest` is the latest of them.
+    pub fn find_snapshot_among(
+        &self,
+        filter: &SnapshotFilter,
+        name: &str,
+        reporter: &dyn Reporter,
+    ) -> Result<Snapshot> {
+        let found = self.snapshots()?;
+        for (kind, id, error) in &found.damaged {
+            let subject = format!("{}/{}", kind.folder(), id.short());
+            reporter.report(Finding::warning(subject, error.chain()));
+        }
+        if let Some(back) = back_from_latest(name) {
+            return counted_back(&found, filter, name, back);
+        }
+        by_prefix(found, filter, name)
+    }
+}
+
+fn counted_back(found: &Snapshots, filter: &SnapshotFilter, name: &str, back: usize) -> Result<Snapshot> {
+    let among: Vec<&Snapshot> =
+        found.snapshots.iter().filter(|snapshot| filter.matches(&snapshot.manifest)).collect();
+    let position = among.len().checked_sub(back.saturating_add(1));
+    position.and_then(|position| among.get(position)).map(|snapshot| (*snapshot).clone()).ok_or_else(|| {
+        let (count, all) = (among.len(), found.snapshots.len());
+        let of = filter.describe();
+        let counts = if filter.is_empty() {
+            format!("the repository holds {all} that can be read")
+        } else {
+            format!("{count} of the {all} that can be read are such")
+        };
+        Error::missing(format!("there is no snapshot {name}{of}: {counts}"))
+            .hint("`strongroom snapshots` lists them")
+    })
+}
+
+fn by_prefix(found: Snapshots, filter: &SnapshotFilter, name: &str) -> Result<Snapshot> {
+    if name.len() < 4 || !name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(Error::refused(format!("{name:?} names no snapshot"))
+            .hint("give at least four digits of its id, `latest`, or `latest~1` for the one before"));
+    }
+    let wanted = name.to_ascii_lowercase();
+    let damaged = found
+        .damaged
+        .into_iter()
+        .find(|(kind, id, _)| *kind == ObjectKind::Snapshot && id.to_hex().starts_with(&wanted));
+    let mut matches =
+        found.snapshots.into_iter().filter(|snapshot| snapshot.id.to_hex().starts_with(&wanted));
+    match (matches.next(), matches.next(), damaged) {
+        (Some(snapshot), None, _) if filter.matches(&snapshot.manifest) => Ok(snapshot),
+        (Some(snapshot), None, _) => {
+            let short = snapshot.id.short();
+            Err(Error::missing(format!("{short} is not a snapshot{}", filter.describe()))
+                .hint("leave --host, --path and --tag out where a snapshot is named by its id"))
+        }
+        (Some(_), Some(_), _) => {
+            Err(Error::refused(format!("{name} names several snapshots")).hint("give more digits of the id"))
+        }
+        (None, _, Some((_, _, error))) => Err(error),
+        (None, _, None) => {
+            Err(Error::missing(format!("there is no snapshot {name}"))
+                .hint("`strongroom snapshots` lists them"))
+        }
+    }
+}
+
+fn back_from_latest(name: &str) -> Option<usize> {
+    match name.strip_prefix("latest")? {
+        "" => Some(0),
+        rest => rest.strip_prefix('~')?.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+
+    #[test]
+    fn a_filter_says_what_it_asks_for() {
+        assert_eq!(SnapshotFilter::default().describe(), "");
+        let filter = SnapshotFilter {
+            hosts: vec!["one".into(), "two".into()],
+            paths: vec![b"/a".to_vec(), b"/b".to_vec()],
+            tags: vec![vec!["x".into(), "y".into()], Vec::new()],
+        };
+        assert_eq!(filter.describe(), " of host one or two with path /a and /b with tag x,y or no tag");
+    }
+}
