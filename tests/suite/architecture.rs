@@ -12,7 +12,7 @@ use tokens::{SourcePath, SourceText};
 
 /// Every top-level module of the library, by rank.
 const RANKS: [(u8, &[&str]); 5] = [
-    (0, &["error", "id", "limits", "report"]),
+    (0, &["error", "id", "interrupt", "limits", "report"]),
     (1, &["format", "crypto", "chunker", "compress", "backend"]),
     (2, &["source", "repository"]),
     (3, &["service", "operation"]),
