@@ -27,12 +27,13 @@ use crate::source::sqlite;
     writing. With --vaultwarden the database comes first, then the files, and then every attachment\n\
     that the database names is proved to be in the snapshot. Exit code 3: the snapshot is there, but\n\
     something could not be read or is damaged.\n\n\
-    With --stdin nobody learns whether what fills the pipe failed half-way; --stdin-from-command sees how\n\
-    its command ends, and makes a snapshot only of one that succeeded. Write dumps uncompressed: what is\n\
-    compressed before shares no chunk with the night before. Interrupted, a backup makes no snapshot, and the\n\
-    next one reuses what it stored.")]
+    With --stdin nobody learns whether what fills the pipe failed half-way; --stdin-from-command sees\n\
+    how its command ends, and makes a snapshot only of one that succeeded. Write dumps uncompressed:\n\
+    what is compressed before shares no chunk with the night before.\n\n\
+    Interrupted, a backup makes no snapshot, and the next one reuses what it stored. A second signal\n\
+    ends it at once.")]
 pub(super) struct Arguments {
-    /// Files and folders to store, under the names given
+    /// Files and folders to store, under the names given; with --stdin-from-command, a command and its arguments
     #[arg(value_name = "PATH", required_unless_present_any = ["vaultwarden", "stdin", "stdin_from_command"], conflicts_with = "vaultwarden")]
     paths: Vec<PathBuf>,
     #[command(flatten)]

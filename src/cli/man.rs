@@ -52,9 +52,27 @@ fn write_all(command: &clap::Command, folder: &Path) -> Result<()> {
 
 fn page(command: &clap::Command) -> Result<Vec<u8>> {
     let mut page = Vec::new();
+    let failed = |error| Error::io("cannot make the manual page", error);
     let man = Man::new(command.clone())
         .manual("Strongroom")
         .source(concat!("strongroom ", env!("CARGO_PKG_VERSION")));
-    man.render(&mut page).map_err(|error| Error::io("cannot make the manual page", error))?;
-    Ok(page)
+    man.render(&mut page).map_err(failed)?;
+    Ok(keep_examples(&String::from_utf8_lossy(&page)).into_bytes())
+}
+
+/// Keeps examples as they stand: a line that is filled and hyphenated cannot be copied into a shell.
+fn keep_examples(page: &str) -> String {
+    let (options, notes) = page.split_once(".SH EXTRA\n").unwrap_or((page, ""));
+    let mut text = format!("{options}.SH EXAMPLES\n");
+    let mut kept = false;
+    for line in notes.lines() {
+        let keep = line.starts_with("  ");
+        if keep != kept {
+            text.push_str(if keep { ".nf\n" } else { ".fi\n" });
+            kept = keep;
+        }
+        text.push_str(line);
+        text.push('\n');
+    }
+    text
 }

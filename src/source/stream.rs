@@ -40,7 +40,7 @@ impl Patience {
         self.interrupt.check()?;
         match self.silence {
             Some(limit) if since.elapsed() >= limit => {
-                Err(Error::new(ErrorKind::Io, format!("nothing came for {} seconds", limit.as_secs())))
+                Err(Error::new(ErrorKind::Io, format!("nothing came for {} s", limit.as_secs())))
             }
             _ => Ok(()),
         }
