@@ -94,7 +94,7 @@ impl<'a> Session<'a> {
         Ok(Commit::Done)
     }
 
-    /// Ends a session that stored a manifest, or that stored nothing and never will.
+    /// Ends a session that stored a manifest, or that never will.
     pub fn end(&mut self) {
         let removed = self.repository.backend().delete(&ObjectName::new(ObjectKind::Session, self.id));
         // Where the store lets this key delete nothing, the session stays and a pruner sees that it committed.

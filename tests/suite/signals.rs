@@ -301,7 +301,7 @@ fn a_command_ends_with_the_backup_that_started_it() {
         }
         for signal in &heard {
             let site = Site::new();
-            let child =
+            let mut child =
                 start(&mut site.command(["backup", "--stdin-from-command", "--", "sh", "-c", script]));
             until("the command has begun", || {
                 fs::read_to_string(site.join("pid")).is_ok_and(|pid| pid.ends_with('\n'))
@@ -318,7 +318,7 @@ fn a_command_ends_with_the_backup_that_started_it() {
     // One that is hit by the same Ctrl-C is not to blame.
     let site = Site::new();
     let script = "kill -TERM $PPID; kill -TERM $$";
-    let mut child = start(&mut site.command(["backup", "--stdin-from-command", "--", "sh", "-c", script]));
+    let child = start(&mut site.command(["backup", "--stdin-from-command", "--", "sh", "-c", script]));
     let (_, outcome) = finish(child);
     assert!(!outcome.err().contains("killed by signal"), "{}", outcome.err());
     outcome.expect_code(130);
