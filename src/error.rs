@@ -33,6 +33,8 @@ pub enum ErrorKind {
     Denied,
     /// This backup session was given up by somebody else before it could commit.
     Abandoned,
+    /// Somebody asked for the work to stop, and it stopped in good order.
+    Interrupted,
     /// Any other failure of the system below.
     Io,
 }

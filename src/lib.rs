@@ -1,7 +1,7 @@
 //! Strongroom: backups for people who run their own services.
 //!
 //! From the bottom up, and no module uses one of a higher rank (a test holds them to it):
-//! rank 0 `error`, `id`, `limits`, `report`; rank 1 [`format`], [`crypto`], [`chunker`], [`compress`],
+//! rank 0 `error`, `id`, `interrupt`, `limits`, `report`; rank 1 [`format`], [`crypto`], [`chunker`], [`compress`],
 //! [`backend`]; rank 2 [`source`], [`repository`]; rank 3 [`service`], [`operation`]; rank 4 [`cli`], which alone
 //! prints, reads the environment and decides how the process ends.
 
@@ -26,6 +26,7 @@ pub mod crypto;
 pub mod error;
 pub mod format;
 pub mod id;
+pub mod interrupt;
 pub mod limits;
 pub mod operation;
 pub mod report;

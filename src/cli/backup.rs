@@ -10,9 +10,10 @@ use std::time::Instant;
 use super::exit::Outcome;
 use super::global::Global;
 use super::output::{Output, human, json};
+use super::stream::Streams;
 use crate::error::{Error, Result};
 use crate::format::snapshot::{DatabaseOutcome, ServiceReport};
-use crate::operation::backup::{self, ParentChoice, Summary, vaultwarden_plan};
+use crate::operation::backup::{self, ParentChoice, Source, Summary, vaultwarden_plan};
 use crate::report::printable;
 use crate::repository::{Repository, host};
 use crate::service::vaultwarden;
@@ -21,21 +22,31 @@ use crate::source::sqlite;
 use selection::Selection;
 
 /// What stands in for a path on the command line.
-const SOURCES: [&str; 4] = ["vaultwarden", "files_from", "files_from_verbatim", "files_from_raw"];
+const SOURCES: [&str; 6] =
+    ["vaultwarden", "files_from", "files_from_verbatim", "files_from_raw", "stdin", "stdin_from_command"];
 
 /// Arguments of `backup`.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  strongroom backup --vaultwarden /srv/vaultwarden/data\n  \
     strongroom backup /etc /srv/www --exclude '*.tmp' --tag nightly\n  \
-    find /srv -name '*.conf' -print0 | strongroom backup --files-from-raw -\n\n\
+    find /srv -name '*.conf' -print0 | strongroom backup --files-from-raw -\n  \
+    strongroom backup --stdin-filename db.dump --stdin-from-command -- pg_dump -Fc -Z0 db\n  \
+    zcat export.gz | strongroom backup --stdin --stdin-filename export.sql\n\n\
     SQLite databases met on the way are copied through SQLite itself while their servers go on\n\
     writing. With --vaultwarden the database comes first, then the files, and then every attachment\n\
     that the database names is proved to be in the snapshot. Exit code 3: the snapshot is there, but\n\
-    something could not be read or is damaged.")]
+    something could not be read or is damaged.\n\n\
+    With --stdin nobody learns whether what fills the pipe failed half-way; --stdin-from-command sees\n\
+    how its command ends, and makes a snapshot only of one that succeeded. Write dumps uncompressed:\n\
+    what is compressed before shares no chunk with the night before.\n\n\
+    Interrupted, a backup makes no snapshot, and the next one reuses what it stored. A second signal\n\
+    ends it at once.")]
 pub(super) struct Arguments {
-    /// Files and folders to store, under the names given
+    /// Files and folders to store, under the names given; with --stdin-from-command, a command and its arguments
     #[arg(value_name = "PATH", conflicts_with = "vaultwarden", required_unless_present_any = SOURCES)]
     paths: Vec<PathBuf>,
+    #[command(flatten)]
+    stream: Streams,
     /// Store a Vaultwarden: its data folder, with what its settings moved elsewhere
     #[arg(long, value_name = "DATA_FOLDER")]
     vaultwarden: Option<PathBuf>,
@@ -115,6 +126,9 @@ fn parse_tag(text: &str) -> std::result::Result<String, String> {
 
 pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Result<Outcome> {
     let started = Instant::now();
+    if arguments.stream.stdin {
+        output.keep_stdin_for_data();
+    }
     let repository = global.open(output)?;
     let cache = global.cache(&repository, output);
     let parent = parent(arguments, &repository, output)?;
@@ -143,36 +157,42 @@ fn parent(arguments: &Arguments, repository: &Repository, output: &Output) -> Re
 }
 
 fn options(arguments: &Arguments, parent: ParentChoice, output: &Output) -> Result<backup::Options> {
+    let interrupt = output.signals.in_good_order();
     let excludes = arguments.selection.excludes()?;
     let mut problems = 0;
-    let (plan, paths, vaultwarden) = match &arguments.vaultwarden {
-        Some(folder) => {
-            let options = vaultwarden::Options {
-                data_folder: folder.clone(),
-                env_file: arguments.env_file.clone(),
-                path_map: arguments.path_map.clone(),
-                with_sends: !arguments.no_sends,
-                with_icon_cache: arguments.with_icon_cache,
-                with_temporary: arguments.with_tmp,
-                with_built_in_copies: arguments.with_built_in_backups,
-            };
-            let layout = vaultwarden::discover(&options, output)?;
-            let paths = vec![layout.data_folder.as_os_str().as_bytes().to_vec()];
-            (vaultwarden_plan(&layout)?, paths, Some((layout, options.with_sends)))
-        }
-        None => {
-            let mut plan = Plan::new();
-            arguments.paths.iter().try_for_each(|path| plan.add_path(path))?;
-            problems = arguments.selection.add_listed(&mut plan, output)?;
-            let mut paths: Vec<Vec<u8>> =
-                plan.hosts().map(|(_, host)| host.as_os_str().as_bytes().to_vec()).collect();
-            paths.sort();
-            paths.dedup();
-            (plan, paths, None)
-        }
-    };
+    let (source, paths, vaultwarden) =
+        match (arguments.stream.source(&arguments.paths, &interrupt)?, &arguments.vaultwarden) {
+            (Some(stream), _) => {
+                let place = [b"/", stream.place.as_slice()].concat();
+                (Source::Stream(stream), vec![place], None)
+            }
+            (None, Some(folder)) => {
+                let options = vaultwarden::Options {
+                    data_folder: folder.clone(),
+                    env_file: arguments.env_file.clone(),
+                    path_map: arguments.path_map.clone(),
+                    with_sends: !arguments.no_sends,
+                    with_icon_cache: arguments.with_icon_cache,
+                    with_temporary: arguments.with_tmp,
+                    with_built_in_copies: arguments.with_built_in_backups,
+                };
+                let layout = vaultwarden::discover(&options, output)?;
+                let paths = vec![layout.data_folder.as_os_str().as_bytes().to_vec()];
+                (Source::Walk(vaultwarden_plan(&layout)?), paths, Some((layout, options.with_sends)))
+            }
+            (None, None) => {
+                let mut plan = Plan::new();
+                arguments.paths.iter().try_for_each(|path| plan.add_path(path))?;
+                problems = arguments.selection.add_listed(&mut plan, output)?;
+                let mut paths: Vec<Vec<u8>> =
+                    plan.hosts().map(|(_, host)| host.as_os_str().as_bytes().to_vec()).collect();
+                paths.sort();
+                paths.dedup();
+                (Source::Walk(plan), paths, None)
+            }
+        };
     Ok(backup::Options {
-        plan,
+        source,
         paths,
         excludes,
         problems,
@@ -184,8 +204,12 @@ fn options(arguments: &Arguments, parent: ParentChoice, output: &Output) -> Resu
         dry_run: arguments.dry_run,
         count_first: !output.quiet,
         temporary_folder: arguments.temporary_folder.clone().unwrap_or_else(std::env::temp_dir),
-        sqlite: sqlite::Options { busy_deadline: std::time::Duration::from_secs(arguments.lock_timeout) },
+        sqlite: sqlite::Options {
+            busy_deadline: std::time::Duration::from_secs(arguments.lock_timeout),
+            interrupt: interrupt.clone(),
+        },
         vaultwarden,
+        interrupt,
     })
 }
 
@@ -197,7 +221,7 @@ fn warn_of_repository_inside(global: &Global, options: &backup::Options, output:
         return;
     };
     let inside = |host: &Path| host.canonicalize().is_ok_and(|host| repository.starts_with(host));
-    if options.plan.hosts().any(|(_, host)| inside(host)) {
+    if options.source.hosts().into_iter().any(inside) {
         let next_step = format!("leave it out: --exclude '{}'", repository.display());
         output.warn("the repository lies within what is backed up, and is stored too", Some(&next_step));
     }

@@ -25,7 +25,8 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
     let started = Instant::now();
     let repository = global.open(output)?;
     let progress = output.start_progress("checking");
-    let summary = check::run(&repository, arguments.read_data, output);
+    let interrupt = output.signals.in_good_order();
+    let summary = check::run(&repository, arguments.read_data, output, &interrupt);
     drop(progress);
     let summary = summary?;
     let took = started.elapsed();

@@ -17,6 +17,7 @@ use super::exit::Outcome;
 use super::output::{Output, human};
 use crate::crypto::random;
 use crate::error::{Error, ErrorKind, Result};
+use crate::interrupt::Interrupt;
 use crate::service::vaultwarden::generator::{self, Options, Server};
 
 /// Arguments of `demo`.
@@ -71,7 +72,8 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<Outcome> {
     }
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
     made.map_err(|error| Error::io(format!("cannot make {}", folder.display()), error))?;
-    let demo = Demo { folder: folder.clone(), output, program: program()? };
+    let interrupt = output.signals.in_good_order();
+    let demo = Demo { folder: folder.clone(), output, interrupt, program: program()? };
     let result = demo.show(&arguments.size.options());
     if arguments.keep {
         output.say(&format!("\nEverything is left in {}", folder.display()))?;
@@ -92,6 +94,7 @@ fn program() -> Result<PathBuf> {
 struct Demo<'a> {
     folder: PathBuf,
     output: &'a Output,
+    interrupt: Interrupt,
     program: PathBuf,
 }
 
@@ -163,6 +166,7 @@ impl Demo<'_> {
     }
 
     fn heading(&self, text: &str) -> Result<()> {
+        self.interrupt.check()?;
         self.output.say(&format!("\n== {text}"))
     }
 
@@ -238,7 +242,9 @@ impl Demo<'_> {
             .arg("--cache-dir")
             .arg(self.path("cache"))
             .stdin(Stdio::null());
-        command.output().map_err(|error| Error::io("cannot start this program again", error))
+        let ran = command.output().map_err(|error| Error::io("cannot start this program again", error))?;
+        // At a terminal the same Ctrl-C ended the program.
+        self.interrupt.check().map(|()| ran)
     }
 
     fn shown(&self, key: Option<&Path>, arguments: &[OsString]) -> Vec<OsString> {

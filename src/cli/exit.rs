@@ -12,6 +12,8 @@ const INCOMPLETE: u8 = 3;
 const NO_REPOSITORY: u8 = 10;
 const BUSY: u8 = 11;
 const WRONG_KEY: u8 = 12;
+/// Also after SIGTERM and SIGHUP: whoever sent it knows which it was.
+pub(super) const INTERRUPTED: u8 = 130;
 
 /// How a command that did not fail ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,7 @@ fn code(kind: ErrorKind) -> u8 {
         ErrorKind::NoRepository => NO_REPOSITORY,
         ErrorKind::Busy => BUSY,
         ErrorKind::WrongKey | ErrorKind::RoleNotAllowed => WRONG_KEY,
+        ErrorKind::Interrupted => INTERRUPTED,
         ErrorKind::Missing
         | ErrorKind::Corrupt
         | ErrorKind::Unsupported

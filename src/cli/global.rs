@@ -91,12 +91,12 @@ impl Global {
             return read_key_file(path);
         }
         if self.names_password() {
-            return self.named_password().map(Credential::Password);
+            return self.named_password(output).map(Credential::Password);
         }
         if let Some(path) = variable("STRONGROOM_KEY_FILE") {
             return read_key_file(&PathBuf::from(path));
         }
-        match password::from_environment()? {
+        match password::from_environment(output)? {
             Some(password) => Ok(Credential::Password(password)),
             None => password::ask("password of the repository: ", output).map(Credential::Password),
         }
@@ -105,8 +105,8 @@ impl Global {
     /// The password for a new repository, asked for twice where it is typed.
     pub(super) fn new_password(&self, output: &Output) -> Result<Credential> {
         let password = if self.names_password() {
-            self.named_password()?
-        } else if let Some(password) = password::from_environment()? {
+            self.named_password(output)?
+        } else if let Some(password) = password::from_environment(output)? {
             password
         } else {
             password::ask_new("password for the new key: ", output)?
@@ -118,10 +118,10 @@ impl Global {
         self.password_file.is_some() || self.password_command.is_some()
     }
 
-    fn named_password(&self) -> Result<password::Password> {
+    fn named_password(&self, output: &Output) -> Result<password::Password> {
         match (&self.password_file, &self.password_command) {
             (Some(path), _) => password::from_file(path),
-            (None, Some(command)) => password::from_command(command.as_ref()),
+            (None, Some(command)) => password::from_command(command.as_ref(), output),
             (None, None) => Err(Error::refused("no password is named")),
         }
     }

@@ -5,6 +5,7 @@
 
 mod backup;
 mod check;
+mod completions;
 mod demo;
 mod dump;
 mod exit;
@@ -13,22 +14,26 @@ mod global;
 mod init;
 mod key;
 mod ls;
+mod man;
 mod output;
 mod password;
 mod private_file;
 mod recovery_key;
 mod restore;
+mod signals;
 mod snapshots;
+mod stream;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::error::Result;
 use crate::source::files::raise_open_file_limit;
 use exit::Outcome;
 use global::Global;
 use output::Output;
+use signals::Signals;
 
 /// Backups for people who run their own services: deduplicated, encrypted, proved whole.
 #[derive(Parser)]
@@ -37,8 +42,7 @@ use output::Output;
     version,
     about,
     disable_help_subcommand = true,
-    after_help = "Example:\n  strongroom demo\n\nExit codes: 0 done, 1 failed, 2 usage, 3 done but something could not be read or failed its check,\n\
-                  10 no repository, 11 busy, 12 wrong key or a key whose role does not allow it, 130 interrupted."
+    after_help = "Example:\n  strongroom demo"
 )]
 struct Arguments {
     #[command(flatten)]
@@ -67,19 +71,39 @@ enum Command {
     Key(key::Arguments),
     /// Show the main job for real, in a temporary folder
     Demo(demo::Arguments),
+    /// Print what a shell needs to complete commands and options
+    Completions(completions::Arguments),
+    /// Print a manual page, or write all of them
+    Man(man::Arguments),
     /// Print the version
     #[command(after_help = "Example:\n  strongroom version")]
     Version,
 }
 
+/// What every command's help ends with.
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 done but something could not be read or failed its check,\n\
+    10 no repository, 11 busy, 12 wrong key or a key whose role does not allow it, 130 interrupted.";
+
+/// The commands, each with the exit codes at the end of its help.
+fn command() -> clap::Command {
+    with_exit_codes(Arguments::command())
+}
+
+fn with_exit_codes(command: clap::Command) -> clap::Command {
+    let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    command.after_long_help(format!("{help}\n\n{EXIT_CODES}")).mut_subcommands(with_exit_codes)
+}
+
 /// Runs the program on its arguments.
 pub fn run() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let signals = Signals::watch();
+    let parsed = command().try_get_matches().and_then(|matches| Arguments::from_arg_matches(&matches));
+    let arguments = match parsed {
         Ok(arguments) => arguments,
         Err(error) => return exit::usage(&error),
     };
     raise_open_file_limit();
-    let output = Output::new(&arguments.global);
+    let output = Output::new(&arguments.global, signals);
     let result = dispatch(&arguments.global, arguments.command, &output);
     exit::finish(result, &output)
 }
@@ -95,6 +119,8 @@ fn dispatch(global: &Global, command: Command, output: &Output) -> Result<Outcom
         Command::Check(arguments) => check::run(global, &arguments, output),
         Command::Key(arguments) => key::run(global, &arguments, output),
         Command::Demo(arguments) => demo::run(&arguments, output),
+        Command::Completions(arguments) => completions::run(&arguments, self::command(), output),
+        Command::Man(arguments) => man::run(&arguments, self::command(), output),
         Command::Version => {
             output.line(&format!("strongroom {}", env!("CARGO_PKG_VERSION"))).map(|()| Outcome::Done)
         }

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::global::variable;
 use super::output::Output;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 
 /// A password's bytes.
@@ -38,11 +38,11 @@ pub(super) fn from_file(path: &Path) -> Result<Password> {
 }
 
 /// The first line that a shell command prints.
-pub(super) fn from_command(command: &OsStr) -> Result<Password> {
+pub(super) fn from_command(command: &OsStr, output: &Output) -> Result<Password> {
     let output = Command::new("sh")
         .arg("-c")
         .arg(command)
-        .stdin(Stdio::inherit())
+        .stdin(if output.stdin_is_data() { Stdio::null() } else { Stdio::inherit() })
         .stderr(Stdio::inherit())
         .output()
         .map_err(|error| Error::io("cannot run the password command", error))?;
@@ -54,12 +54,12 @@ pub(super) fn from_command(command: &OsStr) -> Result<Password> {
 }
 
 /// The password that the environment names, if any.
-pub(super) fn from_environment() -> Result<Option<Password>> {
+pub(super) fn from_environment(output: &Output) -> Result<Option<Password>> {
     if let Some(path) = variable("STRONGROOM_PASSWORD_FILE") {
         return from_file(&PathBuf::from(path)).map(Some);
     }
     if let Some(command) = variable("STRONGROOM_PASSWORD_COMMAND") {
-        return from_command(&command).map(Some);
+        return from_command(&command, output).map(Some);
     }
     variable("STRONGROOM_PASSWORD")
         .map(|password| check(Zeroizing::new(password.into_vec()), "STRONGROOM_PASSWORD"))
@@ -75,8 +75,11 @@ pub(super) fn ask(prompt: &str, output: &Output) -> Result<Password> {
         ));
     }
     output.pause_progress();
-    let password = rpassword::prompt_password(prompt)
-        .map_err(|error| Error::io("cannot ask for the password", error))?;
+    let asked = output.signals.question(|| rpassword::prompt_password(prompt));
+    let password = asked.map_err(|error| match error.kind() {
+        std::io::ErrorKind::Interrupted => Error::new(ErrorKind::Interrupted, "interrupted"),
+        _ => Error::io("cannot ask for the password", error),
+    })?;
     check(Zeroizing::new(password.into_bytes()), "the password")
 }
 

@@ -1,6 +1,7 @@
 //! `strongroom restore`
 
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde_json::json;
@@ -10,8 +11,9 @@ use super::filter::Filter;
 use super::global::Global;
 use super::ls::split;
 use super::output::{Output, human};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::operation::restore;
+use crate::report::printable;
 
 /// Arguments of `restore`.
 #[derive(clap::Args)]
@@ -30,15 +32,25 @@ pub(super) struct Arguments {
     filter: Filter,
 }
 
+/// Says what an interrupted restore leaves behind.
+fn explain(error: Error, target: &Path) -> Error {
+    if error.kind() != ErrorKind::Interrupted {
+        return error;
+    }
+    let target = printable(target.as_os_str().as_bytes());
+    error.context(format!("the restore is not complete; each file that is in {target} is whole"))
+}
+
 pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Result<Outcome> {
     let started = Instant::now();
     let (name, place) = split(&arguments.snapshot)?;
     let repository = global.open(output)?;
     let snapshot = repository.find_snapshot_among(&arguments.filter.get()?, name, output)?;
     let progress = output.start_progress("restoring");
-    let summary = restore::run(&repository, &snapshot, &place, &arguments.target, output);
+    let interrupt = output.signals.in_good_order();
+    let summary = restore::run(&repository, &snapshot, &place, &arguments.target, output, &interrupt);
     drop(progress);
-    let summary = summary?;
+    let summary = summary.map_err(|error| explain(error, &arguments.target))?;
     let took = started.elapsed();
     if output.json {
         output.object(&json!({

@@ -18,6 +18,7 @@ use crate::format::blob::BlobKind;
 use crate::format::key_slot::Role;
 use crate::format::node::{Content, Node, NodeKind};
 use crate::id::Id;
+use crate::interrupt::Interrupt;
 use crate::limits;
 use crate::report::{Finding, Reporter, printable};
 use crate::repository::Repository;
@@ -47,9 +48,15 @@ pub struct Summary {
 }
 
 /// Checks a repository; with `read_data`, all of its bytes.
-pub fn run(repository: &Repository, read_data: bool, reporter: &dyn Reporter) -> Result<Summary> {
+pub fn run(
+    repository: &Repository,
+    read_data: bool,
+    reporter: &dyn Reporter,
+    interrupt: &Interrupt,
+) -> Result<Summary> {
     repository.keyring().require(Role::Maintain, "checking a repository")?;
-    let check = Check { repository, reporter, problems: AtomicU64::new(0), bytes_read: AtomicU64::new(0) };
+    let (problems, bytes_read) = (AtomicU64::new(0), AtomicU64::new(0));
+    let check = Check { repository, reporter, interrupt, problems, bytes_read };
     check.small_objects()?;
     let read = ReadObjects::read(repository)?;
     let index = Index::build(&read, &|_| true)?;
@@ -67,7 +74,7 @@ pub fn run(repository: &Repository, read_data: bool, reporter: &dyn Reporter) ->
     }
     let blobs = index.all().len() as u64;
     let reader = BlobReader::with_index(repository, index);
-    check.snapshots(&reader, &found.snapshots, &bad);
+    check.snapshots(&reader, &found.snapshots, &bad)?;
     Ok(Summary {
         snapshots: found.snapshots.len() as u64,
         packs: packs.len() as u64,
@@ -80,6 +87,7 @@ pub fn run(repository: &Repository, read_data: bool, reporter: &dyn Reporter) ->
 struct Check<'a> {
     repository: &'a Repository,
     reporter: &'a dyn Reporter,
+    interrupt: &'a Interrupt,
     problems: AtomicU64,
     bytes_read: AtomicU64,
 }
@@ -134,7 +142,7 @@ impl Check<'_> {
                 Some(_) => {}
             }
         }
-        self.packs_without_index(index, listed);
+        self.packs_without_index(index, listed)?;
         let mut good: HashSet<(BlobKind, Id)> = HashSet::new();
         let by_pack = places_by_pack(index);
         if read_data {
@@ -156,10 +164,11 @@ impl Check<'_> {
         Ok(all.filter(|blob| !good.contains(blob)).collect())
     }
 
-    fn packs_without_index(&self, index: &Index, listed: &[Listed]) {
+    fn packs_without_index(&self, index: &Index, listed: &[Listed]) -> Result<()> {
         let named: HashSet<Id> = index.packs().iter().map(|pack| pack.id).collect();
         let mut whole = 0u64;
         for pack in listed.iter().filter(|pack| !named.contains(&pack.id)) {
+            self.interrupt.check()?;
             match read_unindexed_pack(self.repository, &pack.id) {
                 Ok(_) => whole = whole.saturating_add(1),
                 Err(error) => {
@@ -172,6 +181,7 @@ impl Check<'_> {
             let cause = "are in no index, as an interrupted backup leaves them; the next backup uses them";
             self.reporter.report(Finding::warning(format!("{whole} packs"), cause));
         }
+        Ok(())
     }
 
     fn read_packs(
@@ -187,6 +197,7 @@ impl Check<'_> {
         let found = Mutex::new(Vec::new());
         let numbers: Vec<usize> = (0..index.packs().len()).collect();
         numbers.par_iter().try_for_each(|number| {
+            self.interrupt.check()?;
             let Some(pack) = index.packs().get(*number) else { return Ok(()) };
             let places = by_pack.get(*number).map(Vec::as_slice).unwrap_or_default();
             if !good_packs.get(*number).copied().unwrap_or(false) {
@@ -265,16 +276,17 @@ impl Check<'_> {
         if named == indexed { Ok(()) } else { Err(Error::corrupt("its table and the index do not agree")) }
     }
 
-    fn snapshots(&self, reader: &BlobReader<'_>, snapshots: &[Snapshot], bad: &Bad) {
+    fn snapshots(&self, reader: &BlobReader<'_>, snapshots: &[Snapshot], bad: &Bad) -> Result<()> {
         self.reporter.progress().set_stage("walking the trees of snapshots");
         let mut checked_lists = HashMap::new();
         let mut roots = HashSet::new();
         for snapshot in snapshots {
             // The same tree again would only tell the same again.
             if roots.insert(snapshot.root().id) {
-                self.snapshot(reader, snapshot, bad, &mut checked_lists);
+                self.snapshot(reader, snapshot, bad, &mut checked_lists)?;
             }
         }
+        Ok(())
     }
 
     fn snapshot(
@@ -283,11 +295,12 @@ impl Check<'_> {
         snapshot: &Snapshot,
         bad: &Bad,
         checked: &mut HashMap<Id, u64>,
-    ) {
+    ) -> Result<()> {
         let name = format!("snapshot {}", snapshot.id.short());
         let mut tree = TreeReader::new(reader, snapshot.root());
         let mut named = 0u64;
         loop {
+            self.interrupt.check()?;
             let entry = match tree.next_entry() {
                 Ok(Some(entry)) => entry,
                 Ok(None) => break,
@@ -314,6 +327,7 @@ impl Check<'_> {
             let more = named.saturating_sub(NAMED_MAX);
             self.problem(Finding::problem(&name, format!("{more} more files cannot be restored whole")));
         }
+        Ok(())
     }
 }
 

@@ -142,8 +142,17 @@ impl Repository {
 
     /// The chunker of the profile `file`.
     pub fn file_chunker(&self) -> GearChunker {
+        self.chunker(self.config.file_chunks)
+    }
+
+    /// The chunker of the profile `dump`.
+    pub fn dump_chunker(&self) -> GearChunker {
+        self.chunker(self.config.dump_chunks)
+    }
+
+    fn chunker(&self, sizes: ChunkSizes) -> GearChunker {
         let size = |bytes: u32| usize::try_from(bytes).unwrap_or(usize::MAX);
-        let ChunkSizes { minimum, average, maximum } = self.config.file_chunks;
+        let ChunkSizes { minimum, average, maximum } = sizes;
         GearChunker::new(
             Sizes { minimum: size(minimum), average: size(average), maximum: size(maximum) },
             &derive::table(&self.keyring.key(Purpose::GearTable)),

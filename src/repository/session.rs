@@ -27,12 +27,15 @@ pub struct Session<'a> {
     lock: Option<SessionLock>,
 }
 
+/// Packs and the envelopes that their blobs need, for an index to name them.
+pub type Adopted = Vec<(IndexedPack, Vec<Envelope>)>;
+
 /// What a backup may deduplicate against.
 pub struct Usable {
     /// The index over every pack that counts.
     pub index: Index,
     /// Packs that no index named, as an interrupted run leaves them: to be published with this session's index.
-    pub adopted: Vec<(IndexedPack, Vec<Envelope>)>,
+    pub adopted: Adopted,
     /// Packs that the index names and that are gone, though no prune condemned them.
     pub missing: Vec<Id>,
     /// Index objects that are damaged and packs without an index that cannot be used, and why.
@@ -91,7 +94,7 @@ impl<'a> Session<'a> {
         Ok(Commit::Done)
     }
 
-    /// Ends a session that stored a manifest, or that stored nothing and never will.
+    /// Ends a session that stored a manifest, or that never will.
     pub fn end(&mut self) {
         let removed = self.repository.backend().delete(&ObjectName::new(ObjectKind::Session, self.id));
         // Where the store lets this key delete nothing, the session stays and a pruner sees that it committed.

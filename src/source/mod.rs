@@ -2,5 +2,7 @@
 //!
 //! Invariant: a source leaves what it reads as it was.
 
+pub mod command;
 pub mod files;
 pub mod sqlite;
+pub mod stream;

@@ -12,7 +12,7 @@ use tokens::{SourcePath, SourceText};
 
 /// Every top-level module of the library, by rank.
 const RANKS: [(u8, &[&str]); 5] = [
-    (0, &["error", "id", "limits", "report"]),
+    (0, &["error", "id", "interrupt", "limits", "report"]),
     (1, &["format", "crypto", "chunker", "compress", "backend"]),
     (2, &["source", "repository"]),
     (3, &["service", "operation"]),
@@ -21,6 +21,7 @@ const RANKS: [(u8, &[&str]); 5] = [
 
 /// Imports within one rank: from, to, why.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
+    ("interrupt", "error", "whoever is asked to stop stops with an error"),
     ("crypto", "format", "key slots and envelopes are sealed here and encoded there"),
     ("operation", "service", "rank 3 has an order: an operation asks a service where its data lies"),
 ];

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
 use strongroom::backend::{MemoryBackend, ObjectKind, ObjectName};
 use strongroom::id::Id;
+use strongroom::interrupt::Interrupt;
 use strongroom::operation::{check, dump, restore};
 use strongroom::report::Collector;
 use strongroom::repository::Repository;
@@ -105,7 +106,7 @@ impl Sound {
             }
         };
         let reporter = Collector::default();
-        let noticed = match check::run(&repository, true, &reporter) {
+        let noticed = match check::run(&repository, true, &reporter, &Interrupt::default()) {
             Ok(summary) => {
                 assert!(summary.problems == 0 || !reporter.findings().is_empty(), "{what}: unnamed");
                 summary.problems > 0
@@ -145,7 +146,7 @@ fn restored_is_right(
 ) {
     let target = TempFolder::new();
     let reporter = Collector::default();
-    let outcome = restore::run(repository, snapshot, b"", target.path(), &reporter);
+    let outcome = restore::run(repository, snapshot, b"", target.path(), &reporter, &Interrupt::default());
     let mut found = 0;
     each_file(target.path(), &mut |path, _| {
         let name = path.strip_prefix(target.path()).unwrap().as_os_str().as_bytes();

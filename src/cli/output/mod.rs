@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 
 use super::global::Global;
+use super::signals::Signals;
 use crate::error::{Error, Result};
 use crate::report::{Finding, Progress, Reporter, Severity};
 
@@ -24,17 +25,21 @@ pub(super) struct Output {
     pub(super) quiet: bool,
     /// Whether more is to be printed.
     pub(super) verbose: bool,
+    /// What becomes of signals.
+    pub(super) signals: Signals,
     progress: Arc<Progress>,
     bar: Mutex<Option<indicatif::ProgressBar>>,
     /// Whoever read standard output has seen enough, such as `head`.
     reader_gone: AtomicBool,
     /// Standard output carries a file's contents, so that everything else goes to standard error.
     stdout_is_data: AtomicBool,
+    /// Standard input carries a file's contents, so that nobody else may read from it.
+    stdin_is_data: AtomicBool,
 }
 
 impl Output {
-    pub(super) fn new(global: &Global) -> Self {
-        Self::with(global.json, global.quiet, global.verbose)
+    pub(super) fn new(global: &Global, signals: Signals) -> Self {
+        Self { signals, ..Self::with(global.json, global.quiet, global.verbose) }
     }
 
     pub(super) fn with(json: bool, quiet: bool, verbose: bool) -> Self {
@@ -42,10 +47,12 @@ impl Output {
             json,
             quiet,
             verbose,
+            signals: Signals::default(),
             progress: Arc::default(),
             bar: Mutex::default(),
             reader_gone: AtomicBool::new(false),
             stdout_is_data: AtomicBool::new(false),
+            stdin_is_data: AtomicBool::new(false),
         }
     }
 
@@ -68,6 +75,14 @@ impl Output {
         }
     }
 
+    /// Writes a text of many lines as it is.
+    pub(super) fn text(&self, text: &[u8]) -> Result<()> {
+        match self.suspended(|| std::io::stdout().lock().write_all(text)) {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            written => written.map_err(|error| Error::io("cannot write the output", error)),
+        }
+    }
+
     /// Whether nobody reads standard output any more.
     pub(super) fn reader_gone(&self) -> bool {
         self.reader_gone.load(Ordering::Relaxed)
@@ -76,6 +91,16 @@ impl Output {
     /// Keeps standard output for the contents of a file.
     pub(super) fn keep_stdout_for_data(&self) {
         self.stdout_is_data.store(true, Ordering::Relaxed);
+    }
+
+    /// Keeps standard input for the contents of a file.
+    pub(super) fn keep_stdin_for_data(&self) {
+        self.stdin_is_data.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether standard input is kept.
+    pub(super) fn stdin_is_data(&self) -> bool {
+        self.stdin_is_data.load(Ordering::Relaxed)
     }
 
     /// Writes a line for a person, unless a program reads or quiet is asked for.

@@ -115,6 +115,7 @@ impl Scanner<'_> {
             Some(PreparedDatabase::Taken(taken)) => taken,
             None => self.take(&host),
         };
+        self.interrupt.check()?;
         match taken {
             Ok(mut taken) => self.store_copy(&entry, &host, &mut taken, before),
             Err(error @ (TakeError::NotADatabase { .. } | TakeError::Corrupt { .. })) => {
@@ -168,7 +169,9 @@ impl Scanner<'_> {
                 return self.push(Event::Failed, 0);
             }
         }
-        let passed = self.report_check(entry, host, &copy, run, taken.check());
+        let check = taken.check();
+        self.interrupt.check()?;
+        let passed = self.report_check(entry, host, &copy, run, check);
         let mut node = entry.node.clone();
         node.size = copy.size();
         node.attributes = self.attributes(entry);

@@ -1,6 +1,6 @@
 //! Backup: from files and databases on a host to a committed snapshot.
 //!
-//! One thread walks and reads ([`scan`]), all threads hash, compress and seal ([`store`]), one uploads. Nothing
+//! One thread walks and reads ([`scan`]), or reads a stream ([`stream`]), all threads hash, compress and seal ([`store`]), one uploads. Nothing
 //! waits for a lock of another backup; the order of what is written is the protocol's of
 //! `format-spec/11-ordering.md`.
 
@@ -10,16 +10,18 @@ mod parent;
 mod read;
 mod scan;
 mod store;
+mod stream;
 mod unchanged;
 mod vaultwarden;
 mod work;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::node::Timestamp;
 use crate::format::snapshot::{DatabaseReport, ServiceReport, Statistics};
 use crate::id::Id;
+use crate::interrupt::Interrupt;
 use crate::report::{Finding, Reporter};
 use crate::repository::Repository;
 use crate::repository::cache::Cache;
@@ -32,6 +34,7 @@ use crate::source::sqlite;
 use database::LazyScratch;
 use work::Work;
 
+pub use stream::{Origin, StreamSource};
 pub use vaultwarden::plan as vaultwarden_plan;
 
 /// How often a backup starts again because somebody gave its session up.
@@ -39,8 +42,8 @@ const ATTEMPTS: usize = 3;
 
 /// What to back up, and how.
 pub struct Options {
-    /// What stands where in the snapshot.
-    pub plan: Plan,
+    /// Where the snapshot's contents come from.
+    pub source: Source,
     /// The paths as given, absolute, for the manifest and for finding the previous snapshot.
     pub paths: Vec<Vec<u8>>,
     /// What is left out.
@@ -67,6 +70,31 @@ pub struct Options {
     pub sqlite: sqlite::Options,
     /// The Vaultwarden that the plan was made from, and whether its Sends are wanted.
     pub vaultwarden: Option<(Layout, bool)>,
+    /// Whether to stop: what is stored by then is published, and no snapshot is made.
+    pub interrupt: Interrupt,
+}
+
+/// Where a snapshot's contents come from.
+pub enum Source {
+    /// A walk: what of the host stands where in the snapshot.
+    Walk(Plan),
+    /// One stream, which becomes one file.
+    Stream(StreamSource),
+}
+
+impl Source {
+    /// The host's paths that are walked.
+    pub fn hosts(&self) -> Vec<&Path> {
+        match self {
+            Self::Walk(plan) => plan.hosts().map(|(_, host)| host).collect(),
+            Self::Stream(_) => Vec::new(),
+        }
+    }
+
+    /// Whether a file at this place may go while it is looked at, without a word.
+    fn may_vanish(&self, place: &[u8]) -> bool {
+        matches!(self, Self::Walk(plan) if plan.may_vanish(place))
+    }
 }
 
 /// Which earlier snapshot tells what did not change.
@@ -149,6 +177,7 @@ fn attempt(
     options: &Options,
     reporter: &dyn Reporter,
 ) -> Result<Option<Summary>> {
+    options.interrupt.check()?;
     let excludes = Excludes::new(&options.excludes)?;
     let scratch = LazyScratch::new(&options.temporary_folder);
     if options.dry_run {

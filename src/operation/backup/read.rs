@@ -54,7 +54,7 @@ impl Pool {
 
     /// A buffer for a stream of this length; what stands in it is of no meaning. A short stream gets a short
     /// one, for a batch may hold many.
-    fn buffer(&self, stream: u64) -> Vec<u8> {
+    pub(super) fn buffer(&self, stream: u64) -> Vec<u8> {
         match usize::try_from(stream) {
             Ok(length) if length < BUFFER => vec![0; length],
             _ => self.take.try_recv().unwrap_or_else(|_| vec![0; BUFFER]),
@@ -86,12 +86,30 @@ pub(super) fn read_chunks(
     emit: &mut dyn FnMut(Vec<u8>, Vec<usize>) -> Result<()>,
 ) -> Result<ReadOutcome> {
     let mut stream = Stream { file, extents: extents(size, holes), position: 0, extent: 0, short: None };
-    let mut buffer = pool.buffer(size);
+    let mut fill = |buffer: &mut [u8], filled: &mut usize| stream.fill(buffer, filled);
+    if let Some(error) = cut_stream(&mut fill, pool.buffer(size), cutter, pool, emit)? {
+        return Ok(ReadOutcome::Unreadable(error));
+    }
+    Ok(stream.short.map_or(ReadOutcome::Whole, ReadOutcome::Short))
+}
+
+/// Cuts what `fill` puts into buffers, `buffer` being the first, and hands it over in buffers of whole chunks;
+/// gives the error that `fill` ended with. `fill` adds to what a buffer holds, and says whether that was the end.
+///
+/// # Errors
+/// Whatever `emit` says.
+pub(super) fn cut_stream(
+    fill: &mut dyn FnMut(&mut [u8], &mut usize) -> Result<bool>,
+    mut buffer: Vec<u8>,
+    cutter: &Cutter<'_>,
+    pool: &Pool,
+    emit: &mut dyn FnMut(Vec<u8>, Vec<usize>) -> Result<()>,
+) -> Result<Option<Error>> {
     let mut filled = 0;
     loop {
-        let ended = match stream.fill(&mut buffer, &mut filled) {
+        let ended = match fill(&mut buffer, &mut filled) {
             Ok(ended) => ended,
-            Err(error) => return Ok(ReadOutcome::Unreadable(error)),
+            Err(error) => return Ok(Some(error)),
         };
         let mut cuts = Vec::new();
         let mut start = 0;
@@ -106,7 +124,7 @@ pub(super) fn read_chunks(
             if !cuts.is_empty() {
                 emit(buffer, cuts)?;
             }
-            return Ok(stream.short.map_or(ReadOutcome::Whole, ReadOutcome::Short));
+            return Ok(None);
         }
         let mut next = pool.buffer(u64::MAX);
         let rest = buffer.get(start..filled).unwrap_or_default();

@@ -11,6 +11,7 @@ use std::sync::Mutex;
 
 use crossbeam_channel::Sender;
 
+use super::Source;
 use super::database::{LazyScratch, starts_as_database};
 use super::event::{BATCH_BYTES, BATCH_EVENTS, Change, Event, Finished};
 use super::parent::Parent;
@@ -22,6 +23,7 @@ use crate::format::blob::BlobKind;
 use crate::format::node::{Content, Node, NodeKind, Timestamp};
 use crate::format::path;
 use crate::format::snapshot::DatabaseReport;
+use crate::interrupt::Interrupt;
 use crate::report::{Finding, Reporter, printable};
 use crate::repository::cached_tree::TreeRecorder;
 use crate::repository::content::visit_chunks;
@@ -36,10 +38,13 @@ const DISTRUST_SECONDS: i64 = 2;
 
 /// What the scanner works with.
 pub(super) struct Scanner<'a> {
-    pub(super) plan: &'a Plan,
+    pub(super) source: &'a Source,
+    pub(super) interrupt: &'a Interrupt,
     pub(super) reporter: &'a dyn Reporter,
     pub(super) index: &'a Index,
     pub(super) chunker: &'a GearChunker,
+    /// Cuts streams, which mostly are dumps.
+    pub(super) dump_chunker: &'a GearChunker,
     pub(super) parent: Parent<'a>,
     pub(super) parent_source: Option<&'a dyn BlobSource>,
     /// When the previous snapshot's scan began.
@@ -74,9 +79,17 @@ pub(super) fn hung_up() -> Error {
 }
 
 impl Scanner<'_> {
-    /// Walks everything and hands over events until the end.
+    /// Walks or reads everything and hands over events until the end.
     pub(super) fn run(mut self, excludes: &Excludes) -> Result<()> {
-        let (reporter, plan) = (self.reporter, self.plan);
+        match self.source {
+            Source::Walk(plan) => self.walk(plan, excludes)?,
+            Source::Stream(stream) => self.visit_stream(stream)?,
+        }
+        self.hand_over()
+    }
+
+    fn walk(&mut self, plan: &Plan, excludes: &Excludes) -> Result<()> {
+        let reporter = self.reporter;
         let summary = files::walk(plan, excludes, reporter, &mut |entry| self.visit(entry))?;
         self.problems.fetch_add(summary.problems, std::sync::atomic::Ordering::Relaxed);
         for place in self.prepared.keys() {
@@ -87,7 +100,7 @@ impl Scanner<'_> {
             );
             self.problem(finding.with_hint("leave it out of --exclude, and back up again"));
         }
-        self.hand_over()
+        Ok(())
     }
 
     pub(super) fn problem(&self, finding: Finding) {
@@ -96,7 +109,18 @@ impl Scanner<'_> {
     }
 
     fn visit(&mut self, entry: Entry) -> Result<()> {
-        let before = match self.parent.at(&entry.path) {
+        self.interrupt.check()?;
+        let before = self.before(&entry.path);
+        if entry.node.kind == NodeKind::File {
+            self.visit_file(entry, before)
+        } else {
+            self.visit_other(entry, before.as_deref())
+        }
+    }
+
+    /// What stood at this place in the previous snapshot; places come in rising order.
+    pub(super) fn before(&mut self, place: &[u8]) -> Option<Box<Node>> {
+        match self.parent.at(place) {
             Ok(before) => before.map(Box::new),
             Err(error) => {
                 let cause = format!("cannot be compared with: {}; every file is read again", error.chain());
@@ -104,11 +128,6 @@ impl Scanner<'_> {
                 self.parent.give_up();
                 None
             }
-        };
-        if entry.node.kind == NodeKind::File {
-            self.visit_file(entry, before)
-        } else {
-            self.visit_other(entry, before.as_deref())
         }
     }
 
@@ -300,7 +319,7 @@ impl Scanner<'_> {
     }
 
     fn cannot_open(&self, entry: &Entry, error: &Error) {
-        if error.kind() == ErrorKind::Missing && self.plan.may_vanish(&entry.path) {
+        if error.kind() == ErrorKind::Missing && self.source.may_vanish(&entry.path) {
             self.reporter.report(vanished(entry));
         } else {
             self.problem(unreadable(entry, error));
@@ -327,6 +346,7 @@ impl Scanner<'_> {
     }
 
     fn hand_over(&mut self) -> Result<()> {
+        self.interrupt.check()?;
         self.batch_bytes = 0;
         let batch = std::mem::take(&mut self.batch);
         if batch.is_empty() {

@@ -17,7 +17,7 @@ use crate::id::Id;
 use crate::report::{Collector, Finding, Reporter};
 use crate::repository::cache::Cache;
 use crate::repository::cached_tree::{CachedTree, RecordingSink, TreeRecorder};
-use crate::repository::session::{self, Usable};
+use crate::repository::session::{self, Adopted, Usable};
 use crate::repository::snapshot::{Snapshot, Snapshots};
 use crate::repository::tree::{Root, TreeBuilder, TreeReader, lookup};
 use crate::repository::writer::{BlobWriter, Written};
@@ -29,7 +29,7 @@ use super::parent::{self, Parent, ParentSource};
 use super::read::Pool;
 use super::scan::{Scanner, still_stored};
 use super::store::Store;
-use super::{Options, ParentChoice, Summary, unchanged, vaultwarden};
+use super::{Options, ParentChoice, Source, Summary, unchanged, vaultwarden};
 
 /// How a manifest tells that databases were taken for plain files.
 const AS_FILES: &str = "--no-sqlite";
@@ -77,6 +77,7 @@ impl<'a> Work<'a> {
     pub(super) fn make(&self, usable: Usable, dry: bool) -> Result<Made<'a>> {
         let time = host::now();
         let Usable { index, adopted, missing, unreadable } = usable;
+        self.options.interrupt.check()?;
         if !missing.is_empty() {
             let subject = format!("the repository: {} packs", missing.len());
             let cause = "that its index names are missing; earlier snapshots may have lost files";
@@ -119,7 +120,12 @@ impl<'a> Work<'a> {
         };
         let gathered = {
             let sink = RecordingSink { sink: &writer, recorder: recorder.as_ref() };
-            self.gather(&writer, &sink, source.as_ref(), parent, &earlier)?
+            self.gather(&writer, &sink, source.as_ref(), parent, &earlier)
+        };
+        // From here on it is too late to stop: the snapshot is as good as made.
+        let gathered = match gathered.and_then(|gathered| self.options.interrupt.check().map(|()| gathered)) {
+            Ok(gathered) => gathered,
+            Err(error) => return Err(publish_all_the_same(writer, adopted, dry, error)),
         };
         let written = writer.finish(adopted)?;
         let outdated = outdated(&candidates);
@@ -144,8 +150,9 @@ impl<'a> Work<'a> {
 
     /// Counts what there is to store, unless that is done before. What is wrong with it, the real walk reports.
     fn count(&self, done: &AtomicBool) {
+        let Source::Walk(plan) = &self.options.source else { return };
         let (mut files, mut bytes) = (0u64, 0u64);
-        let counted = files::walk(&self.options.plan, &self.excludes, &Collector::default(), &mut |entry| {
+        let counted = files::walk(plan, &self.excludes, &Collector::default(), &mut |entry| {
             if entry.node.kind == NodeKind::File {
                 files = files.saturating_add(1);
                 bytes = bytes.saturating_add(entry.node.size);
@@ -201,16 +208,19 @@ impl<'a> Work<'a> {
         let problems = AtomicU64::new(problems.saturating_add(options.problems));
         let databases = Mutex::new(Vec::new());
         let chunker = self.repository.file_chunker();
+        let dump_chunker = self.repository.dump_chunker();
         let pool = Pool::new();
         let buffers = pool.returns();
         let (out, batches) = bounded(1);
         let tree_reader =
             source.zip(parent).map(|(source, parent)| TreeReader::new(source.source(), parent.root()));
         let scanner = Scanner {
-            plan: &options.plan,
+            source: &options.source,
+            interrupt: &options.interrupt,
             reporter: self.reporter,
             index: writer.index(),
             chunker: &chunker,
+            dump_chunker: &dump_chunker,
             parent: Parent::new(tree_reader),
             parent_source: source.map(ParentSource::source),
             parent_time: parent.map(|parent| parent.manifest.time),
@@ -324,6 +334,24 @@ impl<'a> Work<'a> {
         for tree in known.iter().filter(|tree| made.outdated.contains(tree) && *tree != id) {
             cache.remove_tree(tree);
         }
+    }
+}
+
+/// Ends an attempt that makes no snapshot: what it stored is published all the same, so that the next one need not
+/// store it again. Gives the error to tell.
+fn publish_all_the_same(writer: BlobWriter<'_>, adopted: Adopted, dry: bool, error: Error) -> Error {
+    if dry {
+        return error;
+    }
+    // Where the store is what failed, this fails as well, and the first error is the one to tell.
+    let Ok(written) = writer.finish(adopted) else { return error };
+    match written.plain_bytes {
+        0 => error.context("no snapshot was made"),
+        bytes if bytes < 1 << 20 => error.context("no snapshot was made; the little that was stored is kept"),
+        bytes => error.context(format!(
+            "no snapshot was made; the {} MiB of new data stored so far are kept for the next backup",
+            bytes >> 20
+        )),
     }
 }
 

@@ -15,6 +15,7 @@ use crate::backend::{ObjectKind, ObjectName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::blob::BlobKind;
 use crate::id::Id;
+use crate::interrupt::Interrupt;
 use crate::report::{Finding, Reporter, Severity, printable};
 use crate::repository::blob::{OpenBuffers, open_frame};
 use crate::repository::index::{Index, Place};
@@ -37,6 +38,7 @@ struct Filler<'a> {
     index: Arc<Index>,
     target: &'a Target,
     reporter: &'a dyn Reporter,
+    interrupt: &'a Interrupt,
     files: &'a [FilePlan],
     states: Vec<Mutex<State>>,
     done_files: AtomicU64,
@@ -81,6 +83,7 @@ pub(super) fn fill(
     target: &Target,
     plan: &Plan,
     reporter: &dyn Reporter,
+    interrupt: &Interrupt,
 ) -> Result<Filled> {
     let state = |file: &FilePlan| Mutex::new(State { left: file.pieces, partial: None, ended: false });
     let filler = Filler {
@@ -88,6 +91,7 @@ pub(super) fn fill(
         index: Arc::clone(&plan.index),
         target,
         reporter,
+        interrupt,
         files: &plan.files,
         states: plan.files.iter().map(state).collect(),
         done_files: AtomicU64::new(0),
@@ -109,6 +113,7 @@ impl Filler<'_> {
     /// Files that are empty, or all hole, or lost before they began.
     fn without_pieces(&self) -> Result<()> {
         self.files.par_iter().enumerate().try_for_each(|(number, file)| {
+            self.interrupt.check()?;
             if let Some(error) = &file.lost {
                 self.lose(number, &error.chain());
             } else if file.pieces == 0 {
@@ -157,6 +162,7 @@ impl Filler<'_> {
     }
 
     fn stretch(&self, stretch: &Stretch<'_>) -> Result<()> {
+        self.interrupt.check()?;
         let Some(first) = stretch.pieces.first() else { return Ok(()) };
         let pack = self.index.pack(self.place(first)?)?;
         let start = stretch.start - stretch.start % BLOCK;
@@ -198,6 +204,7 @@ impl Filler<'_> {
     }
 
     fn stray(&self, stray: &Stray) -> Result<()> {
+        self.interrupt.check()?;
         let target = Destination { file: stray.file, stream_offset: stray.stream_offset };
         self.fetch(&stray.id, &[target])
     }

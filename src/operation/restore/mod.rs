@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::key_slot::Role;
 use crate::format::node::{Node, NodeKind};
 use crate::format::path;
+use crate::interrupt::Interrupt;
 use crate::report::{Finding, Reporter, Severity, printable};
 use crate::repository::Repository;
 use crate::repository::reader::BlobReader;
@@ -42,25 +43,29 @@ pub struct Summary {
 }
 
 /// Restores what lies at `place` in a snapshot: a folder's contents, or one file, into `folder`.
+///
+/// # Errors
+/// `Interrupted` where it was to stop: the files that have their names are whole, and nothing else is left of it.
 pub fn run(
     repository: &Repository,
     snapshot: &Snapshot,
     place: &[u8],
     folder: &Path,
     reporter: &dyn Reporter,
+    interrupt: &Interrupt,
 ) -> Result<Summary> {
     repository.keyring().require(Role::Full, "restoring files")?;
     let reader = BlobReader::new(repository, reporter)?;
     let top = find(&reader, snapshot, place)?;
     let target = Target::create(folder)?;
-    let mut restore = Restore { reporter, target: &target, summary: Summary::default() };
+    let mut restore = Restore { reporter, interrupt, target: &target, summary: Summary::default() };
     reporter.progress().set_stage("planning");
-    let plan = Plan::make(&reader, snapshot, place, top.as_ref())?;
+    let plan = Plan::make(&reader, snapshot, place, top.as_ref(), interrupt)?;
     restore.make_directories(&plan)?;
     let bytes = plan.files.iter().fold(0u64, |sum, file| sum.saturating_add(file.node.size));
     reporter.progress().set_total(plan.files.len() as u64, bytes);
     reporter.progress().set_stage("");
-    let filled = fill::fill(&reader, &target, &plan, reporter)?;
+    let filled = fill::fill(&reader, &target, &plan, reporter, interrupt)?;
     restore.summary.files = filled.files;
     restore.summary.bytes = filled.bytes;
     restore.summary.problems = restore.summary.problems.saturating_add(filled.problems);
@@ -89,6 +94,7 @@ pub fn find(reader: &BlobReader<'_>, snapshot: &Snapshot, place: &[u8]) -> Resul
 
 struct Restore<'a> {
     reporter: &'a dyn Reporter,
+    interrupt: &'a Interrupt,
     target: &'a Target,
     summary: Summary,
 }
@@ -113,6 +119,7 @@ impl Restore<'_> {
 
     fn make_directories(&mut self, plan: &Plan) -> Result<()> {
         for Other { path, .. } in &plan.directories {
+            self.interrupt.check()?;
             match self.target.make_directory(path) {
                 Ok(()) => self.summary.directories = self.summary.directories.saturating_add(1),
                 Err(error) => self.missed(path, error)?,
@@ -130,6 +137,7 @@ impl Restore<'_> {
 
     fn others(&mut self, plan: &Plan) -> Result<()> {
         for Other { path, node } in &plan.others {
+            self.interrupt.check()?;
             let made = if node.kind == NodeKind::Symlink {
                 self.target.make_symlink(path, node)
             } else {
@@ -144,6 +152,7 @@ impl Restore<'_> {
             }
         }
         for (path, existing) in &plan.hard_links {
+            self.interrupt.check()?;
             match self.target.hard_link(existing, path) {
                 Ok(()) => self.summary.files = self.summary.files.saturating_add(1),
                 Err(error) => self.missed(path, error)?,

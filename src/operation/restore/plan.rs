@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::format::blob::BlobKind;
 use crate::format::node::{Content, Hole, Node, NodeKind};
 use crate::id::Id;
+use crate::interrupt::Interrupt;
 use crate::repository::content::visit_chunks;
 use crate::repository::index::Index;
 use crate::repository::reader::BlobReader;
@@ -69,12 +70,14 @@ impl Plan {
         snapshot: &Snapshot,
         place: &[u8],
         top: Option<&Node>,
+        interrupt: &Interrupt,
     ) -> Result<Self> {
         let mut plan = Self::default();
         let index = reader.index()?;
         let mut names: HashMap<(u64, u64), Vec<u8>> = HashMap::new();
         let mut tree = TreeReader::below(reader, snapshot.root(), place);
         while let Some(entry) = tree.next_entry()? {
+            interrupt.check()?;
             let Some(path) = relative(&entry.path, place, top) else { continue };
             let node = entry.node;
             if node.links > 1 && node.kind != NodeKind::Directory {

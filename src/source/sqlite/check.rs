@@ -118,6 +118,6 @@ fn is_unknown(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(rusqlite::ErrorCode::Unknown)
 }
 
-fn failed(error: rusqlite::Error) -> Error {
+pub(super) fn failed(error: rusqlite::Error) -> Error {
     Error::new(ErrorKind::Io, "cannot check the copy of the database").caused_by(error)
 }

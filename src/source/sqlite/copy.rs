@@ -15,6 +15,10 @@ use super::scratch::Folder;
 use super::{HEADER, page_size};
 use crate::error::{Error, Result};
 use crate::id::Id;
+use crate::interrupt::Interrupt;
+
+/// Steps of SQLite's machine after which a check looks whether it is to stop: some milliseconds of them.
+const STEPS_BETWEEN_LOOKS: i32 = 100_000;
 
 /// A consistent copy of a database, deleted when dropped.
 #[derive(Debug)]
@@ -23,13 +27,14 @@ pub struct Copy {
     page_size: u32,
     size: u64,
     fingerprint: Id,
+    interrupt: Interrupt,
     /// Goes, with all in it, when this is dropped.
     _folder: Folder,
 }
 
 impl Copy {
     /// Takes over a finished copy.
-    pub(super) fn new(folder: Folder, fingerprint: Id) -> Result<Self, TakeError> {
+    pub(super) fn new(folder: Folder, fingerprint: Id, interrupt: Interrupt) -> Result<Self, TakeError> {
         let path = folder.database();
         let unreadable = |error| TakeError::Other(Error::io("cannot read the copy of the database", error));
         let file = File::open(&path).map_err(unreadable)?;
@@ -39,7 +44,7 @@ impl Copy {
         let Some(page_size) = page_size(&header) else {
             return Err(TakeError::NotADatabase { detail: "its page size is impossible".into() });
         };
-        Ok(Self { path, page_size, size, fingerprint, _folder: folder })
+        Ok(Self { path, page_size, size, fingerprint, interrupt, _folder: folder })
     }
 
     /// Where it is.
@@ -75,7 +80,11 @@ impl Copy {
 
     /// Looks for damage, and for rows that refer to rows that are not there.
     pub fn check(&self) -> Result<Check> {
-        check::check(&self.connect()?)
+        let mut connection = self.connect()?;
+        let interrupt = self.interrupt.clone();
+        let stop = move || interrupt.requested();
+        connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(stop)).map_err(check::failed)?;
+        check::check(&connection).map_err(|error| self.interrupt.check().err().unwrap_or(error))
     }
 
     /// Opens it for queries, read-only, with nothing in its schema trusted.

@@ -79,6 +79,7 @@ fn read_file(
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; BUFFER];
     loop {
+        job.go_on()?;
         let length = match file.read(&mut buffer) {
             Ok(0) => break,
             Ok(length) => length,

@@ -24,6 +24,7 @@ use super::read::read_until_agreed_once;
 use super::recover::recover;
 use super::scratch::{Folder, Scratch};
 use super::{HEADER, INDEX, LOG, companion, is_database, page_size};
+use crate::interrupt::Interrupt;
 
 /// How much is copied between two looks at the clock.
 const STEP_BYTES: u32 = 4 << 20;
@@ -39,11 +40,13 @@ const LEAST_TRIES: u32 = 3;
 pub struct Options {
     /// How long to wait for whoever has locked the database.
     pub busy_deadline: Duration,
+    /// Asked between two steps of a copy and in the midst of its check.
+    pub interrupt: Interrupt,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { busy_deadline: Duration::from_secs(30) }
+        Self { busy_deadline: Duration::from_secs(30), interrupt: Interrupt::default() }
     }
 }
 
@@ -60,10 +63,11 @@ pub fn take(
     let database = fs::canonicalize(database).map_err(|error| TakeError::source(database, error))?;
     let fingerprint = settled(&database).map_err(|error| TakeError::source(&database, error))?;
     let folder = scratch.folder().map_err(|error| TakeError::scratch(scratch.path(), 0, error))?;
-    let mut job =
-        Job { database, folder, patience: Patience::new(options.busy_deadline), page_size: 0, pages_done };
+    let interrupt = options.interrupt.clone();
+    let patience = Patience::new(options.busy_deadline);
+    let mut job = Job { database, folder, patience, interrupt, page_size: 0, pages_done };
     job.run()?;
-    Copy::new(job.folder, fingerprint)
+    Copy::new(job.folder, fingerprint, job.interrupt)
 }
 
 /// One copy being taken.
@@ -71,6 +75,7 @@ pub(super) struct Job<'a> {
     pub(super) database: PathBuf,
     pub(super) folder: Folder,
     pub(super) patience: Patience,
+    pub(super) interrupt: Interrupt,
     pub(super) page_size: u32,
     pub(super) pages_done: &'a mut dyn FnMut(u64, u64),
 }
@@ -80,6 +85,7 @@ impl Job<'_> {
         let mut tries = 0;
         let mut connection_failed = false;
         loop {
+            self.go_on()?;
             if self.can_connect()? && !connection_failed {
                 match self.pin()? {
                     Some(pinned) => return self.copy_pages(&pinned),
@@ -127,6 +133,7 @@ impl Job<'_> {
     fn pin(&mut self) -> Result<Option<Pinned>, TakeError> {
         let mut may_write_index = false;
         loop {
+            self.go_on()?;
             let error = match Pinned::new(&self.database, may_write_index) {
                 Ok(pinned) => return Ok(Some(pinned)),
                 Err(error) => error,
@@ -167,6 +174,7 @@ impl Job<'_> {
         let step = i32::try_from(STEP_BYTES / self.page_size).unwrap_or(1).max(1);
         let mut needed = 0;
         loop {
+            self.go_on()?;
             // The first step copies nothing and tells how much there is.
             let pages = if needed == 0 { 0 } else { step };
             let stepped = backup.step(pages).map_err(|error| self.scratch_error(needed, error))?;
@@ -192,6 +200,11 @@ impl Job<'_> {
                 self.make_sure_of_room(needed)?;
             }
         }
+    }
+
+    /// Goes on unless somebody asked to stop.
+    pub(super) fn go_on(&self) -> Result<(), TakeError> {
+        self.interrupt.check().map_err(TakeError::Other)
     }
 
     /// Refuses to fill a disk to the last byte only to find that it was too small: others need it too.

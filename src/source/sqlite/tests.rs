@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
+use crate::interrupt::Interrupt;
 use super::scratch::Folder;
 use super::take::{Job, Patience, Pinned};
 use super::*;
@@ -461,7 +462,7 @@ fn a_locked_database_is_given_up_at_the_deadline() {
     create(&database, "delete").close().unwrap();
     let child = writer(&database, "exclusive");
     wait_for(&companion(&database, ".ready"));
-    let options = Options { busy_deadline: Duration::from_millis(200) };
+    let options = Options { busy_deadline: Duration::from_millis(200), ..Options::default() };
     let error = take(&database, &place.scratch, &options, &mut |_, _| {}).unwrap_err();
     assert!(matches!(error, TakeError::Locked { .. }), "{error:?}");
     let finding = error.finding(&database);
@@ -582,6 +583,7 @@ fn a_full_disk_is_named() {
         database: few.clone(),
         folder,
         patience: Patience::new(Duration::from_secs(1)),
+        interrupt: Interrupt::default(),
         page_size: 4096,
         pages_done: &mut |_, _| fs::write(small.join("ballast"), vec![1; 500 << 10]).unwrap(),
     };
@@ -652,7 +654,7 @@ fn files_that_keep_changing_are_given_up() {
     add(&server, 100);
     let left = abandoned(&place, &database, "left", &["-wal"]);
     let log = fs::OpenOptions::new().append(true).open(companion(&left, "-wal")).unwrap();
-    let options = Options { busy_deadline: Duration::from_millis(50) };
+    let options = Options { busy_deadline: Duration::from_millis(50), ..Options::default() };
     let error = take(&left, &place.scratch, &options, &mut |_, _| (&log).write_all(b"more").unwrap());
     assert!(matches!(error, Err(TakeError::KeepsChanging { tries: 3.. })), "{error:?}");
 }

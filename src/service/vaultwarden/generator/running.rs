@@ -1,7 +1,7 @@
 //! A server that acts by itself, in a thread of its own, until it is stopped.
 //!
-//! Invariants: the thread ends when the handle is stopped or dropped, at the latest after the act it
-//! is in; the first error ends it too and is returned by [`Handle::stop`], never printed.
+//! Invariants: the thread has ended once the handle is stopped or dropped, which waits for the act it is
+//! in; the first error ends it too and is returned by [`Handle::stop`], never printed.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use crate::error::{Error, ErrorKind, Result};
 
 use super::activity::Server;
 
-/// A server at work. Dropped without [`Handle::stop`], it ends soon, and nobody hears how.
+/// A server at work. Dropped without [`Handle::stop`], it ends as well, and nobody hears how.
 #[derive(Debug)]
 pub struct Handle {
-    stop: Sender<()>,
-    thread: JoinHandle<Result<()>>,
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<Result<()>>>,
     commits: Arc<AtomicU64>,
 }
 
@@ -44,7 +44,7 @@ pub fn start(folder: &Path, seed: u64, pause: Duration) -> Result<Handle> {
             }
         })
         .map_err(|error| Error::io("cannot start the server's thread", error))?;
-    Ok(Handle { stop, thread, commits })
+    Ok(Handle { stop: Some(stop), thread: Some(thread), commits })
 }
 
 impl Handle {
@@ -55,16 +55,28 @@ impl Handle {
 
     /// Tells whether the server is still at work; where it is not, [`Handle::stop`] tells why.
     pub fn is_running(&self) -> bool {
-        !self.thread.is_finished()
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
     }
 
     /// Stops the server, waits for it to close its database, and returns its number of commits.
-    pub fn stop(self) -> Result<u64> {
-        drop(self.stop);
-        match self.thread.join() {
-            Ok(done) => done?,
-            Err(_) => return Err(Error::new(ErrorKind::Io, "the server's thread died")),
-        }
+    pub fn stop(mut self) -> Result<u64> {
+        self.end()?;
         Ok(self.commits.load(Ordering::Relaxed))
+    }
+
+    fn end(&mut self) -> Result<()> {
+        drop(self.stop.take());
+        let Some(thread) = self.thread.take() else { return Ok(()) };
+        match thread.join() {
+            Ok(done) => done,
+            Err(_) => Err(Error::new(ErrorKind::Io, "the server's thread died")),
+        }
+    }
+}
+
+impl Drop for Handle {
+    /// Waits: whoever removes the folder next must not meet the thread there.
+    fn drop(&mut self) {
+        self.end().ok();
     }
 }

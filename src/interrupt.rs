@@ -1,0 +1,46 @@
+//! The wish to stop: set once by whoever listens for signals, asked for by whoever works.
+//!
+//! Invariant: it is asked for at each batch, file or stretch, never at each byte, and once set it stays so.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Whether work is to stop in good order; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// Asks everybody who holds a clone to stop.
+    pub fn request(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether somebody asked.
+    pub fn requested(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Goes on unless somebody asked to stop.
+    ///
+    /// # Errors
+    /// `Interrupted` where somebody did.
+    pub fn check(&self) -> Result<()> {
+        if self.requested() { Err(Error::new(ErrorKind::Interrupted, "interrupted")) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clones_share_the_wish_to_stop() {
+        let interrupt = Interrupt::default();
+        let other = interrupt.clone();
+        assert!(other.check().is_ok() && !other.requested());
+        interrupt.request();
+        assert_eq!(other.check().unwrap_err().kind(), ErrorKind::Interrupted);
+    }
+}
