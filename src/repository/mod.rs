@@ -11,6 +11,7 @@ pub mod host;
 pub mod index;
 pub mod keyring;
 pub mod keys;
+mod marks;
 mod note;
 mod objects;
 pub mod packer;
