@@ -51,6 +51,8 @@ impl Role {
     }
 }
 
+/// Length of the public key of a class: X-Wing's.
+pub const PUBLIC_KEY_LEN: usize = 1216;
 /// Room for an encoded bundle: two public keys of 1216 bytes, secrets and signatures.
 const BUNDLE_ROOM: usize = 4 << 10;
 
@@ -231,6 +233,9 @@ pub fn decode_bundle(bytes: &[u8]) -> Result<Bundle> {
     // The rule of `cbor::decode`, with a copy that is wiped.
     if *Zeroizing::new(encode_bundle(&bundle)?) != bytes {
         return Err(Error::corrupt("key bundle: its encoding is not the deterministic one"));
+    }
+    if [&bundle.metadata_public, &bundle.data_public].iter().any(|key| key.len() != PUBLIC_KEY_LEN) {
+        return Err(Error::corrupt("key bundle: a public key is not of its length"));
     }
     let maintain = bundle.metadata_secret.is_some() && bundle.maintain_secret.is_some();
     let none = bundle.metadata_secret.is_none() && bundle.maintain_secret.is_none();

@@ -6,8 +6,11 @@
 
 use minicbor::{Decode, Encode};
 
+use super::cbor;
 use super::node::Timestamp;
+use crate::error::{Error, Result};
 use crate::id::Id;
+use crate::limits;
 
 /// A backup that is running, or died.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -77,4 +80,66 @@ pub struct Signed {
     /// object is named by its hash) and the record.
     #[cbor(n(1), with = "minicbor::bytes")]
     pub signature: [u8; 64],
+}
+
+/// Encodes a session, which must keep the limits that readers hold it against.
+pub fn encode_session(session: &Session) -> Result<Vec<u8>> {
+    check_texts("session", &[&session.host, &session.program])?;
+    cbor::encode(session)
+}
+
+/// Decodes a session.
+pub fn decode_session(bytes: &[u8]) -> Result<Session> {
+    let session: Session = cbor::decode(bytes, "session")?;
+    check_texts("session", &[&session.host, &session.program])?;
+    Ok(session)
+}
+
+/// Encodes an abandoned mark, which must keep the limits that readers hold it against.
+pub fn encode_abandoned(mark: &Abandoned) -> Result<Vec<u8>> {
+    check_texts("abandoned mark", &[&mark.host])?;
+    cbor::encode(mark)
+}
+
+/// Decodes an abandoned mark.
+pub fn decode_abandoned(bytes: &[u8]) -> Result<Abandoned> {
+    let mark: Abandoned = cbor::decode(bytes, "abandoned mark")?;
+    check_texts("abandoned mark", &[&mark.host])?;
+    Ok(mark)
+}
+
+/// Decodes the record of a forgotten mark, which must name the snapshot that the mark is named after.
+pub fn decode_forgotten(bytes: &[u8], snapshot: &Id) -> Result<Forgotten> {
+    let mark: Forgotten = cbor::decode(bytes, "forgotten mark")?;
+    if mark.snapshot == *snapshot {
+        return Ok(mark);
+    }
+    Err(Error::corrupt("forgotten mark: it names another snapshot than it is named after"))
+}
+
+/// Encodes the record of packs condemned, which must rise.
+pub fn encode_condemned(condemned: &Condemned) -> Result<Vec<u8>> {
+    check_rising(condemned)?;
+    cbor::encode(condemned)
+}
+
+/// Decodes the record of packs condemned.
+pub fn decode_condemned(bytes: &[u8]) -> Result<Condemned> {
+    let condemned: Condemned = cbor::decode(bytes, "gc record")?;
+    check_rising(&condemned)?;
+    Ok(condemned)
+}
+
+fn check_rising(condemned: &Condemned) -> Result<()> {
+    if condemned.packs.is_sorted_by(|one, other| one < other) {
+        return Ok(());
+    }
+    Err(Error::corrupt("gc record: its packs do not rise"))
+}
+
+fn check_texts(object: &'static str, texts: &[&String]) -> Result<()> {
+    if texts.iter().all(|text| text.len() <= limits::TEXT_MAX) {
+        return Ok(());
+    }
+    Err(Error::corrupt(format!("{object}: a text is too long")))
 }

@@ -42,9 +42,24 @@ pub struct Timestamp {
     #[n(0)]
     pub seconds: i64,
     /// Nanoseconds within the second, below 1,000,000,000.
-    #[n(1)]
+    #[cbor(n(1), decode_with = "decode_nanoseconds")]
     pub nanoseconds: u32,
 }
+
+/// Refuses a second or more: every record with a time is held to this, wherever it stands.
+fn decode_nanoseconds<C>(
+    decoder: &mut minicbor::Decoder<'_>,
+    _: &mut C,
+) -> Result<u32, minicbor::decode::Error> {
+    let nanoseconds = decoder.u32()?;
+    if nanoseconds <= NANOSECONDS_MAX {
+        return Ok(nanoseconds);
+    }
+    Err(minicbor::decode::Error::message("a time has as many nanoseconds as a second or more"))
+}
+
+/// Most nanoseconds that a time has beside its seconds.
+pub(super) const NANOSECONDS_MAX: u32 = 999_999_999;
 
 /// One extended attribute.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

@@ -7,7 +7,7 @@ use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
 use super::cbor;
-use super::node::{Extension, Timestamp};
+use super::node::{Extension, NANOSECONDS_MAX, Timestamp};
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::limits;
@@ -273,7 +273,7 @@ pub fn decode(bytes: &[u8]) -> Result<Manifest> {
 
 fn validate(manifest: &Manifest) -> Result<()> {
     let texts = || manifest.tags.iter().chain([&manifest.host, &manifest.program]).chain(&manifest.job);
-    let times = [manifest.time, manifest.finished].iter().all(|time| time.nanoseconds <= 999_999_999);
+    let times = [manifest.time, manifest.finished].iter().all(|time| time.nanoseconds <= NANOSECONDS_MAX);
     let tags = manifest.tags.is_sorted_by(|one, other| one < other);
     if !times
         || !tags

@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 
 use minicbor::{Decode, Encode};
 
-use super::node::{Content, Node, NodeKind};
+use super::node::{Content, NANOSECONDS_MAX, Node, NodeKind};
 use super::{cbor, path};
 use crate::error::{Error, Result};
 use crate::id::Id;
@@ -208,7 +208,7 @@ fn lengthen(previous: Option<&[u8]>, shared: u32, suffix: &[u8], room: &mut u64)
 /// Refuses a node whose fields contradict each other or are out of range: called before one is written, and behind
 /// reading.
 pub fn validate_node(node: &Node) -> Result<()> {
-    let times = [node.mtime, node.ctime].iter().all(|time| time.nanoseconds <= 999_999_999);
+    let times = [node.mtime, node.ctime].iter().all(|time| time.nanoseconds <= NANOSECONDS_MAX);
     let file = node.kind == NodeKind::File;
     let fits_kind = file == node.content.is_some()
         && (file || node.holes.is_none() && node.database.is_none() && node.size == 0)

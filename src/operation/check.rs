@@ -110,8 +110,12 @@ impl Check<'_> {
         }
         for kind in [ObjectKind::Session, ObjectKind::Abandoned] {
             for id in self.repository.list_ids(kind)? {
-                match self.repository.get_object(kind, &id) {
-                    Ok(_) => {}
+                let read = match kind {
+                    ObjectKind::Session => self.repository.read_session(&id).map(|_| ()),
+                    _ => self.repository.read_abandoned(&id).map(|_| ()),
+                };
+                match read {
+                    Ok(()) => {}
                     Err(error) if error.kind() == ErrorKind::Missing => {}
                     Err(error) => self.problem(Finding::problem(kind.folder(), error.chain())),
                 }

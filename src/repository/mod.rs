@@ -13,6 +13,7 @@ pub mod index;
 pub mod key_file;
 pub mod keyring;
 pub mod keys;
+mod marks;
 mod note;
 mod objects;
 pub mod packer;

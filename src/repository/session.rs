@@ -11,13 +11,11 @@ use super::snapshot::Snapshots;
 use super::{Repository, host};
 use crate::backend::{ObjectKind, ObjectName};
 use crate::crypto::random;
-use crate::crypto::sign::SignaturePurpose;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::index::IndexedPack;
-use crate::format::marks::{Abandoned, Condemned};
+use crate::format::marks::{self, Abandoned, Session as SessionRecord};
 use crate::format::pack::Envelope;
 use crate::format::snapshot::Manifest;
-use crate::format::{cbor, marks::Session as SessionRecord};
 use crate::id::Id;
 
 /// A backup that runs.
@@ -67,7 +65,7 @@ impl<'a> Session<'a> {
             process: std::process::id(),
             program: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        repository.put_named(ObjectKind::Session, &id, &cbor::encode(&record)?)?;
+        repository.put_named(ObjectKind::Session, &id, &marks::encode_session(&record)?)?;
         Ok(Self { repository, id, lock })
     }
 
@@ -145,7 +143,7 @@ pub fn usable(repository: &Repository) -> Result<Usable> {
 pub(crate) fn condemned(repository: &Repository) -> Result<HashSet<Id>> {
     let mut condemned = HashSet::new();
     for id in repository.list_ids(ObjectKind::Gc)? {
-        match repository.read_signed::<Condemned>(ObjectKind::Gc, &id, SignaturePurpose::Gc) {
+        match repository.read_condemned(&id) {
             Ok(record) => condemned.extend(record.packs),
             // The prune that wrote it finished, and removed it, after the listing: its packs are gone, and the
             // listing of packs, which comes later, shows that.
@@ -165,8 +163,7 @@ pub fn give_up_own_dead(repository: &Repository, cache: &Cache, host_name: &str)
     let abandoned: HashSet<Id> = repository.list_ids(ObjectKind::Abandoned)?.into_iter().collect();
     for id in repository.list_ids(ObjectKind::Session)? {
         let Some(lock) = cache.take_dead_lock(&id)? else { continue };
-        let read = repository.get_object(ObjectKind::Session, &id);
-        let record = match read.and_then(|plaintext| cbor::decode::<SessionRecord>(&plaintext, "session")) {
+        let record = match repository.read_session(&id) {
             Ok(record) => record,
             Err(error) if error.kind() == ErrorKind::Missing => {
                 lock.remove();
@@ -184,7 +181,7 @@ pub fn give_up_own_dead(repository: &Repository, cache: &Cache, host_name: &str)
         if !committed()? {
             if !abandoned.contains(&id) {
                 let mark = Abandoned { host: host_name.to_owned(), time: host::now() };
-                repository.put_named(ObjectKind::Abandoned, &id, &cbor::encode(&mark)?)?;
+                repository.put_abandoned(&id, &mark)?;
                 given_up.push(id);
             }
             if !committed()? {

@@ -13,7 +13,7 @@ use crate::crypto::sign::{self, SignaturePurpose};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::cbor;
 use crate::format::key_slot::Role;
-use crate::format::marks::{Forgotten, Signed};
+use crate::format::marks::Signed;
 use crate::format::snapshot::{self as format, Manifest, SignedManifest};
 use crate::id::Id;
 
@@ -116,13 +116,9 @@ impl Repository {
     fn forgotten(&self, damaged: &mut Vec<(ObjectKind, Id, Error)>) -> Result<HashSet<Id>> {
         let mut forgotten = HashSet::new();
         for id in self.list_ids(ObjectKind::Forgotten)? {
-            match self.read_signed::<Forgotten>(ObjectKind::Forgotten, &id, SignaturePurpose::Forgotten) {
-                Ok(mark) if mark.snapshot == id => {
-                    forgotten.insert(id);
-                }
+            match self.read_forgotten(&id) {
                 Ok(_) => {
-                    let error = Error::corrupt(format!("forgotten/{id} names another snapshot"));
-                    damaged.push((ObjectKind::Forgotten, id, error));
+                    forgotten.insert(id);
                 }
                 Err(error) if is_damage(&error) => damaged.push((ObjectKind::Forgotten, id, error)),
                 Err(error) => return Err(error),
@@ -131,11 +127,13 @@ impl Repository {
         Ok(forgotten)
     }
 
-    /// Reads a record that the maintain key signed.
-    pub(crate) fn read_signed<T>(&self, kind: ObjectKind, id: &Id, purpose: SignaturePurpose) -> Result<T>
-    where
-        T: minicbor::Encode<()> + for<'b> minicbor::Decode<'b, ()>,
-    {
+    /// Reads the bytes of a record that the maintain key signed.
+    pub(crate) fn read_signed(
+        &self,
+        kind: ObjectKind,
+        id: &Id,
+        purpose: SignaturePurpose,
+    ) -> Result<Vec<u8>> {
         let plaintext = self.get_object(kind, id)?;
         let signed: Signed = cbor::decode(&plaintext, "signed record")?;
         let bound = if kind == ObjectKind::Gc { Id::default() } else { *id };
@@ -143,7 +141,7 @@ impl Repository {
         sign::verify(&self.keyring.bundle().maintain_public, purpose, &parts, &signed.signature).map_err(
             |error| error.context(format!("{}/{id} was not signed by the maintain key", kind.folder())),
         )?;
-        cbor::decode(&signed.record, "signed record")
+        Ok(signed.record)
     }
 
     /// Encodes a record and signs it with the maintain key.

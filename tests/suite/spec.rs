@@ -90,10 +90,10 @@ fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
 }
 
 /// All marked tables, by marker and name.
-struct Specification(BTreeMap<(String, String), Table>);
+pub(crate) struct Specification(BTreeMap<(String, String), Table>);
 
 impl Specification {
-    fn read() -> Self {
+    pub(crate) fn read() -> Self {
         let mut all = BTreeMap::new();
         for path in files("format-spec", "md") {
             let found = tables::parse(&read(&path)).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
@@ -105,12 +105,12 @@ impl Specification {
         Self(all)
     }
 
-    fn table(&self, marker: &str, name: &str) -> &Table {
+    pub(crate) fn table(&self, marker: &str, name: &str) -> &Table {
         let key = (marker.to_owned(), name.to_owned());
         self.0.get(&key).unwrap_or_else(|| panic!("there is no {marker} {name:?}"))
     }
 
-    fn names(&self, marker: &str) -> BTreeSet<&str> {
+    pub(crate) fn names(&self, marker: &str) -> BTreeSet<&str> {
         self.0.values().filter(|table| table.marker == marker).map(|table| table.name.as_str()).collect()
     }
 
@@ -159,7 +159,7 @@ impl Specification {
         }
     }
 
-    fn row(&self, codes: &str, code: u64) -> Result<&Vec<String>, String> {
+    pub(crate) fn row(&self, codes: &str, code: u64) -> Result<&Vec<String>, String> {
         let rows = &self.table("codes", codes).rows;
         rows.iter().find(|row| row[0] == code.to_string()).ok_or_else(|| format!("{codes} has no {code}"))
     }
@@ -336,7 +336,8 @@ fn every_reference_into_the_specification_leads_somewhere() {
     let chapters: BTreeMap<String, BTreeSet<String>> = files("format-spec", "md")
         .iter()
         .map(|path| {
-            (path.file_name().unwrap_or_default().to_string_lossy().into_owned(), anchors(&read(path)))
+            let below = path.strip_prefix(top().join("format-spec")).expect("a chapter");
+            (below.to_string_lossy().into_owned(), anchors(&read(path)))
         })
         .collect();
     assert!(unresolved(&chapters, "03-cryptography.md#nowhere") && unresolved(&chapters, "99-none.md"));
@@ -356,9 +357,15 @@ fn every_reference_into_the_specification_leads_somewhere() {
     for (chapter, text) in chapters.keys().map(|name| (name, read(Path::new("format-spec").join(name)))) {
         for rest in text.split("](").skip(1) {
             let target = rest.split(')').next().unwrap_or_default();
-            let target =
-                if target.starts_with('#') { format!("{chapter}{target}") } else { target.to_owned() };
-            assert!(target.contains("://") || !unresolved(&chapters, &target), "{chapter}: {target}");
+            // Those of the vectors lie one folder below the others.
+            let (folder, below) = chapter.rsplit_once('/').unwrap_or(("", chapter));
+            let target = match target.strip_prefix("../") {
+                Some(above) => above.to_owned(),
+                None if target.starts_with('#') => format!("{folder}/{below}{target}"),
+                None => format!("{folder}/{target}"),
+            };
+            let target = target.trim_start_matches('/');
+            assert!(target.contains("://") || !unresolved(&chapters, target), "{chapter}: {target}");
         }
     }
 }
