@@ -12,8 +12,9 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use super::event::{Event, Finished};
+use super::finding::unreadable;
 use super::read::{Cutter, ReadOutcome};
-use super::scan::{Scanner, unreadable};
+use super::scan::Scanner;
 use super::vaultwarden::PreparedDatabase;
 use crate::chunker::page::run_pages;
 use crate::error::{Error, Result};

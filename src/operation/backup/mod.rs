@@ -6,6 +6,7 @@
 
 mod database;
 mod event;
+mod finding;
 mod parent;
 mod read;
 mod scan;

@@ -14,6 +14,7 @@ use crossbeam_channel::Sender;
 use super::Source;
 use super::database::{LazyScratch, starts_as_database};
 use super::event::{BATCH_BYTES, BATCH_EVENTS, Change, Event, Finished};
+use super::finding::{changed, deleted, unreadable, vanished};
 use super::parent::Parent;
 use super::read::{Cutter, Pool, ReadOutcome, read_chunks};
 use super::vaultwarden::PreparedDatabase;
@@ -383,38 +384,4 @@ pub(super) fn still_stored(
     );
     // Lists that cannot be read make the file one that is read again.
     visited.is_ok() && stored.get()
-}
-
-/// A file that could not be read.
-pub(super) fn unreadable(entry: &Entry, error: &Error) -> Finding {
-    let finding =
-        Finding::problem(printable(entry.host_path().as_os_str().as_encoded_bytes()), error.chain());
-    match error.next_step() {
-        Some(hint) => finding.with_hint(hint),
-        None => finding,
-    }
-}
-
-fn vanished(entry: &Entry) -> Finding {
-    Finding::warning(
-        printable(entry.host_path().as_os_str().as_encoded_bytes()),
-        "vanished before it could be read",
-    )
-}
-
-/// A file that was deleted after it was opened: it is stored as it was, and nothing is wrong with it.
-pub(super) fn deleted(entry: &Entry) -> Finding {
-    Finding::warning(
-        printable(entry.host_path().as_os_str().as_encoded_bytes()),
-        "was deleted while it was read; it is stored as it was",
-    )
-}
-
-/// A file that changed while it was read.
-pub(super) fn changed(entry: &Entry) -> Finding {
-    Finding::problem(
-        printable(entry.host_path().as_os_str().as_encoded_bytes()),
-        "changed while it was read; what is stored may mix old and new",
-    )
-    .with_hint("the next backup reads it again; to take it at rest, stop what writes it")
 }

@@ -13,8 +13,8 @@ use crossbeam_channel::{Receiver, Sender};
 use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
 use super::event::{Change, Event, Finished};
+use super::finding::{changed, deleted, unreadable};
 use super::read::Pool;
-use super::scan::{changed, deleted, unreadable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::blob::BlobKind;
 use crate::format::node::{Content, Hole, Node, NodeKind};

@@ -84,9 +84,11 @@ mod tests {
         }
     }
 
+    type Change<'a> = &'a dyn Fn(&mut Manifest);
+
     #[test]
     fn what_is_proved_counts_as_much_as_what_is_stored() {
-        let changes: [(&str, &dyn Fn(&mut Manifest), bool); 7] = [
+        let changes: [(&str, Change<'_>, bool); 7] = [
             ("nothing", &|_| {}, true),
             ("time and tags", &|now| (now.sequence, now.tags) = (2, vec!["x".into()]), true),
             ("messages", &|now| now.databases[0].messages.clear(), true),

@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use crate::interrupt::Interrupt;
 use super::scratch::Folder;
 use super::take::{Job, Patience, Pinned};
 use super::*;
 use crate::error::ErrorKind;
 use crate::id::Id;
+use crate::interrupt::Interrupt;
 
 /// Says to the writer process which database to write.
 const WRITER: &str = "STRONGROOM_TEST_WRITER";

@@ -1,5 +1,7 @@
 //! A small writer of CBOR of its own: what the conventions want, and, piece by piece, what they forbid.
 
+#![expect(clippy::big_endian_bytes, reason = "RFC 8949 writes numbers big end first")]
+
 /// A value, as it will be written: nothing here checks that keys rise or that text is UTF-8.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Cbor {

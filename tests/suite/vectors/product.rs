@@ -21,7 +21,8 @@ use strongroom::id::Id;
 use strongroom::report::Collector;
 use strongroom::repository::content::{store_content, visit_chunks};
 use strongroom::repository::index::ReadObjects;
-use strongroom::repository::keys::{Credential, parse_key_file};
+use strongroom::repository::key_file::parse_key_file;
+use strongroom::repository::keys::Credential;
 use strongroom::repository::reader::{BlobReader, BlobSource};
 use strongroom::repository::tree::{Root, TreeBuilder, TreeReader};
 use strongroom::repository::writer::BlobSink;
@@ -215,7 +216,7 @@ fn slot(vector: &Vector<'_>) -> Result<Taken> {
     let holder = Repository::open(alone, &credential(vector));
     // Whatever is wrong with a slot, the others still open.
     let others = holding(ObjectKind::Key, id, bytes.clone());
-    if let Some(damage) = others.list_keys().expect("the keys are listed").1.into_iter().next() {
+    if let Some((_, damage)) = others.list_keys().expect("the keys are listed").1.into_iter().next() {
         if vector.0.get("opens") == Some(&Json::Bool(true)) {
             assert!(holder.is_ok(), "a damaged label keeps nobody out");
         }

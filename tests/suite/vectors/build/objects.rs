@@ -76,7 +76,8 @@ pub(super) fn configs() -> Vec<Case> {
 }
 
 /// The kinds of marks: what, header, purpose, whether signed under which context, whether its hash names it.
-const KINDS: [(&str, &[u8; 4], &str, Option<&str>, bool); 4] = [
+type Kind = (&'static str, &'static [u8; 4], &'static str, Option<&'static str>, bool);
+const KINDS: [Kind; 4] = [
     ("session", b"sess", "sessions", None, false),
     ("abandoned", b"aban", "abandoned marks", None, false),
     ("forgotten", b"forg", "forgotten marks", Some("strongroom v1 forgotten mark"), false),
