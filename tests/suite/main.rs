@@ -23,6 +23,7 @@ mod folders;
 mod interrupted;
 mod key_changes;
 mod keys;
+mod large_index;
 mod output;
 mod recovery;
 mod sample_vault;

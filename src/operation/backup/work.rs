@@ -108,6 +108,7 @@ impl<'a> Work<'a> {
             self.gather(&writer, &sink, source.as_ref(), parent, &candidates)?
         };
         let written = writer.finish(adopted)?;
+        index.report_troubles(self.reporter);
         let outdated = outdated(&candidates);
         let manifest = self.manifest(time, gathered.root, &snapshots, parent, gathered, written);
         let root = Root { id: manifest.root, level: manifest.level };
