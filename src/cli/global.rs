@@ -14,6 +14,7 @@ use crate::backend::{Backend, LocalBackend};
 use crate::error::{Error, ErrorKind, Result};
 use crate::repository::Repository;
 use crate::repository::cache::Cache;
+use crate::repository::index::IndexFolders;
 use crate::repository::key_file::parse_key_file;
 use crate::repository::keys::Credential;
 
@@ -73,7 +74,10 @@ impl Global {
     pub(super) fn open(&self, output: &Output) -> Result<Repository> {
         let backend: Arc<dyn Backend> = Arc::new(LocalBackend::open(&self.location()?)?);
         let credential = self.credential(output)?;
-        Repository::open(backend, &credential)
+        let repository = Repository::open(backend, &credential)?;
+        let cache = if self.no_cache { None } else { self.cache_folder().ok() };
+        let cache = cache.map(|folder| Cache::index_folder(&folder, repository.id()));
+        Ok(repository.with_index_folders(IndexFolders::new(cache, Some(std::env::temp_dir()))))
     }
 
     /// What opens the repository.

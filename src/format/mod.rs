@@ -6,7 +6,7 @@
 #![deny(clippy::arithmetic_side_effects)]
 
 pub mod blob;
-mod bytes;
+pub(crate) mod bytes;
 pub mod cbor;
 pub mod config;
 pub mod header;

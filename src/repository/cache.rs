@@ -2,7 +2,9 @@
 //!
 //! Deleting it costs time, never correctness. Everything in it that came from a snapshot is sealed under a key
 //! derived from the write secret; folders are 0700 and files 0600. Layout, below `<cache>/<repository id>/`:
-//! `host-id`, `sessions/<id>`, `trees/<snapshot id>`, `notes/<id>`.
+//! `host-id`, `sessions/<id>`, `trees/<snapshot id>`, `notes/<id>`, and `index/`, whose files
+//! [`super::index`] describes: they are not sealed, for they are searched where they lie, and hold no more than keyed ids
+//! and places.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::Write;
@@ -53,6 +55,11 @@ impl Cache {
         let cache = Self { folder, host_id };
         cache.remove_leftovers()?;
         Ok(cache)
+    }
+
+    /// The folder below `parent` for copies of a repository's index.
+    pub fn index_folder(parent: &Path, repository: &Id) -> PathBuf {
+        parent.join(repository.to_hex()).join("index")
     }
 
     /// Removes what killed runs began to write; what living ones write is locked.

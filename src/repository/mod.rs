@@ -38,6 +38,7 @@ use crate::format::config::{self, CHUNKER_KEYED_GEAR, ChunkSizes, Config};
 use crate::id::Id;
 use crate::limits;
 
+use index::IndexFolders;
 use keyring::Keyring;
 use keys::{Credential, NewKey};
 
@@ -52,6 +53,7 @@ pub struct Repository {
     backend: Arc<dyn Backend>,
     config: Arc<Config>,
     keyring: Arc<Keyring>,
+    index_folders: Arc<IndexFolders>,
 }
 
 impl Repository {
@@ -100,7 +102,12 @@ impl Repository {
         let mac = derive::keyed_hash(&keyring.key(Purpose::ConfigMac), &bytes);
         bytes.extend_from_slice(mac.as_bytes());
         backend.put(&ObjectName::CONFIG, &bytes)?;
-        Ok(Self { backend, config: Arc::new(config), keyring: Arc::new(keyring) })
+        Ok(Self {
+            backend,
+            config: Arc::new(config),
+            keyring: Arc::new(keyring),
+            index_folders: Arc::default(),
+        })
     }
 
     /// Opens a repository with a password or key file.
@@ -118,7 +125,23 @@ impl Repository {
             return Err(Error::corrupt("the repository's config was altered: its MAC does not fit")
                 .hint("restore the object `config` from a copy of the repository"));
         }
-        Ok(Self { backend, config: Arc::new(config), keyring: Arc::new(keyring) })
+        Ok(Self {
+            backend,
+            config: Arc::new(config),
+            keyring: Arc::new(keyring),
+            index_folders: Arc::default(),
+        })
+    }
+
+    /// Says where a large index may lie on this computer; all of it is in memory otherwise.
+    #[must_use]
+    pub fn with_index_folders(self, folders: IndexFolders) -> Self {
+        Self { index_folders: Arc::new(folders), ..self }
+    }
+
+    /// Where a large index may lie on this computer.
+    pub(crate) fn index_folders(&self) -> &Arc<IndexFolders> {
+        &self.index_folders
     }
 
     /// The backend.

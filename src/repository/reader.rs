@@ -56,7 +56,9 @@ impl<'a> BlobReader<'a> {
             let finding = Finding::warning(format!("index/{}", id.short()), error.chain());
             reporter.report(finding.with_hint("run `strongroom check` to see what it affects"));
         }
-        Ok(Self::with_index(repository, Index::build(&read, &|_| true)?))
+        let index = Index::build(&read, &|_| true)?;
+        index.report_troubles(reporter);
+        Ok(Self::with_index(repository, index))
     }
 
     /// Reads through an index at hand.
@@ -89,9 +91,9 @@ impl<'a> BlobReader<'a> {
         for _ in 0..REFRESHES_MAX {
             let index = self.index()?;
             let mut last = None;
-            for place in index.places(kind, id) {
-                match self.read_frame(&index, place) {
-                    Ok(frame) => match self.open(&index, place, &frame, &mut use_plain) {
+            for place in index.places(kind, id)? {
+                match self.read_frame(&index, &place) {
+                    Ok(frame) => match self.open(&index, &place, &frame, &mut use_plain) {
                         Ok(value) => return value,
                         Err(error) => last = Some(graver(last, error)),
                     },

@@ -108,21 +108,20 @@ pub fn usable(repository: &Repository) -> Result<Usable> {
     let read = ReadObjects::read(repository)?;
     // The packs are listed last: what an index names and a prune deleted meanwhile does not count.
     let listed = repository.backend().list(ObjectKind::Pack)?;
-    let present: HashSet<Id> = listed.iter().map(|listed| listed.id).collect();
-    let mut index = Index::build(&read, &|pack| present.contains(pack) && !condemned.contains(pack))?;
+    let present: HashMap<Id, u64> = listed.into_iter().map(|listed| (listed.id, listed.size)).collect();
+    let mut index = Index::build(&read, &|pack| present.contains_key(pack) && !condemned.contains(pack))?;
     let named: HashSet<Id> = index.packs().iter().map(|pack| pack.id).collect();
-    let orphans = present.iter().filter(|pack| !named.contains(*pack) && !condemned.contains(*pack));
+    let orphans = present.iter().filter(|(pack, _)| !named.contains(*pack) && !condemned.contains(*pack));
     let missing: Vec<Id> =
-        read.packs().filter(|pack| !present.contains(pack) && !condemned.contains(pack)).collect();
-    let sizes: HashMap<Id, u64> = listed.iter().map(|listed| (listed.id, listed.size)).collect();
+        read.packs().filter(|pack| !present.contains_key(pack) && !condemned.contains(pack)).collect();
     let mut adopted = Vec::new();
     let mut unreadable: Vec<(ObjectKind, Id, Error)> =
         read.damaged.into_iter().map(|(id, error)| (ObjectKind::Index, id, error)).collect();
     // One at a time: each is read whole, to see that its frames are its own.
-    for id in orphans {
+    for (id, size) in orphans {
         match read_unindexed_pack(repository, id) {
             Ok(table) => {
-                adopted.push(indexed(*id, sizes.get(id).copied().unwrap_or(0), table));
+                adopted.push(indexed(*id, *size, table));
             }
             Err(error)
                 if matches!(

@@ -118,7 +118,7 @@ impl<'a> BlobWriter<'a> {
     /// Stores a blob unless it is there; may be called from many threads.
     pub fn store_blob(&self, kind: BlobKind, plain: &[u8]) -> Result<Id> {
         let id = self.repository.keyring().blob_id(kind, plain);
-        if self.index.contains(kind, &id) || !self.take(&id)? {
+        if self.index.contains(kind, &id)? || !self.take(&id)? {
             return Ok(id);
         }
         // The blob counts as taken from here on: if it is not stored, nothing may be published.

@@ -26,6 +26,7 @@ mod hostile;
 mod interrupted;
 mod key_changes;
 mod keys;
+mod large_index;
 mod output;
 mod recovery;
 mod sample_vault;

@@ -371,14 +371,14 @@ pub(super) fn still_stored(
         source,
         content,
         &mut |id, plain| {
-            stored.set(stored.get() && index.contains(BlobKind::List, id));
+            stored.set(stored.get() && index.contains(BlobKind::List, id)?);
             if let Some(recorder) = recorder {
                 recorder.record(BlobKind::List, id, plain);
             }
             Ok(())
         },
         &mut |id| {
-            stored.set(stored.get() && index.contains(BlobKind::Chunk, id));
+            stored.set(stored.get() && index.contains(BlobKind::Chunk, id)?);
             Ok(())
         },
     );

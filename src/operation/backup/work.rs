@@ -128,6 +128,7 @@ impl<'a> Work<'a> {
             Err(error) => return Err(publish_all_the_same(writer, adopted, dry, error)),
         };
         let written = writer.finish(adopted)?;
+        index.report_troubles(self.reporter);
         let outdated = outdated(&candidates);
         let manifest = self.manifest(time, gathered.root, &snapshots, parent, gathered, written);
         let root = Root { id: manifest.root, level: manifest.level };

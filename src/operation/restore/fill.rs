@@ -126,9 +126,8 @@ impl Filler<'_> {
         })
     }
 
-    fn place(&self, piece: &Piece) -> Result<&Place> {
-        let number = usize::try_from(piece.place).unwrap_or(usize::MAX);
-        self.index.all().get(number).ok_or_else(|| Error::refused("a planned place is not in the index"))
+    fn place(&self, piece: &Piece) -> Result<Place> {
+        self.index.place(piece.place)
     }
 
     fn stretches<'p>(&self, pieces: &'p [Piece]) -> Result<Vec<Stretch<'p>>> {
@@ -164,7 +163,7 @@ impl Filler<'_> {
     fn stretch(&self, stretch: &Stretch<'_>) -> Result<()> {
         self.interrupt.check()?;
         let Some(first) = stretch.pieces.first() else { return Ok(()) };
-        let pack = self.index.pack(self.place(first)?)?;
+        let pack = self.index.pack(&self.place(first)?)?;
         let start = stretch.start - stretch.start % BLOCK;
         let end = stretch.end.next_multiple_of(BLOCK).min(pack.size);
         let name = ObjectName::new(ObjectKind::Pack, pack.id);
@@ -177,8 +176,8 @@ impl Filler<'_> {
             rest = behind;
             let place = self.place(piece)?;
             match &read {
-                Ok(bytes) => self.blob(place, bytes, start, same)?,
-                Err(_) => self.blob_from_elsewhere(place, same)?,
+                Ok(bytes) => self.blob(&place, bytes, start, same)?,
+                Err(_) => self.blob_from_elsewhere(&place, same)?,
             }
         }
         self.release(stretch.pieces);

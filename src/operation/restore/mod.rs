@@ -72,6 +72,7 @@ pub fn run(
     restore.others(&plan)?;
     restore.directories(&plan, top.as_ref());
     target.sync()?;
+    plan.index.report_troubles(reporter);
     for finding in target.further_findings() {
         restore.report(finding);
     }

@@ -93,9 +93,9 @@ impl Plan {
                 _ => plan.others.push(Other { path, node }),
             }
         }
-        let places = index.all();
-        plan.pieces.sort_unstable_by_key(|piece| {
-            let place = usize::try_from(piece.place).ok().and_then(|number| places.get(number));
+        // Each is looked up once: a place may have to be read from a file.
+        plan.pieces.sort_by_cached_key(|piece| {
+            let place = index.place(piece.place).ok();
             place.map_or((u32::MAX, u32::MAX), |place| (place.pack, place.offset))
         });
         plan.index = index;
@@ -123,11 +123,10 @@ impl Plan {
         let empty = Content::default();
         let mut offset = 0u64;
         visit_chunks(reader, node.content.as_ref().unwrap_or(&empty), &mut |_, _| Ok(()), &mut |id| {
-            let place = index.first_place(BlobKind::Chunk, id).zip(index.plain_length(BlobKind::Chunk, id));
-            let length = match place {
-                Some((place, length)) => {
-                    self.pieces.push(Piece { place, file, stream_offset: offset });
-                    u64::from(length)
+            let length = match index.first(BlobKind::Chunk, id)? {
+                Some((number, place)) => {
+                    self.pieces.push(Piece { place: number, file, stream_offset: offset });
+                    u64::from(place.plain_length)
                 }
                 None => {
                     // The reader looks into the index afresh before it calls a chunk lost.

@@ -1,6 +1,6 @@
 //! The protocol of `format-spec/11-ordering.md`: order of calls, interrupted runs, condemned packs, marks.
 
-use super::support::{Call, Folder, as_role, backup, create, manifest, noise, store_tree};
+use super::support::{Call, Folder, as_role, backup, create, manifest, noise, places, store_tree};
 use crate::backend::{Backend, ObjectKind, ObjectName};
 use crate::crypto::secret::Secret;
 use crate::crypto::sign::{self, SignaturePurpose};
@@ -106,10 +106,11 @@ fn an_entry_for_an_absent_pack_does_not_count_and_the_index_is_not_listed_again(
     store.calls();
     let usable = session::usable(&repository).unwrap();
     assert_eq!(store.calls().iter().filter(|call| **call == Call::List(ObjectKind::Index)).count(), 1);
-    let chunks = usable.index.all().iter().filter(|place| place.kind == BlobKind::Chunk).count();
+    let all = places(&usable.index);
+    let chunks = all.iter().filter(|place| place.kind == BlobKind::Chunk).count();
     assert_eq!((chunks, usable.index.packs().len()), (0, 1));
     // What is left has the right numbers: the tree can be read through it.
-    for place in usable.index.all() {
+    for place in &all {
         assert_eq!(usable.index.pack(place).unwrap().class, place.kind.class());
     }
     // The next backup stores the chunks again, and the old snapshot is whole again with it.
@@ -154,7 +155,7 @@ fn chunks_in_condemned_packs_do_not_count_and_are_stored_again() {
     backup(&repository, None, &files(0..5)).unwrap();
     let old: Vec<Id> = store.names(ObjectKind::Pack).iter().map(|name| name.id).collect();
     condemn(&repository, old.clone());
-    assert!(session::usable(&repository).unwrap().index.all().is_empty());
+    assert!(places(&session::usable(&repository).unwrap().index).is_empty());
     let (_, written, _) = backup(&repository, None, &files(0..5)).unwrap();
     assert_eq!(written.data_blobs, 5);
     assert_eq!(store.names(ObjectKind::Pack).len(), 2 * old.len());
@@ -256,7 +257,7 @@ fn listings_that_fail_are_not_empty() {
 fn an_index_object_that_a_prune_replaces_while_it_is_read_is_no_error() {
     let (store, repository) = create();
     backup(&repository, None, &files(0..2)).unwrap();
-    let before = session::usable(&repository).unwrap().index.all().to_vec();
+    let before = places(&session::usable(&repository).unwrap().index);
     let old = store.names(ObjectKind::Index)[0];
     let plaintext = repository.get_object(ObjectKind::Index, &old.id).unwrap();
     // The new object is published before the old is deleted, as a prune does.
@@ -271,7 +272,7 @@ fn an_index_object_that_a_prune_replaces_while_it_is_read_is_no_error() {
         }
         Ok(())
     });
-    assert_eq!(session::usable(&repository).unwrap().index.all(), before);
+    assert_eq!(places(&session::usable(&repository).unwrap().index), before);
     // An object that is listed for ever and never there is one.
     store.step_in(|call| match call {
         Call::Get(name) if name.kind == ObjectKind::Index => Err(Error::missing("not there")),
@@ -574,7 +575,7 @@ fn two_repositories_on_one_store_of_bytes_do_not_mix() {
     let snapshots = repository.snapshots().unwrap();
     assert_eq!((snapshots.snapshots.len(), snapshots.damaged[0].1), (0, id));
     let usable = session::usable(&repository).unwrap();
-    assert!(usable.adopted.is_empty() && usable.index.all().is_empty());
+    assert!(usable.adopted.is_empty() && places(&usable.index).is_empty());
     let mut kinds: Vec<ObjectKind> = usable.unreadable.iter().map(|(kind, ..)| *kind).collect();
     kinds.sort_unstable();
     assert_eq!(kinds, [ObjectKind::Pack, ObjectKind::Pack, ObjectKind::Index]);

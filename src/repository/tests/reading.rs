@@ -1,6 +1,6 @@
 //! Reading: every copy is tried, the index is read afresh, and a loss has a name.
 
-use super::support::{Call, Watched, backup, create, load, noise};
+use super::support::{Call, Watched, backup, create, load, noise, places};
 use crate::backend::{Backend, ObjectKind, ObjectName};
 use crate::error::{Error, ErrorKind};
 use crate::format::blob::{BlobKind, Class};
@@ -217,7 +217,7 @@ fn every_damaged_byte_of_a_pack_is_noticed() {
     let ids = store(&repository, &blobs);
     let name = watched.names(ObjectKind::Pack)[0];
     let sound = watched.memory.get(&name, u64::MAX).unwrap();
-    let frames: usize = load(&repository).all().iter().map(|place| place.stored_length as usize).sum();
+    let frames: usize = places(&load(&repository)).iter().map(|place| place.stored_length as usize).sum();
     for index in 16..16 + frames {
         let mut damaged = sound.clone();
         damaged[index] ^= 1 << (index % 8);
@@ -254,7 +254,7 @@ fn an_index_object_with_any_byte_changed_counts_for_nothing() {
             let read = ReadObjects::read(&repository);
             let read = read.unwrap();
             assert_eq!((read.damaged.len(), read.damaged[0].0), (1, name.id), "byte {index}");
-            assert!(Index::build(&read, &|_| true).unwrap().all().is_empty());
+            assert!(places(&Index::build(&read, &|_| true).unwrap()).is_empty());
             watched.memory.remove(&name);
         }
     }

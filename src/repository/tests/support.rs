@@ -18,7 +18,7 @@ use crate::id::Id;
 use crate::repository::Repository;
 use crate::repository::cache::Cache;
 use crate::repository::cached_tree::RecordingSink;
-use crate::repository::index::{Index, ReadObjects};
+use crate::repository::index::{Index, Place, ReadObjects};
 use crate::repository::keys::{Credential, NewKey};
 use crate::repository::reader::BlobSource;
 use crate::repository::session::{Commit, Session};
@@ -151,6 +151,11 @@ pub(super) fn noise(seed: u64, length: usize) -> Vec<u8> {
 /// The index over all that is there.
 pub(super) fn load(repository: &Repository) -> Index {
     Index::build(&ReadObjects::read(repository).unwrap(), &|_| true).unwrap()
+}
+
+/// All places of an index.
+pub(super) fn places(index: &Index) -> Vec<Place> {
+    index.all().map(|place| place.unwrap().1).collect()
 }
 
 pub(super) fn folder_node() -> Node {

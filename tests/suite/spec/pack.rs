@@ -163,7 +163,8 @@ fn a_pack_is_adopted_only_with_the_frames_that_its_table_was_made_for() {
     let (index_name, _) = only(&backend, ObjectKind::Index);
     let (name, bytes) = only(&backend, ObjectKind::Pack);
     let knows = |usable: &Usable| {
-        usable.index.contains(BlobKind::Chunk, &repository.keyring().blob_id(BlobKind::Chunk, &chunk))
+        let id = repository.keyring().blob_id(BlobKind::Chunk, &chunk);
+        usable.index.contains(BlobKind::Chunk, &id).expect("the index is in memory")
     };
     let junk = put(&backend, ObjectKind::Index, b"junk".to_vec());
     let usable = session::usable(&repository).expect("junk in the index stops nobody");

@@ -6,15 +6,16 @@
 //!
 //! Invariant: nothing is changed. Damage is a finding, never the end of the check.
 
+mod places;
+
 use std::collections::{HashMap, HashSet};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
 use crate::backend::{Listed, ObjectKind, ObjectName};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::blob::BlobKind;
+use crate::format::blob::{BlobKind, Class};
 use crate::format::key_slot::Role;
 use crate::format::node::{Content, Node, NodeKind};
 use crate::id::Id;
@@ -28,6 +29,8 @@ use crate::repository::index::{Index, Place, ReadObjects, open_pack, read_uninde
 use crate::repository::reader::BlobReader;
 use crate::repository::snapshot::Snapshot;
 use crate::repository::tree::TreeReader;
+
+use places::{PlacesByPack, at, without_good_copy};
 
 /// Files named for one snapshot before the rest is only counted.
 const NAMED_MAX: u64 = 20;
@@ -58,7 +61,8 @@ pub fn run(
     let (problems, bytes_read) = (AtomicU64::new(0), AtomicU64::new(0));
     let check = Check { repository, reporter, interrupt, problems, bytes_read };
     check.small_objects()?;
-    let read = ReadObjects::read(repository)?;
+    // Every object is opened: what a copy on this computer says of one proves nothing about it.
+    let read = ReadObjects::read_afresh(repository)?;
     let index = Index::build(&read, &|_| true)?;
     for (_, error) in &read.damaged {
         check.problem(
@@ -67,12 +71,11 @@ pub fn run(
         );
     }
     let packs = repository.backend().list(ObjectKind::Pack)?;
-    let bad = check.packs(&index, &packs, read_data)?;
+    let (bad, blobs) = check.packs(&index, &packs, read_data)?;
     let found = repository.snapshots()?;
     for (kind, id, error) in &found.damaged {
         check.problem(Finding::problem(format!("{}/{}", kind.folder(), id.short()), error.chain()));
     }
-    let blobs = index.all().len() as u64;
     let reader = BlobReader::with_index(repository, index);
     check.snapshots(&reader, &found.snapshots, &bad)?;
     Ok(Summary {
@@ -127,8 +130,9 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Holds the packs listed against the index, and reads them if asked; gives the blobs without a good copy.
-    fn packs(&self, index: &Index, listed: &[Listed], read_data: bool) -> Result<Bad> {
+    /// Holds the packs listed against the index, and reads them if asked; gives the blobs without a good copy, and
+    /// how many places there are.
+    fn packs(&self, index: &Index, listed: &[Listed], read_data: bool) -> Result<(Bad, u64)> {
         let sizes: HashMap<Id, u64> = listed.iter().map(|pack| (pack.id, pack.size)).collect();
         let mut good_packs = vec![true; index.packs().len()];
         for (pack, good) in index.packs().iter().zip(&mut good_packs) {
@@ -147,25 +151,20 @@ impl Check<'_> {
             }
         }
         self.packs_without_index(index, listed)?;
-        let mut good: HashSet<(BlobKind, Id)> = HashSet::new();
-        let by_pack = places_by_pack(index);
-        if read_data {
-            let opens = [crate::format::blob::Class::Metadata, crate::format::blob::Class::Data]
-                .map(|class| self.repository.keyring().opens(class));
-            if opens.contains(&false) {
-                let cause = "are checked by name and table only: opening them needs a full key";
-                self.reporter.report(Finding::warning("the contents of files", cause));
-            }
-            self.read_packs(index, &good_packs, &by_pack, &mut good)?;
-        } else {
-            for (number, places) in by_pack.iter().enumerate() {
-                if good_packs.get(number).copied().unwrap_or(false) {
-                    good.extend(places.iter().map(|place| (place.kind, place.id)));
-                }
-            }
+        if !read_data {
+            return without_good_copy(index, &|_, place| {
+                at(&good_packs, place.pack).is_some_and(|good| *good)
+            });
         }
-        let all = index.all().iter().map(|place| (place.kind, place.id));
-        Ok(all.filter(|blob| !good.contains(blob)).collect())
+        let opens = [Class::Metadata, Class::Data].map(|class| self.repository.keyring().opens(class));
+        if opens.contains(&false) {
+            let cause = "are checked by name and table only: opening them needs a full key";
+            self.reporter.report(Finding::warning("the contents of files", cause));
+        }
+        let good = self.read_packs(index, &good_packs)?;
+        without_good_copy(index, &|number, _| {
+            at(&good, number).is_some_and(|good| good.load(Ordering::Relaxed))
+        })
     }
 
     fn packs_without_index(&self, index: &Index, listed: &[Listed]) -> Result<()> {
@@ -188,61 +187,54 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn read_packs(
-        &self,
-        index: &Index,
-        good_packs: &[bool],
-        by_pack: &[Vec<Place>],
-        good: &mut HashSet<(BlobKind, Id)>,
-    ) -> Result<()> {
+    /// Reads all packs; gives for each number of a place whether its blob is good.
+    fn read_packs(&self, index: &Index, good_packs: &[bool]) -> Result<Vec<AtomicBool>> {
         let total: u64 = index.packs().iter().map(|pack| pack.size).sum();
         self.reporter.progress().set_stage("reading packs");
         self.reporter.progress().set_total(index.packs().len() as u64, total);
-        let found = Mutex::new(Vec::new());
+        let good: Vec<AtomicBool> = (0..index.numbers()).map(|_| AtomicBool::new(false)).collect();
+        let by_pack = PlacesByPack::new(index)?;
         let numbers: Vec<usize> = (0..index.packs().len()).collect();
         numbers.par_iter().try_for_each(|number| {
             self.interrupt.check()?;
             let Some(pack) = index.packs().get(*number) else { return Ok(()) };
-            let places = by_pack.get(*number).map(Vec::as_slice).unwrap_or_default();
             if !good_packs.get(*number).copied().unwrap_or(false) {
                 return Ok(());
             }
-            let mut opened = Vec::with_capacity(places.len());
-            if let Err(error) = self.read_pack(index, &pack.id, places, &mut opened) {
+            let numbers = by_pack.of(*number);
+            let places = numbers.iter().map(|number| index.place(*number)).collect::<Result<Vec<Place>>>()?;
+            let opened = |which: usize| {
+                if let Some(slot) = numbers.get(which).and_then(|number| at(&good, *number)) {
+                    slot.store(true, Ordering::Relaxed);
+                }
+            };
+            if let Err(error) = self.read_pack(index, &pack.id, &places, &opened) {
                 self.problem(Finding::problem(format!("pack {}", pack.id.short()), error.chain()));
             }
             self.reporter.progress().add_files(1);
             self.reporter.progress().add_bytes(pack.size);
-            found.lock().map_err(|_| Error::refused("another thread failed while checking"))?.extend(opened);
             Ok::<(), Error>(())
         })?;
-        good.extend(found.into_inner().unwrap_or_default());
-        Ok(())
+        Ok(good)
     }
 
-    /// Reads one pack whole: its name, its table, and each blob; notes the blobs that are good.
-    fn read_pack(
-        &self,
-        index: &Index,
-        id: &Id,
-        places: &[Place],
-        good: &mut Vec<(BlobKind, Id)>,
-    ) -> Result<()> {
+    /// Reads one pack whole: its name, its table, and each blob; tells which of the places are good.
+    fn read_pack(&self, index: &Index, id: &Id, places: &[Place], good: &dyn Fn(usize)) -> Result<()> {
         let bytes =
             self.repository.backend().get(&ObjectName::new(ObjectKind::Pack, *id), limits::PACK_MAX)?;
         self.bytes_read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         let mut first = self.check_table(id, &bytes, places).err();
         let mut lost = 0u64;
         let mut buffers = OpenBuffers::default();
-        for place in places {
+        for (number, place) in places.iter().enumerate() {
             if !self.repository.keyring().opens(place.kind.class()) {
                 if first.is_none() {
-                    good.push((place.kind, place.id));
+                    good(number);
                 }
                 continue;
             }
             match self.open(index, place, &bytes, &mut buffers) {
-                Ok(()) => good.push((place.kind, place.id)),
+                Ok(()) => good(number),
                 Err(error) => {
                     lost = lost.saturating_add(1);
                     first = Some(first.take().unwrap_or(error));
@@ -355,7 +347,7 @@ fn check_content(
         None => {
             let mut length = 0u64;
             visit_chunks(reader, content, &mut |_, _| Ok(()), &mut |id| {
-                let plain = index.plain_length(BlobKind::Chunk, id);
+                let plain = index.plain_length(BlobKind::Chunk, id)?;
                 let plain = plain.filter(|_| !bad.contains(&(BlobKind::Chunk, *id)));
                 let plain =
                     plain.ok_or_else(|| Error::missing(format!("its chunk {} is lost", id.short())))?;
@@ -374,14 +366,4 @@ fn check_content(
     } else {
         Err(Error::corrupt("its chunks are not as long as the file"))
     }
-}
-
-fn places_by_pack(index: &Index) -> Vec<Vec<Place>> {
-    let mut by_pack = vec![Vec::new(); index.packs().len()];
-    for place in index.all() {
-        if let Some(places) = usize::try_from(place.pack).ok().and_then(|number| by_pack.get_mut(number)) {
-            places.push(*place);
-        }
-    }
-    by_pack
 }

@@ -1,0 +1,67 @@
+//! Index objects on their way into a repository.
+
+use std::collections::HashMap;
+
+use crate::crypto::derive;
+use crate::error::{Error, Result};
+use crate::format::index::{self as format, IndexObject, IndexedPack};
+use crate::format::pack::Envelope;
+use crate::limits;
+
+/// Collects packs for an index object that is to be written.
+#[derive(Default)]
+pub(crate) struct IndexBuilder {
+    object: IndexObject,
+    envelopes: HashMap<[u8; 32], u16>,
+    entries: usize,
+}
+
+impl IndexBuilder {
+    /// Adds a pack whose entries name envelopes by their numbers in `envelopes`.
+    pub(crate) fn add(&mut self, mut pack: IndexedPack, envelopes: &[Envelope]) -> Result<()> {
+        for entry in &mut pack.entries {
+            let envelope = envelopes
+                .get(usize::from(entry.envelope))
+                .ok_or_else(|| Error::corrupt("a pack names an envelope that it does not have"))?;
+            entry.envelope = self.number(envelope)?;
+        }
+        self.entries = self.entries.saturating_add(pack.entries.len());
+        self.object.packs.push(pack);
+        Ok(())
+    }
+
+    fn number(&mut self, envelope: &Envelope) -> Result<u16> {
+        let key = derive::hash(envelope).0;
+        if let Some(number) = self.envelopes.get(&key) {
+            return Ok(*number);
+        }
+        let number = u16::try_from(self.object.envelopes.len())
+            .ok()
+            .filter(|number| usize::from(*number) < limits::ENVELOPES_MAX)
+            .ok_or_else(|| Error::refused("an index object has too many envelopes"))?;
+        self.object.envelopes.push(*envelope);
+        self.envelopes.insert(key, number);
+        Ok(number)
+    }
+
+    /// Whether a pack with this many envelopes still fits; one alone always does.
+    pub(crate) fn has_room(&self, envelopes: usize) -> bool {
+        self.is_empty() || self.object.envelopes.len().saturating_add(envelopes) <= limits::ENVELOPES_MAX
+    }
+
+    /// Number of entries so far.
+    pub(crate) fn len(&self) -> usize {
+        self.entries
+    }
+
+    /// Whether there is nothing to write.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.object.packs.is_empty()
+    }
+
+    /// The plaintext of the index object.
+    pub(crate) fn encode(mut self) -> Result<Vec<u8>> {
+        self.object.packs.sort_by_key(|pack| pack.id);
+        format::encode(&self.object)
+    }
+}
