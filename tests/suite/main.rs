@@ -26,6 +26,7 @@ mod keys;
 mod output;
 mod recovery;
 mod sample_vault;
+mod second_reader;
 mod services;
 mod site;
 mod spec;
