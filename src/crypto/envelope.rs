@@ -34,8 +34,12 @@ pub struct KeyPair {
 /// Draws a key pair.
 pub fn generate() -> Result<KeyPair> {
     let secret = Secret::random()?;
-    let public = XWing::sk_to_pk(&secret_key(&secret)?).to_bytes().to_vec();
-    Ok(KeyPair { public, secret })
+    Ok(KeyPair { public: public_key(&secret)?, secret })
+}
+
+/// The half of a key pair that seals, from the half that opens.
+pub fn public_key(secret: &Secret) -> Result<Vec<u8>> {
+    Ok(XWing::sk_to_pk(&secret_key(secret)?).to_bytes().to_vec())
 }
 
 /// Seals a content key.

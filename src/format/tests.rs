@@ -90,7 +90,7 @@ fn full_node() -> Node {
 fn other_node(kind: NodeKind) -> Node {
     Node {
         link_target: (kind == NodeKind::Symlink).then(|| b"target".to_vec()),
-        device_number: (kind == NodeKind::BlockDevice).then_some(1 << 40),
+        device_number: matches!(kind, NodeKind::BlockDevice | NodeKind::CharacterDevice).then_some(1 << 40),
         kind,
         content: None,
         ..file_node(&[], 0)
@@ -567,6 +567,11 @@ fn nodes_out_of_range_are_refused() {
     assert!(refused(&|node| node.content = None));
     assert!(refused(&|node| node.kind = NodeKind::Directory));
     assert!(refused(&|node| node.link_target = Some(b"x".to_vec())));
+    assert!(refused(&|node| node.device_number = Some(1)));
+    assert!(!refused(&|node| *node = other_node(NodeKind::CharacterDevice)));
+    assert!(refused(&|node| {
+        *node = Node { device_number: None, ..other_node(NodeKind::CharacterDevice) };
+    }));
     let attribute = |name: &[u8], length| Attribute { name: name.to_vec(), value: vec![0; length] };
     assert!(!refused(&|node| node.attributes = Some(vec![attribute(b"a", 1), attribute(b"b", 0)])));
     assert!(refused(&|node| node.attributes = Some(vec![attribute(b"b", 1), attribute(b"a", 0)])));
@@ -578,6 +583,15 @@ fn nodes_out_of_range_are_refused() {
     assert!(refused(&|node| node.ctime.nanoseconds = 1_000_000_000));
     assert!(refused(&|node| node.content = Some(Content::Inline(vec![Id([0; 32]); 33]))));
     assert!(refused(&|node| node.content = Some(Content::List { root: Id([0; 32]), level: 13 })));
+}
+
+#[test]
+fn a_root_is_a_folder() {
+    for (kind, taken) in [(NodeKind::Directory, true), (NodeKind::Symlink, false), (NodeKind::Fifo, false)] {
+        let entry = LeafEntry { path: Vec::new(), node: other_node(kind) };
+        let leaf = tree::encode_leaf(std::slice::from_ref(&entry)).unwrap();
+        assert_eq!(tree::decode_leaf(&leaf).is_ok(), taken, "{kind:?}");
+    }
 }
 
 #[test]

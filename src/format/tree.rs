@@ -142,7 +142,7 @@ pub fn decode_leaf(bytes: &[u8]) -> Result<Vec<LeafEntry>> {
     for entry in stored {
         let before = entries.last().map(|last| last.path.as_slice());
         let path = lengthen(before, entry.shared, &entry.suffix, &mut room)?;
-        validate_node(&entry.node)?;
+        validate_entry(&path, &entry.node)?;
         entries.push(LeafEntry { path, node: entry.node });
     }
     Ok(entries)
@@ -205,14 +205,54 @@ fn lengthen(previous: Option<&[u8]>, shared: u32, suffix: &[u8], room: &mut u64)
     Ok(path)
 }
 
-/// Refuses a node whose fields contradict each other or are out of range: called before one is written, and behind
-/// reading.
-pub fn validate_node(node: &Node) -> Result<()> {
+/// The folders above the path that a walk is at. What a hostile tree puts below a link, a file or nothing would
+/// otherwise be written wherever that leads.
+#[derive(Debug, Default)]
+pub struct Folders {
+    /// The path before. All folders above it start it, so that their lengths are enough.
+    path: Vec<u8>,
+    lengths: Vec<usize>,
+}
+
+impl Folders {
+    /// Takes the next path of a walk that started at `top`, and refuses one whose folder is no folder that came
+    /// before. The root needs no node of its own.
+    pub fn enter(&mut self, top: &[u8], path: &[u8], kind: NodeKind) -> Result<()> {
+        while let Some(length) = self.lengths.last() {
+            if path::is_below(path, self.path.get(..*length).unwrap_or_default()) {
+                break;
+            }
+            self.lengths.pop();
+        }
+        let above = path::parent(path).unwrap_or_default();
+        if path != top && !above.is_empty() && self.lengths.last() != Some(&above.len()) {
+            return Err(Error::corrupt("tree: a path lies in no folder that comes before it"));
+        }
+        if kind == NodeKind::Directory {
+            self.lengths.push(path.len());
+        }
+        path.clone_into(&mut self.path);
+        Ok(())
+    }
+}
+
+/// Refuses a node whose fields contradict each other or are out of range, and a root that is no folder: called
+/// before one is written, and behind reading.
+pub fn validate_entry(path: &[u8], node: &Node) -> Result<()> {
+    if path.is_empty() && node.kind != NodeKind::Directory {
+        return Err(Error::corrupt("tree: its root is no folder"));
+    }
+    validate_node(node)
+}
+
+fn validate_node(node: &Node) -> Result<()> {
     let times = [node.mtime, node.ctime].iter().all(|time| time.nanoseconds <= NANOSECONDS_MAX);
     let file = node.kind == NodeKind::File;
     let fits_kind = file == node.content.is_some()
         && (file || node.holes.is_none() && node.database.is_none() && node.size == 0)
-        && (node.kind == NodeKind::Symlink) == node.link_target.is_some();
+        && (node.kind == NodeKind::Symlink) == node.link_target.is_some()
+        && matches!(node.kind, NodeKind::CharacterDevice | NodeKind::BlockDevice)
+            == node.device_number.is_some();
     let inline = match &node.content {
         Some(Content::Inline(ids)) => ids.len() <= limits::INLINE_CHUNKS_MAX,
         Some(Content::List { level, .. }) => *level <= limits::LEVEL_MAX,

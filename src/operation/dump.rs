@@ -34,7 +34,7 @@ pub fn run(
     let mut stream = Stream { out, position: 0, hole: 0, node: &node };
     let empty = Content::default();
     visit_chunks(&reader, node.content.as_ref().unwrap_or(&empty), &mut |_, _| Ok(()), &mut |id| {
-        reader.with_blob(BlobKind::Chunk, id, |plain| stream.write(plain))
+        reader.with_blob(BlobKind::Chunk, id, |plain| stream.write(plain).map(|()| plain.len() as u64))
     })?;
     stream.finish()
 }
@@ -48,6 +48,10 @@ struct Stream<'a> {
 
 impl Stream<'_> {
     fn write(&mut self, mut plain: &[u8]) -> Result<()> {
+        // Not only at the end: a hostile list can go on for billions of chunks.
+        if self.position.saturating_add(plain.len() as u64) > self.node.size {
+            return Err(longer());
+        }
         while !plain.is_empty() {
             self.pass_hole()?;
             let holes = self.node.holes.as_deref().unwrap_or_default();
@@ -82,9 +86,13 @@ impl Stream<'_> {
     fn finish(mut self) -> Result<u64> {
         self.pass_hole()?;
         if self.position != self.node.size {
-            return Err(Error::corrupt("the file's chunks are not as long as the file"));
+            return Err(longer());
         }
         self.out.flush().map_err(|error| Error::io("cannot write the output", error))?;
         Ok(self.position)
     }
+}
+
+fn longer() -> Error {
+    Error::corrupt("the file's chunks are not as long as the file")
 }

@@ -47,38 +47,60 @@ fn store_level(sink: &dyn BlobSink, level: u8, entries: &[ListEntry]) -> Result<
     Ok(parents)
 }
 
-/// Visits the chunks of a file in order; `lists` is told of every list blob on the way.
+/// Visits the chunks of a file in order; `lists` is told of every list blob on the way, `visit` gives the length
+/// of each chunk.
+///
+/// # Errors
+/// `Corrupt` where a chunk is empty, as a list of billions could be named for nothing, or where a list is longer or
+/// shorter than the one above says; whatever `lists` and `visit` say.
 pub fn visit_chunks(
     source: &dyn BlobSource,
     content: &Content,
     lists: &mut dyn FnMut(&Id, &[u8]) -> Result<()>,
-    visit: &mut dyn FnMut(&Id) -> Result<()>,
+    visit: &mut dyn FnMut(&Id) -> Result<u64>,
 ) -> Result<()> {
     let (root, level) = match content {
-        Content::Inline(ids) => return ids.iter().try_for_each(visit),
+        Content::Inline(ids) => return visit_all(ids, visit).map(|_| ()),
         Content::List { root, level } => (*root, *level),
     };
     if level > limits::LEVEL_MAX {
         return Err(Error::corrupt("a list of chunks is too high"));
     }
     // A stack of our own: what is read from a store never recurses. Levels fall with each step, so it ends.
-    let mut waiting = vec![(root, level)];
+    let mut waiting = vec![(root, level, None)];
     let mut visited = 0usize;
-    while let Some((id, level)) = waiting.pop() {
+    while let Some((id, level, said)) = waiting.pop() {
         visited = visited.saturating_add(1);
         if visited > limits::LISTS_MAX {
             return Err(Error::corrupt("a file has more lists than any file can need"));
         }
         let plain = source.fetch(BlobKind::List, &id)?;
         lists(&id, &plain)?;
-        match list::decode(&plain, level)? {
-            List::Chunks(ids) => ids.iter().try_for_each(&mut *visit)?,
+        let bytes = match list::decode(&plain, level)? {
+            List::Chunks(ids) => visit_all(&ids, visit)?,
             List::Lists { entries, .. } => {
                 let below =
                     level.checked_sub(1).ok_or_else(|| Error::corrupt("a list is of an impossible level"))?;
-                waiting.extend(entries.iter().rev().map(|entry| (entry.id, below)));
+                waiting.extend(entries.iter().rev().map(|entry| (entry.id, below, Some(entry.bytes))));
+                entries.iter().try_fold(0u64, |sum, entry| sum.checked_add(entry.bytes))
             }
+        };
+        if bytes.is_none() || said.is_some_and(|said| bytes != Some(said)) {
+            return Err(Error::corrupt("a list of chunks is not as long as the list above it says"));
         }
     }
     Ok(())
+}
+
+/// Visits chunks and gives their length in all; nothing where that is beyond all numbers.
+fn visit_all(ids: &[Id], visit: &mut dyn FnMut(&Id) -> Result<u64>) -> Result<Option<u64>> {
+    let mut bytes = Some(0u64);
+    for id in ids {
+        let length = visit(id)?;
+        if length == 0 {
+            return Err(Error::corrupt("a chunk is empty"));
+        }
+        bytes = bytes.and_then(|bytes| bytes.checked_add(length));
+    }
+    Ok(bytes)
 }

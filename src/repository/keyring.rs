@@ -1,11 +1,33 @@
 //! The keys that a slot gives, ready for use, and what they do not allow.
 
 use crate::crypto::derive::{self, Purpose};
+use crate::crypto::envelope;
 use crate::crypto::secret::Secret;
+use crate::crypto::sign::{self, SignaturePurpose};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::blob::{BlobKind, Class};
 use crate::format::key_slot::{Bundle, Role};
 use crate::id::Id;
+
+/// Refuses a bundle that would harm whoever used it: snapshots signed with a key that is not certified are rejected
+/// by every reader, and what is sealed to a public key that no secret key fits is never read again.
+pub(crate) fn check_bundle(repository: &Id, bundle: &Bundle) -> Result<()> {
+    let slot = sign::verifying_key(&Secret::new(bundle.slot_secret));
+    let parts: [&[u8]; 3] = [repository.as_bytes(), &[bundle.role.code()], &slot];
+    sign::verify(&bundle.maintain_public, SignaturePurpose::Certificate, &parts, &bundle.certificate)
+        .map_err(|error| error.context("a key slot is not certified by its maintain key"))?;
+    let mut fits = bundle
+        .maintain_secret
+        .is_none_or(|key| sign::verifying_key(&Secret::new(key)) == bundle.maintain_public);
+    for (secret, public) in
+        [(bundle.metadata_secret, &bundle.metadata_public), (bundle.data_secret, &bundle.data_public)]
+    {
+        if let Some(secret) = secret {
+            fits &= envelope::public_key(&Secret::new(secret))? == *public;
+        }
+    }
+    if fits { Ok(()) } else { Err(Error::corrupt("key bundle: its secret keys do not fit its public keys")) }
+}
 
 /// An opened key slot.
 pub struct Keyring {

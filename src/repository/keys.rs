@@ -6,7 +6,7 @@
 use zeroize::Zeroizing;
 
 use super::Repository;
-use super::keyring::Keyring;
+use super::keyring::{Keyring, check_bundle};
 use super::objects::associated;
 use crate::backend::{Backend, ObjectKind, ObjectName};
 use crate::crypto::derive::{self, Purpose};
@@ -196,7 +196,12 @@ fn try_slot(
 ) -> Result<Option<Bundle>> {
     let bytes = read_slot(backend, id)?;
     let slot = key_slot::decode(&bytes)?;
-    if slot.lock.repository == *repository { open_slot(&slot, credential) } else { Ok(None) }
+    if slot.lock.repository != *repository {
+        return Ok(None);
+    }
+    let bundle = open_slot(&slot, credential)?;
+    bundle.as_ref().map_or(Ok(()), |bundle| check_bundle(repository, bundle))?;
+    Ok(bundle)
 }
 
 fn read_slot(backend: &dyn Backend, id: &Id) -> Result<Vec<u8>> {

@@ -15,7 +15,8 @@ use crate::format::blob::BlobKind;
 use crate::format::node::Node;
 use crate::format::path;
 use crate::format::tree::{
-    self as format, INNER_WEIGHT, InnerEntry, LeafEntry, LeafWriter, TREE_AVERAGE, TREE_MAX, TREE_MIN,
+    self as format, Folders, INNER_WEIGHT, InnerEntry, LeafEntry, LeafWriter, TREE_AVERAGE, TREE_MAX,
+    TREE_MIN,
 };
 use crate::id::Id;
 use crate::limits;
@@ -36,6 +37,7 @@ pub struct TreeBuilder<'a> {
     leaf: LeafWriter,
     weight: u64,
     last: Option<Vec<u8>>,
+    folders: Folders,
     levels: Vec<Level>,
 }
 
@@ -50,7 +52,8 @@ impl<'a> TreeBuilder<'a> {
     /// An empty tree.
     pub fn new(sink: &'a dyn BlobSink, keyring: &Keyring) -> Self {
         let key = keyring.key(Purpose::TreeBoundaries);
-        Self { sink, key, leaf: LeafWriter::default(), weight: 0, last: None, levels: Vec::new() }
+        let (leaf, folders) = (LeafWriter::default(), Folders::default());
+        Self { sink, key, leaf, weight: 0, last: None, folders, levels: Vec::new() }
     }
 
     /// Adds the next node.
@@ -60,10 +63,11 @@ impl<'a> TreeBuilder<'a> {
     /// or node.
     pub fn push(&mut self, place: &[u8], node: &Node) -> Result<()> {
         path::validate(place)?;
-        format::validate_node(node)?;
+        format::validate_entry(place, node)?;
         if self.last.as_deref().is_some_and(|last| path::compare(last, place) != Ordering::Less) {
             return Err(Error::refused("the nodes of a tree did not come in order"));
         }
+        self.folders.enter(b"", place, node.kind)?;
         let weight = self.leaf.push(place, node)?;
         self.weight = self.weight.saturating_add(weight);
         let last = self.last.get_or_insert_default();
@@ -155,12 +159,21 @@ impl<'a> TreeBuilder<'a> {
 /// Reads a tree in order, one blob at a time.
 pub struct TreeReader<'a> {
     source: &'a dyn BlobSource,
-    /// Blobs to be read, the next one last: id, level, and the path that they must start with. The topmost
-    /// has no parent that names one.
-    waiting: Vec<(Id, u8, Option<Vec<u8>>)>,
+    /// Blobs to be read, the next one last.
+    waiting: Vec<Waiting>,
     leaf: std::vec::IntoIter<LeafEntry>,
     last: Option<Vec<u8>>,
     folder: Vec<u8>,
+    folders: Folders,
+}
+
+/// A blob to be read.
+struct Waiting {
+    id: Id,
+    level: u8,
+    /// What its parent says of it: the path that it starts with, and how many nodes lie below. The topmost has
+    /// no parent.
+    said: Option<(Vec<u8>, u64)>,
 }
 
 impl<'a> TreeReader<'a> {
@@ -173,10 +186,11 @@ impl<'a> TreeReader<'a> {
     pub fn below(source: &'a dyn BlobSource, root: Root, folder: &[u8]) -> Self {
         Self {
             source,
-            waiting: vec![(root.id, root.level, None)],
+            waiting: vec![Waiting { id: root.id, level: root.level, said: None }],
             leaf: Vec::new().into_iter(),
             last: None,
             folder: folder.to_vec(),
+            folders: Folders::default(),
         }
     }
 
@@ -190,6 +204,7 @@ impl<'a> TreeReader<'a> {
                 }
                 self.last = Some(entry.path.clone());
                 if path::is_below(&entry.path, &self.folder) {
+                    self.folders.enter(&self.folder, &entry.path, entry.node.kind)?;
                     return Ok(Some(entry));
                 }
                 if path::compare(&entry.path, &self.folder) == Ordering::Greater {
@@ -198,30 +213,34 @@ impl<'a> TreeReader<'a> {
                     return Ok(None);
                 }
             }
-            let Some((id, level, first)) = self.waiting.pop() else { return Ok(None) };
-            self.descend(id, level, first.as_deref())?;
+            let Some(waiting) = self.waiting.pop() else { return Ok(None) };
+            self.descend(&waiting)?;
         }
     }
 
     /// Reads one blob. Since every blob starts where its parent says, and paths rise, no blob is met twice: a
     /// hostile tree that refers to one blob over and over ends here and not in the night.
-    fn descend(&mut self, id: Id, level: u8, first: Option<&[u8]>) -> Result<()> {
-        let kind = if level == 0 { BlobKind::Leaf } else { BlobKind::Inner };
-        let plain = self.source.fetch(kind, &id)?;
-        let starts = |start: Option<&[u8]>| match first {
-            Some(first) if start != Some(first) => {
+    fn descend(&mut self, Waiting { id, level, said }: &Waiting) -> Result<()> {
+        let kind = if *level == 0 { BlobKind::Leaf } else { BlobKind::Inner };
+        let plain = self.source.fetch(kind, id)?;
+        let fits = |start: Option<&[u8]>, nodes: Option<u64>| match said {
+            Some((first, _)) if start != Some(first) => {
                 Err(Error::corrupt(format!("a {} does not start where its parent says", kind.name())))
+            }
+            Some((_, below)) if nodes != Some(*below) => {
+                Err(Error::corrupt(format!("a {} has not as many nodes as its parent says", kind.name())))
             }
             _ => Ok(()),
         };
-        if level == 0 {
+        if *level == 0 {
             let entries = format::decode_leaf(&plain)?;
-            starts(entries.first().map(|entry| entry.path.as_slice()))?;
+            fits(entries.first().map(|entry| entry.path.as_slice()), Some(entries.len() as u64))?;
             self.leaf = entries.into_iter();
         } else {
-            let entries = format::decode_inner(&plain, level)?;
-            starts(entries.first().map(|entry| entry.path.as_slice()))?;
-            self.push_children(entries, level)?;
+            let entries = format::decode_inner(&plain, *level)?;
+            let nodes = entries.iter().try_fold(0u64, |sum, entry| sum.checked_add(entry.nodes));
+            fits(entries.first().map(|entry| entry.path.as_slice()), nodes)?;
+            self.push_children(entries, *level)?;
         }
         Ok(())
     }
@@ -241,7 +260,8 @@ impl<'a> TreeReader<'a> {
                 break;
             }
             if !before || self.folder.is_empty() {
-                wanted.push((entry.id, below, Some(entry.path)));
+                let said = Some((entry.path, entry.nodes));
+                wanted.push(Waiting { id: entry.id, level: below, said });
             }
         }
         self.waiting.extend(wanted.into_iter().rev());

@@ -206,7 +206,8 @@ fn fill_with_folders(top: &Path) {
     }
 }
 
-fn zoo(top: &Path) {
+/// Fills a folder with all that a folder can hold here.
+pub(crate) fn zoo(top: &Path) {
     type Fill<'a> = &'a dyn Fn(&Path);
     let parts: [(&str, Fill<'_>); 6] = [
         ("files", &|top| fill_with_files(top, &mut Rng::new(1))),

@@ -30,6 +30,7 @@ mod large_index;
 mod output;
 mod recovery;
 mod sample_vault;
+mod second_reader;
 mod services;
 mod shells;
 mod signals;

@@ -378,8 +378,8 @@ pub(super) fn still_stored(
             Ok(())
         },
         &mut |id| {
-            stored.set(stored.get() && index.contains(BlobKind::Chunk, id)?);
-            Ok(())
+            let length = index.plain_length(BlobKind::Chunk, id)?;
+            length.map(u64::from).ok_or_else(|| Error::missing("a chunk is no longer stored"))
         },
     );
     // Lists that cannot be read make the file one that is read again.

@@ -352,7 +352,7 @@ fn check_content(
                 let plain =
                     plain.ok_or_else(|| Error::missing(format!("its chunk {} is lost", id.short())))?;
                 length = length.saturating_add(u64::from(plain));
-                Ok(())
+                Ok(u64::from(plain))
             })?;
             if let Content::List { root, .. } = content {
                 checked.insert(*root, length);

@@ -74,18 +74,18 @@ impl Plan {
     ) -> Result<Self> {
         let mut plan = Self::default();
         let index = reader.index()?;
-        let mut names: HashMap<(u64, u64), Vec<u8>> = HashMap::new();
+        let mut names: HashMap<(u64, u64, NodeKind), Vec<u8>> = HashMap::new();
         let mut tree = TreeReader::below(reader, snapshot.root(), place);
         while let Some(entry) = tree.next_entry()? {
             interrupt.check()?;
             let Some(path) = relative(&entry.path, place, top) else { continue };
             let node = entry.node;
-            if node.links > 1 && node.kind != NodeKind::Directory {
-                if let Some(existing) = names.get(&(node.device, node.inode)) {
+            if let Some(identity) = identity(&node) {
+                if let Some(existing) = names.get(&identity) {
                     plan.hard_links.push((path, existing.clone()));
                     continue;
                 }
-                names.insert((node.device, node.inode), path.clone());
+                names.insert(identity, path.clone());
             }
             match node.kind {
                 NodeKind::Directory => plan.directories.push(Other { path, node }),
@@ -121,6 +121,7 @@ impl Plan {
 
     fn add_pieces(&mut self, reader: &BlobReader<'_>, index: &Index, node: &Node, file: u32) -> Result<()> {
         let empty = Content::default();
+        let longer = || Error::corrupt("its chunks are not as long as the file");
         let mut offset = 0u64;
         visit_chunks(reader, node.content.as_ref().unwrap_or(&empty), &mut |_, _| Ok(()), &mut |id| {
             let length = match index.first(BlobKind::Chunk, id)? {
@@ -136,14 +137,22 @@ impl Plan {
                 }
             };
             offset = offset.saturating_add(length);
-            Ok(())
+            // Not only at the end: a hostile list can go on for billions of chunks.
+            if offset > node.size { Err(longer()) } else { Ok(length) }
         })?;
         let holes: u64 = node.holes.iter().flatten().fold(0, |sum, hole| sum.saturating_add(hole.length));
         if offset.saturating_add(holes) != node.size {
-            return Err(Error::corrupt("its chunks are not as long as the file"));
+            return Err(longer());
         }
         Ok(())
     }
+}
+
+/// What tells the names of one file from those of others. A number that was used again while the backup ran names
+/// two kinds of things, which are no one file.
+fn identity(node: &Node) -> Option<(u64, u64, NodeKind)> {
+    let linked = node.links > 1 && node.kind != NodeKind::Directory;
+    linked.then_some((node.device, node.inode, node.kind))
 }
 
 /// Splits a chunk where holes interrupt it: for each part, where in the file it goes and its length.
@@ -173,6 +182,17 @@ pub(super) fn spread(holes: &[Hole], stream_offset: u64, length: u64) -> Vec<(u6
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_one_file_are_of_one_kind() {
+        let file = Node { links: 2, ..crate::format::tests::file_node(&[], 5) };
+        assert!(identity(&file).is_some());
+        assert_eq!(identity(&file), identity(&Node { size: 6, ..file.clone() }));
+        assert_ne!(identity(&file), identity(&Node { kind: NodeKind::Fifo, ..file.clone() }));
+        assert_ne!(identity(&file), identity(&Node { device: 1, ..file.clone() }));
+        assert_eq!(identity(&Node { kind: NodeKind::Directory, ..file.clone() }), None);
+        assert_eq!(identity(&Node { links: 1, ..file }), None);
+    }
 
     #[test]
     fn chunks_are_spread_around_holes() {

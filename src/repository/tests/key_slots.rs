@@ -8,10 +8,10 @@ use crate::crypto::derive;
 use crate::crypto::kdf::Cost;
 use crate::error::{Error, ErrorKind};
 use crate::format::config;
-use crate::format::key_slot::Role;
+use crate::format::key_slot::{Bundle, Role};
 use crate::id::Id;
 use crate::repository::Repository;
-use crate::repository::keys::{Credential, NewKey};
+use crate::repository::keys::{Credential, NewKey, write_slot};
 
 fn open(store: &Watched, credential: &Credential) -> Result<Repository, Error> {
     Repository::open(Arc::new(store.clone()), credential)
@@ -163,6 +163,32 @@ fn a_bad_slot_does_not_hide_a_good_one() {
     }
     store.memory.replace(&ObjectName::new(ObjectKind::Key, Id([0; 32])), b"litter".to_vec());
     open(&store, &key_file(1)).unwrap();
+}
+
+#[test]
+fn a_slot_whose_keys_contradict_each_other_does_not_open() {
+    type Change = fn(&mut Bundle, &Bundle);
+    let (store, repository) = create();
+    let (_, other) = create();
+    let good = repository.keyring().bundle();
+    let changes: [(bool, Change); 6] = [
+        (true, |_, _| {}),
+        (false, |bundle, _| bundle.certificate[0] ^= 1),
+        (false, |bundle, other| bundle.slot_secret = other.slot_secret),
+        (false, |bundle, other| bundle.maintain_secret = other.maintain_secret),
+        (false, |bundle, other| bundle.metadata_public.clone_from(&other.metadata_public)),
+        (false, |bundle, other| bundle.data_secret = other.data_secret),
+    ];
+    for (number, (sound, change)) in changes.into_iter().enumerate() {
+        let mut bundle = good.clone();
+        change(&mut bundle, other.keyring().bundle());
+        let credential = key_file(40);
+        let new = new_key(&credential, "forged");
+        let id = write_slot(&store, repository.id(), &bundle, &new).unwrap();
+        let opened = open(&store, &credential);
+        assert_eq!(opened.is_ok(), sound, "change {number}");
+        store.memory.remove(&ObjectName::new(ObjectKind::Key, id));
+    }
 }
 
 #[test]

@@ -21,7 +21,7 @@ use crate::repository::writer::BlobWriter;
 const NOW: Timestamp = Timestamp { seconds: 1_790_000_000, nanoseconds: 0 };
 
 fn files(seeds: std::ops::Range<u64>) -> Vec<(&'static str, Vec<u8>)> {
-    let names = ["a", "a/b", "c", "d/e", "f", "g", "h", "i"];
+    let names = ["a", "b/b", "c", "d/e", "f", "g", "h", "i"];
     seeds.map(|seed| (names[seed as usize % names.len()], noise(seed, 20_000))).collect()
 }
 

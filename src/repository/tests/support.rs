@@ -1,6 +1,6 @@
 //! What these tests share: a store that is watched, a repository of little cost, a small backup.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -200,7 +200,13 @@ pub(super) fn store_tree(
 ) -> Result<Root> {
     let mut tree = TreeBuilder::new(sink, repository.keyring());
     tree.push(b"", &folder_node())?;
+    let mut folders = HashSet::new();
     for (path, bytes) in files {
+        for (slash, _) in path.match_indices('/') {
+            if folders.insert(&path[..slash]) {
+                tree.push(&path.as_bytes()[..slash], &folder_node())?;
+            }
+        }
         let id = writer.store_blob(BlobKind::Chunk, bytes)?;
         let content = Some(Content::Inline(vec![id]));
         tree.push(path.as_bytes(), &Node { content, ..file_node(&[], bytes.len() as u64) })?;

@@ -1,11 +1,12 @@
 //! Trees and lists: held against a plain map, independent of how they came to be, and small in what changes.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::support::{Blobs, Random, create, file_node, folder_node};
 use crate::error::ErrorKind;
 use crate::format::blob::BlobKind;
-use crate::format::node::{Attribute, Content, Hole, Node};
+use crate::format::list::ListEntry;
+use crate::format::node::{Attribute, Content, Hole, Node, NodeKind};
 use crate::format::tree::{self, InnerEntry, LeafEntry};
 use crate::id::Id;
 use crate::limits;
@@ -65,7 +66,13 @@ fn a_tree_is_the_map_it_was_built_from() {
     for case in 0..200 {
         let mut nodes = BTreeMap::new();
         for _ in 0..random.below(if case % 10 == 0 { 2000 } else { 120 }) {
-            nodes.insert(random_path(&mut random), random_node(&mut random));
+            let path = random_path(&mut random);
+            // What lies above a path is a folder, whatever it was before.
+            for depth in 0..path.len() {
+                nodes.insert(path[..depth].to_vec(), folder_node());
+            }
+            let node = if path.is_empty() { folder_node() } else { random_node(&mut random) };
+            nodes.entry(path).or_insert(node);
         }
         let blobs = Blobs::new(&repository);
         let root = build(&repository, &blobs, &nodes);
@@ -101,7 +108,9 @@ fn twenty_thousand(random: &mut Random) -> BTreeMap<Components, Node> {
     nodes.insert(vec![b"attachments".to_vec()], folder_node());
     while nodes.len() < 20_000 {
         let name = |random: &mut Random| format!("{:016x}", random.next()).into_bytes();
-        let path = vec![b"attachments".to_vec(), name(random), name(random)];
+        let folder = vec![b"attachments".to_vec(), format!("{:02x}", random.below(256)).into_bytes()];
+        let path = [folder.as_slice(), &[name(random)]].concat();
+        nodes.insert(folder, folder_node());
         let node = Node {
             attributes: Some(vec![Attribute { name: b"user.note".to_vec(), value: random.bytes(400) }]),
             ..file_node(&[Id([1; 32])], 9)
@@ -120,7 +129,7 @@ fn one_change_among_twenty_thousand_nodes_costs_few_blobs() {
     let root = build(&repository, &blobs, &nodes);
     let total = blobs.count();
     assert!(total > 200, "{total}");
-    let paths: Vec<Components> = nodes.keys().cloned().collect();
+    let paths: Vec<Components> = nodes.keys().filter(|path| path.len() == 3).cloned().collect();
     let fresh = |nodes: &BTreeMap<Components, Node>| {
         let before = blobs.count();
         let changed = build(&repository, &blobs, nodes);
@@ -235,8 +244,9 @@ fn a_tree_that_meets_a_blob_twice_ends_in_an_error() {
         let plain = tree::encode_leaf(&paths.iter().map(entry).collect::<Vec<_>>()).unwrap();
         blobs.store(BlobKind::Leaf, &plain).unwrap()
     };
-    let inner = |level, children: &[(&[u8], Id)]| {
-        let entry = |(path, id): &(&[u8], Id)| InnerEntry { path: path.to_vec(), id: *id, nodes: 1 };
+    let inner = |level, children: &[(&[u8], Id, u64)]| {
+        let entry =
+            |(path, id, nodes): &(&[u8], Id, u64)| InnerEntry { path: path.to_vec(), id: *id, nodes: *nodes };
         let plain = tree::encode_inner(level, &children.iter().map(entry).collect::<Vec<_>>()).unwrap();
         blobs.store(BlobKind::Inner, &plain).unwrap()
     };
@@ -244,24 +254,75 @@ fn a_tree_that_meets_a_blob_twice_ends_in_an_error() {
     // 1000 times itself on each of eleven levels, with nothing in the leaf that could rise or fall.
     for bottom in [leaf(&[]), leaf(&[b""]), leaf(&[b"x"])] {
         for first in [&b""[..], b"x", b"000"] {
-            let mut id = inner(1, &[(first, bottom)]);
+            let (mut id, mut nodes) = (inner(1, &[(first, bottom, 1)]), 1u64);
             for level in 2..=limits::LEVEL_MAX {
-                let children: Vec<(&[u8], Id)> = names.iter().map(|name| (name.as_slice(), id)).collect();
+                let children: Vec<(&[u8], Id, u64)> =
+                    names.iter().map(|name| (name.as_slice(), id, nodes)).collect();
                 id = inner(level, &children);
+                nodes = nodes.saturating_mul(1000);
             }
             let error = walk(&blobs, Root { id, level: limits::LEVEL_MAX }).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Corrupt);
         }
     }
-    let sound = inner(1, &[(b"a", leaf(&[b"a", b"b"])), (b"c", leaf(&[b"c"]))]);
+    let sound = inner(1, &[(b"a", leaf(&[b"a", b"b"]), 2), (b"c", leaf(&[b"c"]), 1)]);
     assert_eq!(walk(&blobs, Root { id: sound, level: 1 }).unwrap(), 3);
+    assert_eq!(walk(&blobs, Root { id: inner(2, &[(b"a", sound, 3)]), level: 2 }).unwrap(), 3);
     let wrong =
         |id, level| assert_eq!(walk(&blobs, Root { id, level }).unwrap_err().kind(), ErrorKind::Corrupt);
-    wrong(inner(1, &[(b"a", leaf(&[b"a", b"d"])), (b"c", leaf(&[b"c"]))]), 1);
-    wrong(inner(1, &[(b"a", leaf(&[b"b"]))]), 1);
-    wrong(inner(1, &[(b"a", leaf(&[b"a"])), (b"b", leaf(&[]))]), 1);
-    wrong(inner(2, &[(b"a", inner(1, &[(b"b", leaf(&[b"b"]))]))]), 2);
-    wrong(inner(1, &[(b"a", leaf(&[b"a"]))]), 2);
+    wrong(inner(1, &[(b"a", leaf(&[b"a", b"d"]), 2), (b"c", leaf(&[b"c"]), 1)]), 1);
+    wrong(inner(1, &[(b"a", leaf(&[b"b"]), 1)]), 1);
+    wrong(inner(1, &[(b"a", leaf(&[b"a"]), 1), (b"b", leaf(&[]), 0)]), 1);
+    wrong(inner(2, &[(b"a", inner(1, &[(b"b", leaf(&[b"b"]), 1)]), 1)]), 2);
+    wrong(inner(1, &[(b"a", leaf(&[b"a"]), 1)]), 2);
+    // Parents that count wrongly.
+    wrong(inner(1, &[(b"a", leaf(&[b"a", b"b"]), 1), (b"c", leaf(&[b"c"]), 2)]), 1);
+    wrong(inner(2, &[(b"a", sound, 4)]), 2);
+    let endless = inner(1, &[(b"a", leaf(&[b"a", b"b"]), u64::MAX), (b"c", leaf(&[b"c"]), 4)]);
+    wrong(inner(2, &[(b"a", endless, 3)]), 2);
+}
+
+#[test]
+fn what_lies_in_no_folder_is_refused() {
+    let (_, repository) = create();
+    let blobs = Blobs::new(&repository);
+    let file = || file_node(&[], 0);
+    let link = || Node { link_target: Some(b"/etc".to_vec()), kind: NodeKind::Symlink, ..folder_node() };
+    let try_both = |nodes: &[(&str, Node)]| {
+        let entry =
+            |(path, node): &(&str, Node)| LeafEntry { path: path.as_bytes().to_vec(), node: node.clone() };
+        let plain = tree::encode_leaf(&nodes.iter().map(entry).collect::<Vec<_>>()).unwrap();
+        let root = Root { id: blobs.store(BlobKind::Leaf, &plain).unwrap(), level: 0 };
+        let mut builder = TreeBuilder::new(&blobs, repository.keyring());
+        let built = nodes.iter().try_for_each(|(path, node)| builder.push(path.as_bytes(), node));
+        let read = walk(&blobs, root);
+        assert_eq!(built.is_ok(), read.is_ok());
+        // Below a folder that the tree has no node for, nothing is found either.
+        let mut reader = TreeReader::below(&blobs, root, b"a");
+        let below = std::iter::from_fn(|| reader.next_entry().transpose()).collect::<Result<Vec<_>, _>>();
+        (read.is_ok(), below.map(|entries| entries.len()).ok())
+    };
+    let folder = folder_node;
+    assert_eq!(try_both(&[("a", folder()), ("a/b", file())]), (true, Some(2)));
+    assert_eq!(
+        try_both(&[("", folder()), ("a", folder()), ("a/b", folder()), ("a/b/c", file())]),
+        (true, Some(3))
+    );
+    assert_eq!(
+        try_both(&[("a", folder()), ("a/b", folder()), ("a/c", file()), ("d", file())]),
+        (true, Some(3))
+    );
+    assert_eq!(try_both(&[("a", link()), ("a/b", file())]), (false, None));
+    assert_eq!(try_both(&[("a", file()), ("a/b", file())]), (false, None));
+    assert_eq!(try_both(&[("a/b", file())]), (false, None));
+    assert_eq!(try_both(&[("", folder()), ("a/b", file())]), (false, None));
+    assert_eq!(try_both(&[("a", folder()), ("a/b/c", file())]), (false, None));
+    assert_eq!(try_both(&[("a", folder()), ("ab/c", file())]), (false, Some(1)));
+    // A folder that has ended holds nothing more.
+    assert_eq!(
+        try_both(&[("a", folder()), ("a/b", folder()), ("a/c", file()), ("a/c/d", file())]),
+        (false, None)
+    );
 }
 
 fn chunk_ids(count: u64) -> Vec<(Id, u64)> {
@@ -270,11 +331,12 @@ fn chunk_ids(count: u64) -> Vec<(Id, u64)> {
         .collect()
 }
 
-fn read_chunks(blobs: &Blobs<'_>, content: &Content) -> crate::error::Result<Vec<Id>> {
+fn read_chunks(blobs: &Blobs<'_>, content: &Content, chunks: &[(Id, u64)]) -> crate::error::Result<Vec<Id>> {
+    let lengths: HashMap<Id, u64> = chunks.iter().copied().collect();
     let mut read = Vec::new();
     visit_chunks(blobs, content, &mut |_, _| Ok(()), &mut |id| {
         read.push(*id);
-        Ok(())
+        Ok(lengths[id])
     })?;
     Ok(read)
 }
@@ -291,13 +353,13 @@ fn lists_of_any_length_come_back() {
         let content = store_content(&blobs, &chunks).unwrap();
         assert_eq!(matches!(content, Content::Inline(_)), count <= limits::INLINE_CHUNKS_MAX as u64);
         let ids: Vec<Id> = chunks.iter().map(|(id, _)| *id).collect();
-        assert!(read_chunks(&blobs, &content).unwrap() == ids, "{count}");
+        assert!(read_chunks(&blobs, &content, &chunks).unwrap() == ids, "{count}");
     }
     // Chunks that are all alike end no list by themselves: a file of zeros.
     let blobs = Blobs::new(&repository);
     let zeros = vec![(Id([7; 32]), 4096); 100_000];
     let content = store_content(&blobs, &zeros).unwrap();
-    assert_eq!(read_chunks(&blobs, &content).unwrap().len(), zeros.len());
+    assert_eq!(read_chunks(&blobs, &content, &zeros).unwrap().len(), zeros.len());
 }
 
 #[test]
@@ -331,7 +393,8 @@ fn hostile_lists_end_in_an_error() {
     let (_, repository) = create();
     let blobs = Blobs::new(&repository);
     let content = |root, level| Content::List { root, level };
-    let refused = |content: &Content| read_chunks(&blobs, content).is_err();
+    let lengths = [(Id([1; 32]), 1), (Id([2; 32]), 0), (Id([3; 32]), u64::MAX)];
+    let refused = |content: &Content| read_chunks(&blobs, content, &lengths).is_err();
     let chunks = blobs.store(BlobKind::List, &crate::format::list::encode_chunks(&[Id([1; 32])])).unwrap();
     assert!(!refused(&content(chunks, 0)));
     assert!(refused(&content(chunks, 1)));
@@ -343,4 +406,26 @@ fn hostile_lists_end_in_an_error() {
     }
     let long = blobs.store(BlobKind::List, &vec![0; 1 + 32 * 4097]).unwrap();
     assert!(refused(&content(long, 0)));
+    // Chunks without bytes, and more bytes than there are numbers for.
+    let list = |ids: &[u8]| {
+        let ids: Vec<Id> = ids.iter().map(|byte| Id([*byte; 32])).collect();
+        blobs.store(BlobKind::List, &crate::format::list::encode_chunks(&ids)).unwrap()
+    };
+    assert!(!refused(&content(list(&[1, 1, 3][..2]), 0)));
+    assert!(refused(&content(list(&[1, 2]), 0)));
+    assert!(refused(&Content::Inline(vec![Id([2; 32])])));
+    assert!(refused(&content(list(&[1, 3]), 0)));
+    // A list above that lies about those below.
+    let above = |level, entries: &[(Id, u64)]| {
+        let entries: Vec<ListEntry> =
+            entries.iter().map(|(id, bytes)| ListEntry { id: *id, bytes: *bytes }).collect();
+        blobs.store(BlobKind::List, &crate::format::list::encode_lists(level, &entries)).unwrap()
+    };
+    let (one, two) = (list(&[1]), list(&[1, 1]));
+    let right = above(1, &[(one, 1), (two, 2)]);
+    assert!(!refused(&content(right, 1)));
+    assert!(!refused(&content(above(2, &[(right, 3), (right, 3)]), 2)));
+    assert!(refused(&content(above(1, &[(one, 2), (two, 1)]), 1)));
+    assert!(refused(&content(above(2, &[(right, 2)]), 2)));
+    assert!(refused(&content(above(1, &[(one, u64::MAX), (two, 2)]), 1)));
 }

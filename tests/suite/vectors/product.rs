@@ -437,10 +437,12 @@ fn whole_tree(vector: &Vector<'_>) -> Result<Taken> {
 fn content(vector: &Vector<'_>) -> Result<Taken> {
     let given = Given::of(vector);
     let content = Content::List { root: vector.id("root"), level: vector.number("level") as u8 };
+    let lengths = vector.0.get("lengths").and_then(Json::as_array).cloned().unwrap_or_default();
+    let mut lengths = lengths.iter().filter_map(Json::as_u64);
     let mut chunks = Vec::new();
     visit_chunks(&given, &content, &mut |_, _| Ok(()), &mut |id| {
         chunks.push(hex(&id.0));
-        Ok(())
+        Ok(lengths.next().expect("a length for every chunk"))
     })?;
     taken(chunks.into())
 }

@@ -397,14 +397,21 @@ fn whole_trees() -> Vec<Case> {
     ] {
         cases.push(Case::invalid("tree", name, class, members));
     }
-    let lists = |child_level: u8| {
+    let lists = |child_level: u8, last: u64| {
         let child = [vec![child_level], vec![5; 32], vec![6; 32]].concat();
         let top = [vec![1], a.to_vec(), 99u64.to_le_bytes().to_vec()].concat();
-        members(1, &[(a, child), (root, top)])
+        join(members(1, &[(a, child), (root, top)]), json!({"lengths": [49, last]}))
     };
     let chunks = [hex(&[5; 32]), hex(&[6; 32])];
-    cases.push(Case::valid("content", "a list of lists", join(lists(0), json!({"value": chunks}))));
-    cases.push(Case::invalid("content", "a list of another level", "wrong-level", lists(1)));
+    cases.push(Case::valid("content", "a list of lists", join(lists(0, 50), json!({"value": chunks}))));
+    cases.push(Case::invalid("content", "a list of another level", "wrong-level", lists(1, 50)));
+    cases.push(Case::invalid(
+        "content",
+        "chunks shorter than the list above says",
+        "wrong-length",
+        lists(0, 49),
+    ));
+    cases.push(Case::invalid("content", "an empty chunk", "wrong-length", lists(0, 0)));
     cases.push(Case::invalid("content", "a list of level 13", "over-limit", members(13, &[])));
     cases
 }
