@@ -102,7 +102,11 @@ const CLASSES: &[(&str, ErrorKind, &[&str])] = {
                 "names another snapshot",
             ],
         ),
-        ("wrong-length", Corrupt, &["encoding or length is not possible", "is not of its length"]),
+        (
+            "wrong-length",
+            Corrupt,
+            &["encoding or length is not possible", "is not of its length", "a chunk is empty"],
+        ),
         (
             "wrong-hash",
             Corrupt,
@@ -119,6 +123,8 @@ const CLASSES: &[(&str, ErrorKind, &[&str])] = {
         ("bad-signature", Corrupt, &["a signature is not valid"]),
         ("bad-path", Corrupt, &["not a path of a snapshot"]),
         ("bad-sharing", Corrupt, &["shares more than there is", "not shortened as far as it can be"]),
+        ("wrong-count", Corrupt, &["as many nodes as its parent says", "as long as the list above it says"]),
+        ("no-folder", Corrupt, &["lies in no folder that comes before it"]),
         ("wrong-level", Corrupt, &["not of the level that its parent says"]),
         ("wrong-start", Corrupt, &["does not start where its parent says"]),
         (

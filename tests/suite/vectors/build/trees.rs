@@ -388,10 +388,12 @@ fn whole_trees() -> Vec<Case> {
     let over_and_over = members(1, &[(a, of(&["a", "b"])), (root, top(&[first("a", a), first("c", a)]))]);
     let itself = members(2, &[(root, inner(2, &[first("a", root)]).encode())]);
     for (name, class, members) in [
-        ("a leaf that starts elsewhere", "wrong-start", two(of(&["a"]), of(&["d"]))),
-        ("an empty leaf below a parent", "wrong-start", two(of(&["a"]), of(&[]))),
-        ("paths that fall from leaf to leaf", "out-of-order", two(of(&["a", "x"]), of(&["c"]))),
-        ("a path in two leaves", "out-of-order", two(of(&["a", "c"]), of(&["c"]))),
+        ("a leaf that starts elsewhere", "wrong-start", two(of(&["a", "a/b"]), of(&["d", "e"]))),
+        ("an empty leaf below a parent", "wrong-start", two(of(&["a", "a/b"]), of(&[]))),
+        ("a leaf with fewer nodes than its parent says", "wrong-count", two(of(&["a"]), of(&["c", "d"]))),
+        ("a path in no folder", "no-folder", two(of(&["a", "b/c"]), of(&["c", "d"]))),
+        ("paths that fall from leaf to leaf", "out-of-order", two(of(&["a", "x"]), of(&["c", "d"]))),
+        ("a path in two leaves", "out-of-order", two(of(&["a", "c"]), of(&["c", "d"]))),
         ("one leaf named twice", "wrong-start", over_and_over),
         ("an inner node that holds itself", "wrong-level", itself),
     ] {
@@ -408,7 +410,7 @@ fn whole_trees() -> Vec<Case> {
     cases.push(Case::invalid(
         "content",
         "chunks shorter than the list above says",
-        "wrong-length",
+        "wrong-count",
         lists(0, 49),
     ));
     cases.push(Case::invalid("content", "an empty chunk", "wrong-length", lists(0, 0)));
@@ -420,7 +422,7 @@ fn whole_trees() -> Vec<Case> {
 pub(crate) fn many_nodes(count: u64) -> Vec<(Vec<u8>, Json)> {
     let node = |number: u64| {
         let file = json!({"inode": number, "content": {"inline": {"chunks": []}}});
-        (format!("folder/file-{number:06}").into_bytes(), node("file", file))
+        (format!("file-{number:06}").into_bytes(), node("file", file))
     };
     (0..count).map(node).collect()
 }
