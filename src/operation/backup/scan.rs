@@ -97,7 +97,7 @@ impl Scanner<'_> {
             // Excluded by a pattern, or gone since: either way the snapshot lacks what it is made for.
             let finding = Finding::problem(
                 format!("/{}", printable(place)),
-                "the database was copied, but is not stored: it is excluded, or was moved away meanwhile",
+                "the database is not stored: it is excluded, or was moved away meanwhile",
             );
             self.problem(finding.with_hint("leave it out of --exclude, and back up again"));
         }

@@ -25,6 +25,8 @@ pub struct IndexFolders {
     temporary: Option<PathBuf>,
     /// Places that are gathered in memory before they go to a file.
     pub(super) memory_places: usize,
+    /// Places of copies that are read into memory when they are opened: searching there is a hundred times faster.
+    pub(super) loaded_places: usize,
     /// From how much work on a copy is kept: places, and [`OBJECT_WORTH`] for each object.
     pub(super) copy_worth: usize,
     /// Bytes of index objects that are read at once.
@@ -41,6 +43,7 @@ impl Default for IndexFolders {
             cache: None,
             temporary: None,
             memory_places: 1 << 18,
+            loaded_places: 1 << 19,
             copy_worth: 1 << 15,
             read_bytes: 4 << 20,
         }
@@ -53,10 +56,11 @@ impl IndexFolders {
         Self { cache, temporary, ..Self::default() }
     }
 
-    /// Changes from which size on files are used, so that tests need no large index.
+    /// Changes from which size on files are used and searched, so that tests need no large index.
     #[must_use]
     pub fn with_sizes(mut self, memory_places: usize, copy_worth: usize, read_bytes: u64) -> Self {
         self.memory_places = memory_places;
+        self.loaded_places = 0;
         self.copy_worth = copy_worth;
         self.read_bytes = read_bytes;
         self

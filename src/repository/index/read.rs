@@ -83,10 +83,25 @@ impl ReadObjects {
             if settling.settle(&mut copies, &mut gathered) {
                 all.runs = copies;
                 all.runs.append(&mut gathered);
+                all.load(folders.loaded_places);
                 return Ok(all);
             }
         }
         Err(Error::new(ErrorKind::Busy, "the repository's index keeps changing").hint("try again in a while"))
+    }
+
+    /// Reads copies into memory, the smallest first, as long as there is room for so many places.
+    fn load(&mut self, mut room: usize) {
+        self.runs.sort_by_key(Covered::places);
+        for covered in self.runs.iter_mut().filter(|covered| !covered.run.is_in_memory()) {
+            let places = usize::try_from(covered.run.directory.places).unwrap_or(usize::MAX);
+            let Some(left) = room.checked_sub(places) else { break };
+            // One that is damaged is made again when it is searched.
+            if let Ok(run) = covered.run.loaded() {
+                covered.run = Arc::new(run);
+                room = left;
+            }
+        }
     }
 
     /// Opens the copies in the cache. One that does not open is discarded.

@@ -48,7 +48,10 @@ pub(super) fn encode_place(place: &Place) -> [u8; PLACE_LEN] {
 }
 
 pub(super) fn decode_place(record: &[u8]) -> Result<Place> {
-    let mut fields = Fields::new(record, "copy of the index");
+    place(&mut Fields::new(record, "copy of the index"))
+}
+
+pub(super) fn place(fields: &mut Fields<'_>) -> Result<Place> {
     Ok(Place {
         id: fields.id()?,
         pack: fields.u32()?,

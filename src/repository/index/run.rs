@@ -11,7 +11,7 @@ use super::Place;
 use super::blocks::{BlockFile, Table, TableReader};
 use super::record::{
     DIGEST_LEN, Digest, FENCE_LEN, PACK_LEN, PLACE_LEN, PackRecord, decode_class, decode_fence,
-    decode_object, decode_pack, decode_place, fence, sort_key, too_many,
+    decode_object, decode_pack, decode_place, fence, place, sort_key, too_many,
 };
 use crate::crypto::secret::Secret;
 use crate::error::{Error, Result};
@@ -100,6 +100,20 @@ impl Run {
         };
         let fences = read_table(&file, tables.fences, decode_fence)?;
         Ok(Self { directory, body: Body::File { file, tables, fences } })
+    }
+
+    /// The same run in memory.
+    pub(super) fn loaded(&self) -> Result<Self> {
+        let body = match &self.body {
+            Body::Memory { places, envelopes } => {
+                Body::Memory { places: places.clone(), envelopes: envelopes.clone() }
+            }
+            Body::File { file, tables, .. } => Body::Memory {
+                places: read_table(file, tables.places, place)?,
+                envelopes: read_table(file, tables.envelopes, envelope)?,
+            },
+        };
+        Ok(Self { directory: self.directory.clone(), body })
     }
 
     /// Whether it lies in memory.
@@ -241,6 +255,10 @@ fn read_table<T>(
         read.push(decode(&mut Fields::new(record, "copy of the index"))?);
     }
     Ok(read)
+}
+
+fn envelope(fields: &mut Fields<'_>) -> Result<Envelope> {
+    fields.array()
 }
 
 fn count(places: usize) -> Result<u32> {
