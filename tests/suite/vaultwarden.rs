@@ -325,7 +325,7 @@ fn a_row_deleted_before_the_copy_whose_file_is_about_to_go_is_no_damage() {
     let stays = site.backup(["--vaultwarden", "data"], 0);
     assert_eq!(stays.service()["orphans"], serde_json::json!([format!("/{place}")]));
     // A database that did not change would not be copied again.
-    connection.execute("UPDATE users SET updated_at = updated_at", []).unwrap();
+    connection.execute("UPDATE users SET updated_at = '2030-01-01 00:00:00'", []).unwrap();
     let goes = stopped_after_the_copy(&site, || fs::remove_file(path).unwrap(), 0);
     assert!(goes.whole());
     assert_eq!(goes.service()["orphans"], serde_json::json!([]));
