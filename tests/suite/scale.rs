@@ -17,7 +17,8 @@ const DEADLINE: u64 = 1800;
 /// The most memory that any command may take.
 const MOST_KIB: u64 = 256 << 10;
 
-/// Starts a program and tells the most memory that it had, which only whoever waits for it is told.
+/// Starts a program and tells the most memory that it had, which only whoever waits for it is told. It is never less
+/// than what Python itself takes, from which the program starts.
 const WAIT: &str = "\
 import os, sys
 child = os.posix_spawn(sys.argv[2], sys.argv[2:], os.environ)
@@ -46,7 +47,6 @@ impl Scale {
         let peak: u64 = fs::read_to_string(peak).unwrap().parse().unwrap();
         let shown: Vec<_> = program.get_args().skip(4).map(OsStr::to_string_lossy).collect();
         println!("{:32} {:>8.1} s {:>8} KiB", shown.join(" "), outcome.took.as_secs_f64(), peak);
-        assert!(peak > 4 << 10, "{peak} KiB cannot be all that it took");
         assert!(peak <= MOST_KIB, "{peak} KiB are more than {MOST_KIB}");
         outcome
     }
