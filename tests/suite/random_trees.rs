@@ -166,11 +166,7 @@ impl Gardener<'_> {
                     fs::rename(moved, new).unwrap();
                 }
             }
-            (10, ..) => {
-                if folder != self.top && self.rng.below(3) == 0 {
-                    fs::remove_dir_all(folder).unwrap();
-                }
-            }
+            (10, ..) if folder != self.top && self.rng.below(3) == 0 => fs::remove_dir_all(folder).unwrap(),
             // Something of another kind, or of the same, under an old name.
             (11 | 12, Some(other), _) => {
                 fs::remove_file(&other).unwrap();
