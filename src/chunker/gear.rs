@@ -74,8 +74,29 @@ fn high_mask(bits: u32) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// `04-chunking.md#gear`, one byte a step.
+    pub(crate) fn naive_cut(bytes: &[u8], sizes: Sizes, table: &[u64; 256]) -> usize {
+        let mask = |bits: u32| ((1u64 << bits) - 1) << (63 - bits);
+        let bits = sizes.average.ilog2();
+        if bytes.len() <= sizes.minimum {
+            return bytes.len();
+        }
+        let length = bytes.len().min(sizes.maximum);
+        let even = length - length % 2;
+        let middle = sizes.average.min(even);
+        let mut hash = 0u64;
+        for index in sizes.minimum..even {
+            hash = hash.wrapping_mul(2).wrapping_add(table[usize::from(bytes[index])]);
+            let mask = if index < middle { mask(bits + NORMALIZATION) } else { mask(bits - NORMALIZATION) };
+            if hash & mask == 0 {
+                return index;
+            }
+        }
+        length
+    }
 
     const SIZES: Sizes = Sizes { minimum: 4 << 10, average: 16 << 10, maximum: 64 << 10 };
 

@@ -46,6 +46,33 @@ impl Random {
     }
 }
 
+/// Holds a property against 1,000 seeds, 20,000 with `STRONGROOM_LONG=1`. One that fails is named;
+/// `STRONGROOM_TEST_SEED=n` holds it against that one alone.
+pub(crate) fn each_seed(property: impl Fn(u64)) {
+    struct Named(u64);
+    impl Drop for Named {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                let line = format!("this was seed {0}; STRONGROOM_TEST_SEED={0} runs it alone\n", self.0);
+                std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()).ok();
+            }
+        }
+    }
+    let long = std::env::var("STRONGROOM_LONG").is_ok_and(|value| value == "1");
+    let seeds = match std::env::var("STRONGROOM_TEST_SEED") {
+        Ok(seed) => {
+            let seed: u64 = seed.parse().unwrap();
+            seed..seed + 1
+        }
+        Err(_) => 0..if long { 20_000 } else { 1000 },
+    };
+    for seed in seeds {
+        let named = Named(seed);
+        property(seed);
+        drop(named);
+    }
+}
+
 /// A small file.
 pub(crate) fn file_node(content: &[Id], size: u64) -> Node {
     Node {

@@ -14,8 +14,8 @@ use crate::support::{Outcome, TempFolder, has_tool, run, untested};
 const DEADLINE: u64 = 240;
 
 /// A Python that is new enough for the scripts; without one they are recorded as untested.
-fn python() -> Option<PathBuf> {
-    if !has_tool("python3", "the benchmark scripts") {
+pub(crate) fn python(what: &str) -> Option<PathBuf> {
+    if !has_tool("python3", what) {
         return None;
     }
     // What the search path leads to can be a shell script that chooses one; the scripts run without that shell.
@@ -24,7 +24,7 @@ fn python() -> Option<PathBuf> {
     if answer.status.success() {
         return Some(String::from_utf8(answer.stdout).expect("a path").trim_end().into());
     }
-    untested("the benchmark scripts (python3 is older than 3.11)");
+    untested(&format!("{what} (python3 is older than 3.11)"));
     None
 }
 
@@ -68,7 +68,7 @@ fn assert_holds(text: &str, expected: &[&str]) {
 
 #[test]
 fn the_scripts_pass_their_own_tests() {
-    let Some(python) = python() else { return };
+    let Some(python) = python("the benchmark scripts") else { return };
     let place = TempFolder::new();
     let outcome = script(&place, &python, vec!["-m", "unittest", "measuring.tests"]).expect_code(0);
     assert_holds(&outcome.err(), &["\nOK\n"]);
@@ -76,7 +76,7 @@ fn the_scripts_pass_their_own_tests() {
 
 #[test]
 fn the_comparison_measures_strongroom_alone_and_names_what_is_missing() {
-    let Some(python) = python() else { return };
+    let Some(python) = python("the benchmark scripts") else { return };
     let place = TempFolder::new();
     for number in 0..30 {
         place.write(format!("sources/{number}/lib.rs"), format!("pub const NUMBER: u8 = {number};\n"));
@@ -102,7 +102,7 @@ fn the_comparison_measures_strongroom_alone_and_names_what_is_missing() {
 
 #[test]
 fn the_scale_script_measures_every_shape() {
-    let Some(python) = python() else { return };
+    let Some(python) = python("the benchmark scripts") else { return };
     let place = TempFolder::new();
     let mut arguments = shared(&place, "scale.py");
     let small = [
@@ -133,7 +133,7 @@ fn the_scale_script_measures_every_shape() {
 
 #[test]
 fn a_script_that_cannot_start_says_why_in_one_message() {
-    let Some(python) = python() else { return };
+    let Some(python) = python("the benchmark scripts") else { return };
     let place = TempFolder::new();
     place.write("work/mine", "not the script's");
     let outcome = script(&place, &python, shared(&place, "scale.py")).expect_code(1);

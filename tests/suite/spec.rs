@@ -11,6 +11,8 @@ mod samples;
 mod source;
 mod tables;
 
+pub(crate) use algorithms::cut as naive_cut;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

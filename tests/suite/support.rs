@@ -22,8 +22,20 @@ pub(crate) struct TempFolder(PathBuf);
 impl TempFolder {
     /// Makes a new, empty folder that only this user can enter.
     pub(crate) fn new() -> Self {
+        Self::below(&env::temp_dir().canonicalize().expect("the folder for temporary files exists"))
+    }
+
+    /// The same in memory, where the system has a place for that: for thousands of small cases, which would
+    /// keep a disk busy for long.
+    pub(crate) fn in_memory() -> Self {
+        let memory = Path::new("/dev/shm");
+        let probe = memory.join(format!("strongroom-probe-{}-{:?}", process::id(), thread::current().id()));
+        let usable = fs::create_dir(&probe).and_then(|()| fs::remove_dir(&probe)).is_ok();
+        if usable { Self::below(memory) } else { Self::new() }
+    }
+
+    fn below(parent: &Path) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let parent = env::temp_dir().canonicalize().expect("the folder for temporary files exists");
         loop {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
             let path = parent.join(format!("strongroom-test-{}-{number}", process::id()));

@@ -42,22 +42,28 @@ impl Cutter<'_> {
 
 /// Buffers that were used and may be used again: fresh memory costs a page fault for every 4 KiB.
 pub(super) struct Pool {
+    length: usize,
     give: Sender<Vec<u8>>,
     take: Receiver<Vec<u8>>,
 }
 
 impl Pool {
     pub(super) fn new() -> Self {
+        Self::of(BUFFER)
+    }
+
+    /// One of buffers of this length, which is at least that of the longest chunk.
+    fn of(length: usize) -> Self {
         let (give, take) = unbounded();
-        Self { give, take }
+        Self { length, give, take }
     }
 
     /// A buffer for a stream of this length; what stands in it is of no meaning. A short stream gets a short
     /// one, for a batch may hold many.
     pub(super) fn buffer(&self, stream: u64) -> Vec<u8> {
         match usize::try_from(stream) {
-            Ok(length) if length < BUFFER => vec![0; length],
-            _ => self.take.try_recv().unwrap_or_else(|_| vec![0; BUFFER]),
+            Ok(length) if length < self.length => vec![0; length],
+            _ => self.take.try_recv().unwrap_or_else(|_| vec![0; self.length]),
         }
     }
 
@@ -197,5 +203,93 @@ impl Stream<'_> {
             }
         }
         Ok(self.extent >= self.extents.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::chunker::gear::Sizes;
+    use crate::chunker::gear::tests::naive_cut;
+    use crate::format::tests::{Random, each_seed};
+
+    /// Random stretches of a file to be taken for holes: apart, none empty.
+    fn random_holes(random: &mut Random, size: u64) -> Vec<Hole> {
+        let mut holes = Vec::new();
+        let mut offset = random.next() % 2000;
+        while random.below(4) > 0 {
+            let length = 1 + random.next() % 3000;
+            if offset + length > size {
+                break;
+            }
+            holes.push(Hole { offset, length });
+            offset += length + 1 + random.next() % 5000;
+        }
+        holes
+    }
+
+    /// The lengths of the chunks that come out, and what is in them.
+    fn read(file: &File, size: u64, holes: &[Hole], cutter: &Cutter<'_>, pool: &Pool) -> Vec<Vec<u8>> {
+        let mut chunks = Vec::new();
+        let outcome = read_chunks(file, size, holes, cutter, pool, &mut |bytes, cuts| {
+            let mut start = 0;
+            for end in cuts {
+                chunks.push(bytes[start..end].to_vec());
+                start = end;
+            }
+            // As the storing side does: what stands in a buffer must not matter to the next.
+            pool.returns().send(bytes).unwrap();
+            Ok(())
+        });
+        assert!(matches!(outcome.unwrap(), ReadOutcome::Whole));
+        chunks
+    }
+
+    #[test]
+    fn whatever_is_read_at_a_time_the_cuts_are_those_of_the_text() {
+        let mut path = std::env::temp_dir();
+        path.push(format!("strongroom-test-read-{}", std::process::id()));
+        each_seed(|seed| {
+            let mut random = Random::new(seed ^ 0x7265_6164);
+            let size = random.below(60_000);
+            let bytes = random.bytes(size);
+            let mut file =
+                File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
+            file.write_all(&bytes).unwrap();
+            let holes = random_holes(&mut random, size as u64);
+            let data: Vec<u8> = extents(size as u64, &holes)
+                .into_iter()
+                .flat_map(|(start, end)| bytes[start as usize..end as usize].to_vec())
+                .collect();
+
+            let average = 64usize << random.below(5);
+            let minimum = 64 + 2 * random.below((average - 64) / 2 + 1);
+            let sizes = Sizes { minimum, average, maximum: average + 2 * random.below(1000) };
+            let mut table = [0; 256];
+            table.fill_with(|| random.next());
+            let chunker = GearChunker::new(sizes, &table);
+            let run = 512 << random.below(5);
+
+            for cutter in [Cutter::Gear(&chunker), Cutter::Runs(run)] {
+                let mut expected = Vec::new();
+                let mut rest = data.as_slice();
+                while !rest.is_empty() {
+                    let length = match cutter {
+                        Cutter::Gear(_) => naive_cut(rest, sizes, &table),
+                        Cutter::Runs(run) => rest.len().min(run),
+                    };
+                    expected.push(rest[..length].to_vec());
+                    rest = &rest[length..];
+                }
+                for pool in
+                    [Pool::new(), Pool::of(cutter.reach()), Pool::of(cutter.reach() + random.below(9000))]
+                {
+                    assert!(read(&file, size as u64, &holes, &cutter, &pool) == expected, "{sizes:?} {run}");
+                }
+            }
+        });
+        std::fs::remove_file(path).unwrap();
     }
 }

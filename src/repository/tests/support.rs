@@ -13,7 +13,7 @@ use crate::format::blob::BlobKind;
 use crate::format::key_slot::Role;
 use crate::format::node::{Content, Node, NodeKind, Timestamp};
 use crate::format::snapshot::Manifest;
-pub(super) use crate::format::tests::{Random, file_node};
+pub(super) use crate::format::tests::{Random, each_seed, file_node};
 use crate::id::Id;
 use crate::repository::Repository;
 use crate::repository::cache::Cache;

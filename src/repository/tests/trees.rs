@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::support::{Blobs, Random, create, file_node, folder_node};
+use super::support::{Blobs, Random, create, each_seed, file_node, folder_node};
 use crate::error::ErrorKind;
 use crate::format::blob::BlobKind;
 use crate::format::list::ListEntry;
@@ -62,10 +62,10 @@ fn entries(source: &Blobs<'_>, root: Root, folder: &[u8]) -> Vec<(Vec<u8>, Node)
 #[test]
 fn a_tree_is_the_map_it_was_built_from() {
     let (_, repository) = create();
-    let mut random = Random::new(20_263);
-    for case in 0..200 {
+    each_seed(|seed| {
+        let mut random = Random::new((seed << 20) + 20_263);
         let mut nodes = BTreeMap::new();
-        for _ in 0..random.below(if case % 10 == 0 { 2000 } else { 120 }) {
+        for _ in 0..random.below(if seed % 20 == 0 { 2000 } else { 120 }) {
             let path = random_path(&mut random);
             // What lies above a path is a folder, whatever it was before.
             for depth in 0..path.len() {
@@ -77,7 +77,7 @@ fn a_tree_is_the_map_it_was_built_from() {
         let blobs = Blobs::new(&repository);
         let root = build(&repository, &blobs, &nodes);
         let all: Vec<_> = nodes.iter().map(|(path, node)| (joined(path), node.clone())).collect();
-        assert_eq!(entries(&blobs, root, b""), all, "case {case}");
+        assert_eq!(entries(&blobs, root, b""), all);
 
         let there: Vec<Components> = nodes.keys().cloned().collect();
         for _ in 0..20 {
@@ -87,19 +87,19 @@ fn a_tree_is_the_map_it_was_built_from() {
                 there[random.below(there.len())].clone()
             };
             let found = lookup(&blobs, root, &joined(&path)).unwrap();
-            assert_eq!(found.as_ref(), nodes.get(&path), "case {case}: {path:?}");
+            assert_eq!(found.as_ref(), nodes.get(&path), "{path:?}");
             let below: Vec<_> = nodes
                 .iter()
                 .filter(|(place, _)| place.starts_with(&path))
                 .map(|(place, node)| (joined(place), node.clone()))
                 .collect();
-            assert_eq!(entries(&blobs, root, &joined(&path)), below, "case {case}: below {path:?}");
+            assert_eq!(entries(&blobs, root, &joined(&path)), below, "below {path:?}");
         }
         // Another sink, other surroundings: the same nodes give the same root.
         let again = Blobs::new(&repository);
         assert_eq!(build(&repository, &again, &nodes), root);
         assert_eq!(again.count(), blobs.count());
-    }
+    });
 }
 
 fn twenty_thousand(random: &mut Random) -> BTreeMap<Components, Node> {
@@ -360,6 +360,72 @@ fn lists_of_any_length_come_back() {
     let zeros = vec![(Id([7; 32]), 4096); 100_000];
     let content = store_content(&blobs, &zeros).unwrap();
     assert_eq!(read_chunks(&blobs, &content, &zeros).unwrap().len(), zeros.len());
+}
+
+/// `08-tree.md#lists`, from the bottom up: the lists of each level, and the top.
+fn naive_lists(repository: &Repository, chunks: &[(Id, u64)]) -> (Vec<Vec<u8>>, Id, u8) {
+    let mut all = Vec::new();
+    let mut entries = chunks.to_vec();
+    for level in 0.. {
+        let mut above = Vec::new();
+        let (mut list, mut count, mut bytes) = (vec![level], 0, 0);
+        for (at, (id, length)) in entries.iter().enumerate() {
+            list.extend_from_slice(&id.0);
+            if level > 0 {
+                list.extend_from_slice(&length.to_le_bytes());
+            }
+            (count, bytes) = (count + 1, bytes + length);
+            let number = u32::from_le_bytes(id.0[28..].try_into().unwrap());
+            if count == 4096 || count >= 256 && number % 1024 == 0 || at + 1 == entries.len() {
+                above.push((repository.keyring().blob_id(BlobKind::List, &list), bytes));
+                all.push(std::mem::replace(&mut list, vec![level]));
+                (count, bytes) = (0, 0);
+            }
+        }
+        if let [(top, _)] = above[..] {
+            return (all, top, level);
+        }
+        entries = above;
+    }
+    unreachable!("each level has fewer lists than the one below")
+}
+
+#[test]
+fn random_lists_are_those_of_the_text() {
+    let (_, repository) = create();
+    each_seed(|seed| {
+        let mut random = Random::new((seed << 20) + 20_268);
+        let edges = [0, 31, 32, 33, 255, 256, 257, 4095, 4096, 4097, 8192];
+        let count = match random.below(4) {
+            0 => edges[random.below(edges.len())],
+            1 => random.below(300),
+            _ => random.below(if seed % 50 == 0 { 60_000 } else { 6000 }),
+        };
+        let mut chunks: Vec<(Id, u64)> = Vec::new();
+        // Noise, the same chunk over and over, and chunks that end a list wherever they may.
+        let kind = random.below(3);
+        while chunks.len() < count {
+            let mut id = *blake3::hash(&random.next().to_le_bytes()).as_bytes();
+            if kind > 0 && random.below(40) == 0 {
+                id[28..].copy_from_slice(&(random.next() as u32 & !1023).to_le_bytes());
+            }
+            let again = if kind == 2 { 1 + random.below(500) } else { 1 };
+            chunks.resize(count.min(chunks.len() + again), (Id(id), 1 + random.next() % (4 << 20)));
+        }
+        let blobs = Blobs::new(&repository);
+        let content = store_content(&blobs, &chunks).unwrap();
+        let ids: Vec<Id> = chunks.iter().map(|(id, _)| *id).collect();
+        assert!(read_chunks(&blobs, &content, &chunks).unwrap() == ids);
+        if count <= 32 {
+            assert!(content == Content::Inline(ids) && blobs.count() == 0);
+            return;
+        }
+        let (lists, root, level) = naive_lists(&repository, &chunks);
+        assert_eq!(content, Content::List { root, level });
+        let stored: HashSet<Vec<u8>> =
+            blobs.map.into_inner().unwrap().into_values().map(|(_, plain)| plain).collect();
+        assert!(stored == lists.into_iter().collect());
+    });
 }
 
 #[test]

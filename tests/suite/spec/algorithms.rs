@@ -1,11 +1,15 @@
 //! The algorithms as the text states them, written down again and compared with the program.
 
 use strongroom::chunker::gear::{GearChunker, Sizes};
+use strongroom::chunker::page;
 use strongroom::crypto::derive::{self, Purpose};
 use strongroom::crypto::seal::{self, Sealer};
 use strongroom::crypto::secret::Secret;
 use strongroom::format::{list, pack};
 use strongroom::id::Id;
+
+use crate::seeds::{cases, hold};
+use crate::support::Rng;
 
 pub(crate) fn noise(seed: u8, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
@@ -14,7 +18,7 @@ pub(crate) fn noise(seed: u8, length: usize) -> Vec<u8> {
 }
 
 /// `04-chunking.md#gear`, one byte a step.
-fn cut(bytes: &[u8], sizes: Sizes, table: &[u64; 256]) -> usize {
+pub(crate) fn cut(bytes: &[u8], sizes: Sizes, table: &[u64; 256]) -> usize {
     let mask = |bits: u32| ((1u64 << bits) - 1) << (63 - bits);
     let bits = sizes.average.ilog2();
     if bytes.len() <= sizes.minimum {
@@ -65,6 +69,82 @@ fn the_gear_of_the_text_cuts_where_the_program_does() {
         }
     }
     assert!(rule_met.iter().all(|count| *count > 100), "{rule_met:?}");
+}
+
+/// Bytes of every kind: noise, one byte over and over, few values, and stretches of each.
+fn stream(rng: &mut Rng, length: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while bytes.len() < length {
+        let stretch = rng.below(3000) as usize;
+        match rng.below(4) {
+            0 => bytes.resize(bytes.len() + stretch, rng.next() as u8),
+            1 => bytes.extend((0..stretch).map(|_| rng.below(3) as u8)),
+            _ => bytes.extend(rng.bytes(stretch)),
+        }
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+#[test]
+fn random_streams_are_cut_as_the_text_says_however_much_is_seen() {
+    hold(cases(), |seed| {
+        let mut rng = Rng::new(0x6765_6172 ^ seed << 20);
+        let key = derive::key(&Secret::new([seed as u8; 32]), Purpose::GearTable);
+        let table = derive::table(&key);
+        let average = 64usize << rng.below(6);
+        let minimum = 64 + 2 * rng.below((average as u64 - 64) / 2 + 1) as usize;
+        let maximum = average + 2 * rng.below(2000) as usize;
+        let sizes = Sizes { minimum, average, maximum };
+        let chunker = GearChunker::new(sizes, &table);
+        let length = rng.below(30_000) as usize;
+        let bytes = stream(&mut rng, length);
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            let length = cut(rest, sizes, &table);
+            assert_eq!(chunker.cut(rest), length, "{sizes:?}, {} left", rest.len());
+            // Whatever lies behind the greatest length changes nothing.
+            let seen = rest.len().min(maximum + rng.below(3) as usize);
+            assert_eq!(chunker.cut(&rest[..seen]), length, "{sizes:?}, {seen} of {} seen", rest.len());
+            rest = &rest[length..];
+        }
+    });
+}
+
+/// `04-chunking.md#pages`, every power of two looked at.
+fn run_pages(page_size: u64, pages: u64, before: Option<u64>) -> u64 {
+    let powers: Vec<u64> = (0..32).map(|shift| 1 << shift).collect();
+    let allowed = |run: &&u64| (4096..=4_194_304).contains(&(**run * page_size));
+    let runs = |run: u64| pages.div_ceil(run);
+    if let Some(kept) =
+        powers.iter().filter(allowed).find(|run| Some(**run) == before && runs(**run) <= 524_288)
+    {
+        return *kept;
+    }
+    let few = powers.iter().filter(allowed).find(|run| runs(**run) <= 262_144);
+    *few.or(powers.iter().rfind(allowed)).expect("one run is of an allowed length")
+}
+
+#[test]
+fn runs_of_pages_have_the_length_of_the_text() {
+    hold(cases() * 20, |seed| {
+        let mut rng = Rng::new(0x7061_6765 ^ seed << 20);
+        let page_size = 512u32 << rng.below(8);
+        let pages = rng.next() >> (24 + rng.below(40));
+        let pages = match rng.below(3) {
+            0 => pages,
+            // Around the places where the number of runs decides.
+            edge => ((1 << 17 << edge) << rng.below(12)) + rng.below(3) - 1,
+        };
+        let before = match rng.below(3) {
+            0 => None,
+            1 => Some(1 << rng.below(32)),
+            _ => Some(rng.next() as u32),
+        };
+        let expected = run_pages(u64::from(page_size), pages, before.map(u64::from));
+        let shown = format!("{pages} pages of {page_size}, {before:?} before");
+        assert_eq!(u64::from(page::run_pages(page_size, pages, before)), expected, "{shown}");
+    });
 }
 
 #[test]
