@@ -8,7 +8,7 @@ pub const BLOB_PLAIN_MAX: usize = 8 << 20;
 /// Largest pack, in bytes.
 pub const PACK_MAX: u64 = 128 << 20;
 /// Largest index object, in bytes.
-pub const INDEX_MAX: u64 = 256 << 20;
+pub const INDEX_MAX: u64 = 96 << 20;
 /// Largest snapshot manifest, in bytes.
 pub const SNAPSHOT_MAX: u64 = 16 << 20;
 /// Largest config, key slot, session or mark, in bytes.

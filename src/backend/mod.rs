@@ -17,6 +17,10 @@ use crate::id::Id;
 pub use local::LocalBackend;
 pub use memory::MemoryBackend;
 
+/// What memory and length of an object are multiples of that a store may take without a copy between: no file system
+/// asks for more than a page. It is a hint: objects that lie elsewhere are stored just as well.
+pub(crate) const DIRECT_ALIGNMENT: usize = 4096;
+
 /// What an object is for; each kind but the configuration has a folder of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ObjectKind {

@@ -126,7 +126,7 @@ fn parse_tag(text: &str) -> std::result::Result<String, String> {
 
 pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Result<Outcome> {
     let started = Instant::now();
-    if arguments.stream.stdin {
+    if arguments.stream.stdin || arguments.selection.reads_stdin() {
         output.keep_stdin_for_data();
     }
     let repository = global.open(output)?;

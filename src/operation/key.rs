@@ -11,7 +11,7 @@ use crate::format::node::Timestamp;
 use crate::id::Id;
 use crate::limits;
 use crate::repository::Repository;
-use crate::repository::keys::{Credential, NewKey, SlotInfo, write_slot};
+use crate::repository::keys::{Credential, NewKey, SlotInfo, take_back, write_slot};
 
 /// Fewest digits of an id that name a key.
 const PREFIX_MIN: usize = 4;
@@ -141,7 +141,7 @@ fn delete(repository: &Repository, id: &Id, was_full: bool) -> Result<Vec<SlotIn
 /// Its signing key stays, and with it its snapshots' sequence and parents.
 ///
 /// # Errors
-/// Where nothing changed. That the old slot could not be removed is in the result.
+/// Where nothing changed, or where a new slot stays that nobody holds, which the error then names. That the old slot could not be removed is in the result.
 pub fn change(
     repository: &Repository,
     credential: &Credential,
@@ -154,13 +154,13 @@ pub fn change(
     let new = NewKey { credential, cost, label: &text, time };
     let id = write_slot(backend.as_ref(), repository.id(), repository.keyring().bundle(), &new)?;
     // Written first, looked after: somebody who takes this key away meanwhile must not find it back.
-    if !repository.list_ids(ObjectKind::Key)?.contains(&replaced) {
-        backend.delete(&ObjectName::new(ObjectKind::Key, id))?;
-        return Err(Error::missing(format!(
-            "key {} was removed by somebody else meanwhile",
-            replaced.short()
-        ))
-        .hint("it is not changed; ask whoever holds a full key"));
+    let listed = repository
+        .list_ids(ObjectKind::Key)
+        .map_err(|error| take_back(backend.as_ref(), &id, error.context("the keys cannot be listed")))?;
+    if !listed.contains(&replaced) {
+        let gone = format!("key {} was removed by somebody else meanwhile", replaced.short());
+        let error = Error::missing(gone).hint("it is not changed; ask whoever holds a full key");
+        return Err(take_back(backend.as_ref(), &id, error));
     }
     let left = backend.delete(&ObjectName::new(ObjectKind::Key, replaced)).err();
     Ok(Changed { id, replaced, left })

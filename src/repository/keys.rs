@@ -136,16 +136,25 @@ pub(crate) fn write_slot(
         return Err(Error::corrupt("the new key does not open: this machine's memory may be faulty"));
     }
     let name = ObjectName::new(ObjectKind::Key, id);
-    backend.put(&name, &bytes)?;
-    match backend.get(&name, limits::SMALL_OBJECT_MAX) {
-        Ok(stored) if stored == bytes => return Ok(id),
-        stored => {
-            // A slot that nobody will hold must not pass for a key later on.
-            backend.delete(&name)?;
-            stored?;
+    let stored = backend.put(&name, &bytes).and_then(|()| backend.get(&name, limits::SMALL_OBJECT_MAX));
+    match stored {
+        Ok(stored) if stored == bytes => Ok(id),
+        // What failed may be there all the same.
+        Ok(_) => {
+            Err(take_back(backend, &id, Error::corrupt(format!("{name} was not stored as it was given"))))
         }
+        Err(error) => Err(take_back(backend, &id, error)),
     }
-    Err(Error::corrupt(format!("{name} was not stored as it was given")))
+}
+
+/// Deletes a slot that nobody will hold, so that it does not pass for a key later on; gives the error to tell.
+pub(crate) fn take_back(backend: &dyn Backend, id: &Id, error: Error) -> Error {
+    match backend.delete(&ObjectName::new(ObjectKind::Key, *id)) {
+        Ok(()) => error,
+        Err(_) => error
+            .context(format!("key {} may be there, though nobody holds it", id.short()))
+            .hint("look for it in `strongroom key list`, and remove it"),
+    }
 }
 
 /// What the seal of a label binds: the slot is named by the hash of its bytes, so its salt stands for it.

@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use super::Repository;
 use super::blob::{ContentKey, OpenBuffers, open_frame};
 use super::objects::associated;
-use crate::backend::local::DIRECT_ALIGNMENT;
+use crate::backend::DIRECT_ALIGNMENT;
 use crate::crypto::derive::{Hasher, Purpose};
 use crate::crypto::{random, seal};
 use crate::error::{Error, Result};
@@ -20,9 +20,13 @@ use crate::format::index::IndexedPack;
 use crate::format::pack::{self, Entry, TRAILER_LEN, Table};
 use crate::id::Id;
 
-/// Size at which a pack is closed, in bytes. Four of them lie in memory during a backup. With their last blob and
-/// their padding they stay below 32 MiB, up to which the C library keeps freed memory for the next pack to be read.
-pub const PACK_TARGET: usize = 24 << 20;
+/// Size at which a pack is closed, in bytes. Four of them lie in memory during a backup, which is most of what it
+/// takes.
+pub const PACK_TARGET: usize = 16 << 20;
+
+/// Room for a pack of large chunks, in bytes. Only what is written to takes memory. More than 32 MiB come from the
+/// system and go back to it, and do not lie about in one of the C library's arenas.
+const PACK_ROOM: usize = 33 << 20;
 
 /// Packs whose memory is kept for packs to come.
 const SPARE_MAX: usize = 1;
@@ -159,7 +163,7 @@ impl Packer {
     /// It is grown once to what it will need, for growing step by step would copy the pack over and over.
     fn make_room(&self, open: &mut OpenPack, first_frame: usize) {
         open.bytes = self.spare.lock().ok().and_then(|mut spare| spare.pop()).unwrap_or_default();
-        open.bytes.begin(if first_frame > 64 << 10 { self.target.saturating_add(6 << 20) } else { 0 });
+        open.bytes.begin(if first_frame > 64 << 10 { PACK_ROOM.max(self.target) } else { 0 });
     }
 
     /// Takes back the memory of a pack that is stored.

@@ -90,8 +90,12 @@ impl<'a> BlobReader<'a> {
         let mut use_plain = Some(use_plain);
         for _ in 0..REFRESHES_MAX {
             let index = self.index()?;
-            let mut last = None;
-            for place in index.places(kind, id)? {
+            let (places, mut last) = match index.places(kind, id) {
+                Ok(places) => (places, None),
+                // This computer's copy is damaged and a prune took what it was made from: the index is read afresh.
+                Err(error) => (Vec::new(), Some(error)),
+            };
+            for place in places {
                 match self.read_frame(&index, &place) {
                     Ok(frame) => match self.open(&index, &place, &frame, &mut use_plain) {
                         Ok(value) => return value,

@@ -4,7 +4,7 @@
 //! words tell best what it lacks.
 //!
 //! Invariants: a command that fails, is killed or cannot be started gives an error and never an end of the
-//! stream. It never outlives its reader. Its arguments stand in no message: they may hold a password.
+//! stream. The command itself never outlives its reader; what it started may. Its arguments stand in no message: they may hold a password.
 
 use std::ffi::OsString;
 use std::fs::File;

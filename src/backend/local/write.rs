@@ -8,8 +8,7 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-/// What memory, place and length of a direct write are multiples of: no file system asks for more than a page.
-pub(crate) const DIRECT_ALIGNMENT: usize = 4096;
+use crate::backend::DIRECT_ALIGNMENT;
 
 /// Shorter objects are not worth a second way of writing.
 const DIRECT_MIN: usize = 1 << 20;

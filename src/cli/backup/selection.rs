@@ -16,37 +16,43 @@ const TEXT_MAX: usize = 4 << 20;
 #[derive(clap::Args)]
 pub(super) struct Selection {
     /// Leave out what matches this pattern, with restic's rules; may be repeated
-    #[arg(short, long, value_name = "PATTERN", help_heading = "What to leave out")]
+    #[arg(
+        short,
+        long,
+        value_name = "PATTERN",
+        help_heading = "What to leave out",
+        conflicts_with = "stream"
+    )]
     exclude: Vec<String>,
     /// The same, capital and small letters being equal
-    #[arg(long, value_name = "PATTERN", help_heading = "What to leave out")]
+    #[arg(long, value_name = "PATTERN", help_heading = "What to leave out", conflicts_with = "stream")]
     iexclude: Vec<String>,
     /// Patterns from a file, a line each; $NAME is taken from the environment, # begins a comment; may be repeated
-    #[arg(long, value_name = "FILE", help_heading = "What to leave out")]
+    #[arg(long, value_name = "FILE", help_heading = "What to leave out", conflicts_with = "stream")]
     exclude_file: Vec<PathBuf>,
     /// The same, capital and small letters being equal
-    #[arg(long, value_name = "FILE", help_heading = "What to leave out")]
+    #[arg(long, value_name = "FILE", help_heading = "What to leave out", conflicts_with = "stream")]
     iexclude_file: Vec<PathBuf>,
     /// Leave out the contents of folders that hold a CACHEDIR.TAG with its signature
-    #[arg(long, help_heading = "What to leave out")]
+    #[arg(long, help_heading = "What to leave out", conflicts_with = "stream")]
     exclude_caches: bool,
     /// Leave out the contents of folders that hold this file, beginning with HEADER if one is given; may be repeated
-    #[arg(long, value_name = "NAME[:HEADER]", help_heading = "What to leave out", value_parser = parse_marker)]
+    #[arg(long, value_name = "NAME[:HEADER]", help_heading = "What to leave out", conflicts_with = "stream", value_parser = parse_marker)]
     exclude_if_present: Vec<Marker>,
     /// Leave out files of more bytes than this; k, M, G and T mean 1024 and its powers
-    #[arg(long, value_name = "SIZE", help_heading = "What to leave out", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", help_heading = "What to leave out", conflicts_with = "stream", value_parser = parse_size)]
     exclude_larger_than: Option<u64>,
     /// Stay on the file systems of what is named; a folder where another is mounted is stored empty
-    #[arg(short = 'x', long, help_heading = "What to leave out")]
+    #[arg(short = 'x', long, help_heading = "What to leave out", conflicts_with = "stream")]
     one_file_system: bool,
     /// Store the paths that patterns in a file name, a line each; # begins a comment, - is standard input
-    #[arg(long, value_name = "FILE", help_heading = "Paths from lists", conflicts_with = "vaultwarden")]
+    #[arg(long, value_name = "FILE", help_heading = "Paths from lists", conflicts_with_all = ["vaultwarden", "stream"])]
     files_from: Vec<PathBuf>,
     /// Store the paths in a file, a line each, as they are
-    #[arg(long, value_name = "FILE", help_heading = "Paths from lists", conflicts_with = "vaultwarden")]
+    #[arg(long, value_name = "FILE", help_heading = "Paths from lists", conflicts_with_all = ["vaultwarden", "stream"])]
     files_from_verbatim: Vec<PathBuf>,
     /// Store the paths in a file, each ended by a zero byte, such as those of `find -print0`
-    #[arg(long, value_name = "FILE", help_heading = "Paths from lists", conflicts_with = "vaultwarden")]
+    #[arg(long, value_name = "FILE", help_heading = "Paths from lists", conflicts_with_all = ["vaultwarden", "stream"])]
     files_from_raw: Vec<PathBuf>,
 }
 
@@ -72,6 +78,12 @@ fn parse_size(text: &str) -> std::result::Result<u64, String> {
 }
 
 impl Selection {
+    /// Whether a list of paths comes from standard input.
+    pub(super) fn reads_stdin(&self) -> bool {
+        let lists = self.files_from.iter().chain(&self.files_from_verbatim).chain(&self.files_from_raw);
+        lists.into_iter().any(|file| file.as_os_str() == "-")
+    }
+
     /// What is left out, patterns of files after those of the command line.
     pub(super) fn excludes(&self) -> Result<ExcludeOptions> {
         let mut options = ExcludeOptions {

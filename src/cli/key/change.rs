@@ -79,6 +79,8 @@ pub(super) fn passwd(global: &Global, arguments: &PasswdArguments, output: &Outp
     };
     let credential = key_file.as_ref().map(NewKeyFile::credential).or(password.as_ref());
     let credential = credential.ok_or_else(|| Error::refused("no password or key file is named"))?;
+    // A few writes that belong together: whoever asks to stop waits for them.
+    drop(output.signals.in_good_order());
     let changed = key::change(&repository, credential, Cost::DEFAULT, host::now())?;
     if let Some(key_file) = key_file {
         key_file.keep();
@@ -122,6 +124,7 @@ fn tell_changed(
 pub(super) fn remove(global: &Global, arguments: &RemoveArguments, output: &Output) -> Result<Outcome> {
     let repository = global.open(output)?;
     let options = RemoveOptions { name: &arguments.id, in_use: arguments.in_use, dry_run: arguments.dry_run };
+    drop(output.signals.in_good_order());
     let removed = key::remove(&repository, &options)?;
     let label = removed.info.as_ref().map(|info| &info.label);
     if output.json {

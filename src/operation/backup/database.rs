@@ -162,13 +162,9 @@ impl Scanner<'_> {
         match self.stream(&file, copy.size(), &[], &Cutter::Runs(run_bytes))? {
             ReadOutcome::Whole => {}
             ReadOutcome::Short(_) => {
-                self.problem(unreadable(entry, &Error::corrupt("its temporary copy was cut short")));
-                return self.push(Event::Failed, 0);
+                return self.lose_copy(entry, Error::corrupt("its temporary copy was cut short"));
             }
-            ReadOutcome::Unreadable(error) => {
-                self.problem(unreadable(entry, &error));
-                return self.push(Event::Failed, 0);
-            }
+            ReadOutcome::Unreadable(error) => return self.lose_copy(entry, error),
         }
         let check = taken.check();
         self.interrupt.check()?;
@@ -185,6 +181,13 @@ impl Scanner<'_> {
         let finished =
             Finished { path: entry.path.clone(), node, before, holes: Vec::new(), database: Some(database) };
         self.push(Event::End(Box::new(finished)), 0)
+    }
+
+    /// A copy that cannot be read to its end is not stored, and the snapshot says so.
+    fn lose_copy(&mut self, entry: &Entry, error: Error) -> Result<()> {
+        self.problem(unreadable(entry, &error));
+        self.report_outcome(entry, DatabaseOutcome::NotStored, &TakeError::Other(error));
+        self.push(Event::Failed, 0)
     }
 
     fn report_check(&self, entry: &Entry, host: &Path, copy: &Copy, run: u32, check: Result<Check>) -> bool {

@@ -3,6 +3,7 @@
 //! Invariants: what is read never exceeds the length that the walk saw, so that a file that grows while it is
 //! read is stored as it was then. Buffers come from a pool and go back to it.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
@@ -14,6 +15,8 @@ use crate::format::node::Hole;
 
 /// Length of a buffer in bytes.
 const BUFFER: usize = 8 << 20;
+/// Buffers of shorter streams have a multiple of this length, so that they fit one another's streams.
+const BUFFER_STEP: usize = 512 << 10;
 
 /// How a stream is cut.
 pub(super) enum Cutter<'a> {
@@ -45,6 +48,7 @@ pub(super) struct Pool {
     length: usize,
     give: Sender<Vec<u8>>,
     take: Receiver<Vec<u8>>,
+    free: RefCell<Vec<Vec<u8>>>,
 }
 
 impl Pool {
@@ -55,21 +59,20 @@ impl Pool {
     /// One of buffers of this length, which is at least that of the longest chunk.
     fn of(length: usize) -> Self {
         let (give, take) = unbounded();
-        Self { length, give, take }
+        Self { length, give, take, free: RefCell::default() }
     }
 
     /// A buffer for a stream of this length; what stands in it is of no meaning. A short stream gets a short
     /// one, for a batch may hold many.
     pub(super) fn buffer(&self, stream: u64) -> Vec<u8> {
-        match usize::try_from(stream) {
-            Ok(length) if length < self.length => vec![0; length],
-            _ => self.take.try_recv().unwrap_or_else(|_| vec![0; self.length]),
+        let wanted = usize::try_from(stream).unwrap_or(usize::MAX).min(self.length);
+        let length = wanted.next_multiple_of(BUFFER_STEP).min(self.length);
+        let mut free = self.free.borrow_mut();
+        free.extend(self.take.try_iter());
+        match free.iter().position(|buffer| buffer.len() == length) {
+            Some(position) => free.swap_remove(position),
+            None => vec![0; length],
         }
-    }
-
-    /// Whether a buffer is worth giving back.
-    pub(super) fn takes_back(buffer: &[u8]) -> bool {
-        buffer.len() == BUFFER
     }
 
     /// Where buffers are given back.

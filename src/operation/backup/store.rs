@@ -14,7 +14,6 @@ use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
 use super::event::{Change, Event, Finished};
 use super::finding::{changed, deleted, unreadable};
-use super::read::Pool;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::blob::BlobKind;
 use crate::format::node::{Content, Hole, Node, NodeKind};
@@ -157,7 +156,7 @@ impl Store<'_> {
                     self.chunks.push((id, length));
                 }
                 // The scanner may be gone already; then nobody needs the buffer.
-                if Pool::takes_back(&bytes) { self.buffers.send(bytes).or(Ok(())) } else { Ok(()) }
+                self.buffers.send(bytes).or(Ok(()))
             }
             Event::End(finished) => self.finish_file(*finished),
             Event::Failed => {

@@ -132,8 +132,8 @@ impl<'a> Work<'a> {
         let outdated = outdated(&candidates);
         let manifest = self.manifest(time, gathered.root, &snapshots, parent, gathered, written);
         let root = Root { id: manifest.root, level: manifest.level };
-        let before = compared.first().or(candidates.first()).copied();
-        let before = before.filter(|_| self.options.skip_if_unchanged);
+        // Whatever it was compared with: the newest of this host and paths is what `latest` goes on to mean.
+        let before = candidates.first().copied().filter(|_| self.options.skip_if_unchanged);
         let unchanged_since = unchanged::same_as(self.repository, before, &manifest)?;
         let packs_missing = missing.len() as u64;
         Ok(Made { manifest, root, recorder, outdated, unchanged_since, packs_missing })

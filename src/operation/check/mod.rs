@@ -311,7 +311,8 @@ impl Check<'_> {
             if entry.node.kind != NodeKind::File {
                 continue;
             }
-            if let Err(error) = check_content(reader, &entry.node, bad, checked) {
+            if let Err(error) = check_content(reader, &entry.node, bad, checked, self.interrupt) {
+                self.interrupt.check()?;
                 named = named.saturating_add(1);
                 if named <= NAMED_MAX {
                     let subject = format!("{name}: /{}", printable(&entry.path));
@@ -334,7 +335,9 @@ fn check_content(
     node: &Node,
     bad: &Bad,
     checked: &mut HashMap<Id, u64>,
+    interrupt: &Interrupt,
 ) -> Result<()> {
+    let too_long = || Error::corrupt("its chunks are not as long as the file");
     let index = reader.index()?;
     let empty = Content::default();
     let content = node.content.as_ref().unwrap_or(&empty);
@@ -352,7 +355,9 @@ fn check_content(
                 let plain =
                     plain.ok_or_else(|| Error::missing(format!("its chunk {} is lost", id.short())))?;
                 length = length.saturating_add(u64::from(plain));
-                Ok(u64::from(plain))
+                // A hostile list can go on for billions of chunks.
+                interrupt.check()?;
+                if length > node.size { Err(too_long()) } else { Ok(u64::from(plain)) }
             })?;
             if let Content::List { root, .. } = content {
                 checked.insert(*root, length);
@@ -361,9 +366,5 @@ fn check_content(
         }
     };
     let holes: u64 = node.holes.iter().flatten().fold(0, |sum, hole| sum.saturating_add(hole.length));
-    if length.saturating_add(holes) == node.size {
-        Ok(())
-    } else {
-        Err(Error::corrupt("its chunks are not as long as the file"))
-    }
+    if length.saturating_add(holes) == node.size { Ok(()) } else { Err(too_long()) }
 }

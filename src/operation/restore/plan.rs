@@ -102,7 +102,13 @@ impl Plan {
         Ok(plan)
     }
 
-    fn add_file(&mut self, reader: &BlobReader<'_>, index: &Index, path: Vec<u8>, node: Node) -> Result<()> {
+    fn add_file(
+        &mut self,
+        reader: &BlobReader<'_>,
+        index: &Index,
+        path: Vec<u8>,
+        mut node: Node,
+    ) -> Result<()> {
         let file =
             u32::try_from(self.files.len()).map_err(|_| Error::refused("too many files for one restore"))?;
         let (start, strays) = (self.pieces.len(), self.strays.len());
@@ -115,6 +121,8 @@ impl Plan {
         let added = self.pieces.len().saturating_sub(start);
         let pieces = u32::try_from(added.saturating_add(self.strays.len().saturating_sub(strays)))
             .map_err(|_| Error::refused("a file has too many chunks"))?;
+        // The pieces say it all; a plan of many files must stay small.
+        node.content = None;
         self.files.push(FilePlan { path, node, pieces, lost });
         Ok(())
     }

@@ -113,7 +113,10 @@ impl ReadObjects {
                 // Another process merged it with others.
                 Err(error) if error.kind() == ErrorKind::Missing => {}
                 Err(error) => {
-                    folders::remove(&path);
+                    // Trouble may pass; damage does not.
+                    if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) {
+                        folders::remove(&path);
+                    }
                     self.troubles.push(error);
                 }
             }

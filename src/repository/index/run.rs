@@ -72,9 +72,9 @@ impl Run {
         mut places: Vec<Place>,
         envelopes: Vec<Envelope>,
     ) -> Result<Self> {
-        use rayon::slice::ParallelSliceMut;
         directory.places = count(places.len())?;
-        places.par_sort_unstable_by_key(sort_key);
+        // On this thread alone: a copy is made anew under a lock that the pool's other threads may be waiting for.
+        places.sort_unstable_by_key(sort_key);
         Ok(Self { directory, body: Body::Memory { places, envelopes } })
     }
 

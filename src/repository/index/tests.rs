@@ -555,3 +555,39 @@ fn many_at_once_share_a_cache() {
     open(&bare.with_index_folders(folder.folders(10, 1)), &model.into_inner().unwrap());
     assert!(folder.copies().len() <= 8, "{}", folder.copies().len());
 }
+
+#[test]
+fn many_threads_that_meet_damage_at_once_wait_for_no_one_of_each_other() {
+    let (_, bare) = repository();
+    let folder = Folder::new();
+    let repository = bare.with_index_folders(folder.folders(100_000, 1));
+    for number in 0..200 {
+        put(&repository, &plain_object(number));
+    }
+    let build = || Index::build(&ReadObjects::read(&repository).unwrap(), &|_| true).unwrap();
+    drop(build());
+    let index = Arc::new(build());
+    let copy = fs::OpenOptions::new().write(true).open(&folder.copies()[0]).unwrap();
+    for block in 1..80 {
+        copy.write_all_at(b"rot", block * 4096 + 100).unwrap();
+    }
+    let (done, waiting) = std::sync::mpsc::channel();
+    let ask = |index: &Index, number: u64| {
+        let id = number_id("blob", number * 7919 % 6000);
+        assert!(index.contains(BlobKind::Chunk, &id).unwrap());
+    };
+    let (first, second) = (Arc::clone(&index), index);
+    let finished = done.clone();
+    std::thread::spawn(move || {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        pool.install(|| (0..6000).into_par_iter().for_each(|number| ask(&first, number)));
+        finished.send(()).unwrap();
+    });
+    std::thread::spawn(move || {
+        (0..6000).for_each(|number| ask(&second, number));
+        done.send(()).unwrap();
+    });
+    for _ in 0..2 {
+        waiting.recv_timeout(std::time::Duration::from_mins(1)).expect("both come to an end");
+    }
+}

@@ -13,7 +13,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, ffi};
 
 /// Memory for pages of a copy, in KiB: a check looks up rows of tables by their indexes, in no order.
-const COPY_CACHE_KIB: i64 = 16_000;
+const COPY_CACHE_KIB: i64 = 8_000;
 
 /// Opens a source, named by its absolute path, read-only. Unless `may_write_index`, the log's index is read-only
 /// as well: an ordinary read-only connection truncates and rewrites it if it is the first to come.
