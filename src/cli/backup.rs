@@ -91,7 +91,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "SNAPSHOT", conflicts_with = "force")]
     parent: Option<String>,
     /// Make no snapshot if it would hold and prove the same as the one it is compared with
-    #[arg(long)]
+    #[arg(long, conflicts_with = "stream")]
     skip_if_unchanged: bool,
     /// Seconds to wait for whoever has locked a database
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]

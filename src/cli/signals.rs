@@ -7,13 +7,13 @@
 //! Invariant: this is the only place that handles signals or ends the process.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals as Incoming;
 use signal_hook::low_level::emulate_default_handler;
 
@@ -41,6 +41,10 @@ impl Signals {
         let signals = Self::default();
         let ignored = ignored();
         let wanted = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| !ignored(*signal));
+        // A limit on the size of files is an error of the write that meets it, and no reason to die without a word.
+        if signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).is_err() {
+            // Then that signal does what it does to any program.
+        }
         // Where the system refuses, signals do what they do to any program.
         if let Ok(mut incoming) = Incoming::new(wanted.collect::<Vec<_>>()) {
             let state = Arc::clone(&signals.0);
@@ -80,6 +84,10 @@ impl State {
             None => {
                 *first = Some(Instant::now());
                 self.interrupt.request();
+                let mut screen = std::io::stderr();
+                if screen.is_terminal() {
+                    writeln!(screen, "\rstopping in good order; once more to end at once").ok();
+                }
             }
             // A terminal that closes sends more than one of these.
             Some(_) if signal == SIGHUP => {}

@@ -48,6 +48,10 @@ struct Place(Vec<u8>);
 fn parse_name(text: &str) -> std::result::Result<Place, String> {
     match path::parse(text.as_bytes()) {
         Ok(place) if place.is_empty() => Err("a file needs a name".to_owned()),
+        // Kept, it could be restored nowhere.
+        Ok(place) if place.split(|byte| *byte == b'/').any(|name| name.len() > 255) => {
+            Err("no file system takes a name of more than 255 bytes".to_owned())
+        }
         Ok(place) => Ok(Place(place)),
         Err(error) => Err(error.chain()),
     }
@@ -90,5 +94,8 @@ fn command_line(words: &[PathBuf]) -> Result<CommandLine> {
     let arguments: Vec<OsString> = words.collect();
     // Whoever has a terminal can be asked for a password by the command; whoever has none cannot be stopped by it.
     let own_group = File::open("/dev/tty").is_err();
-    Ok(CommandLine { program, arguments, own_group })
+    // What opens the repository is nothing for it: `env` would put it into the snapshot.
+    let hidden = std::env::vars_os().map(|(name, _)| name);
+    let hidden = hidden.filter(|name| name.as_encoded_bytes().starts_with(b"STRONGROOM_")).collect();
+    Ok(CommandLine { program, arguments, hidden, own_group })
 }

@@ -32,6 +32,8 @@ pub struct CommandLine {
     pub program: OsString,
     /// Its arguments, as they are.
     pub arguments: Vec<OsString>,
+    /// Variables of our environment that are not for it.
+    pub hidden: Vec<OsString>,
     /// Whether it gets a process group of its own, so that what it starts ends with it. At a terminal it must
     /// not: it could not ask for a password there, and Ctrl-C reaches all of them anyway.
     pub own_group: bool,
@@ -46,6 +48,9 @@ impl CommandLine {
         let name = shown(Path::new(&self.program));
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        self.hidden.iter().for_each(|name| {
+            command.env_remove(name);
+        });
         if self.own_group {
             command.process_group(0);
         }

@@ -534,6 +534,30 @@ fn what_need_not_be_stored_is_left_out_unless_asked_for() {
     assert!(!has("/sends") && has("/attachments"));
 }
 
+/// A fresh copy has new times throughout, which must not pass for uploads.
+#[test]
+fn what_this_run_left_out_is_no_upload_however_fresh_it_is() {
+    let (site, data) = vault();
+    let (place, _) = some_file(&data, "attachments");
+    let backup = site.backup(["--vaultwarden", "data", "--exclude", "attachments"], 3);
+    backup.names(&place, "is not in this snapshot");
+    assert!(!backup.whole());
+}
+
+#[test]
+fn a_file_that_was_stored_before_is_missed_whatever_happens_to_its_entry() {
+    let (site, data) = larger_vault();
+    assert!(site.backup(["--vaultwarden", "data"], 0).whole());
+    let (place, path) = some_file(&data, "attachments");
+    let connection = Connection::open(data.join("db.sqlite3")).unwrap();
+    connection.execute("UPDATE ciphers SET updated_at = datetime('now')", []).unwrap();
+    drop(connection);
+    fs::remove_file(path).unwrap();
+    let lost = site.backup(["--vaultwarden", "data"], 3);
+    lost.names(&place, "");
+    assert!(!lost.whole());
+}
+
 #[test]
 fn what_the_service_needs_is_not_left_out_in_silence() {
     let (site, data) = vault();

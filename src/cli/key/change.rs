@@ -116,7 +116,11 @@ fn tell_changed(
     }
     let before = old.id.short();
     output.say(&match new {
-        Some(id) => format!("key {} opens with the new {opens_with}; it was {before}", id.short()),
+        Some(id) => format!(
+            "key {} opens with the new {opens_with}; it was {before}\n\
+             what opened it before, a printed sheet included, opens nothing any more",
+            id.short()
+        ),
         None => format!("key {before} would open with a new {opens_with}"),
     })
 }

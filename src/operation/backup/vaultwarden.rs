@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use minicbor::bytes::ByteVec;
@@ -144,6 +144,7 @@ impl Vaultwarden {
         &self,
         proof: Option<Proof>,
         other_problems: u64,
+        is_no_upload: &dyn Fn(&[u8]) -> bool,
         reporter: &dyn Reporter,
     ) -> (ServiceReport, u64) {
         let mut report = ServiceReport {
@@ -169,7 +170,8 @@ impl Vaultwarden {
         };
         reporter.progress().set_stage("proving that every attachment is there");
         let layout = &self.layout;
-        let mut live = LiveDatabase::new(&layout.database, |place: &[u8]| layout.host_of(place), PAUSE);
+        let host_of = |place: &[u8]| layout.host_of(place);
+        let mut live = LiveDatabase::new(&layout.database, host_of, is_no_upload, PAUSE);
         let outcome = proof.finish(&mut live, self.copied_at, host::now().seconds);
         reporter.progress().set_stage("");
         let mut problems = 0u64;
@@ -186,6 +188,11 @@ impl Vaultwarden {
         fill(&mut report, &outcome);
         report.whole = outcome.whole() && other_problems == 0 && problems == 0;
         (report, problems)
+    }
+
+    /// Where on the host a place of the snapshot lies.
+    pub(super) fn host_of(&self, place: &[u8]) -> PathBuf {
+        self.layout.host_of(place)
     }
 
     fn origins(&self) -> Vec<Origin> {

@@ -271,7 +271,12 @@ impl<'a> Work<'a> {
         let mut databases = databases.into_inner().unwrap_or_default();
         databases.sort_by(|one: &DatabaseReport, other| one.place.cmp(&other.place));
         let service = service.map(|service| {
-            let (report, found) = service.report(proof, statistics.problems, self.reporter);
+            let is_no_upload = |place: &[u8]| {
+                let before = source.zip(parent).map(|(source, parent)| (source.source(), parent.root()));
+                let was_there = before.and_then(|(source, root)| lookup(source, root, place).ok().flatten());
+                was_there.is_some() || self.excludes.keep_out(&service.host_of(place))
+            };
+            let (report, found) = service.report(proof, statistics.problems, &is_no_upload, self.reporter);
             statistics.problems = statistics.problems.saturating_add(found);
             report
         });

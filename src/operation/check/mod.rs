@@ -275,11 +275,15 @@ impl Check<'_> {
     fn snapshots(&self, reader: &BlobReader<'_>, snapshots: &[Snapshot], bad: &Bad) -> Result<()> {
         self.reporter.progress().set_stage("walking the trees of snapshots");
         let mut checked_lists = HashMap::new();
-        let mut roots = HashSet::new();
+        let mut alike: HashMap<Id, Vec<String>> = HashMap::new();
         for snapshot in snapshots {
-            // The same tree again would only tell the same again.
-            if roots.insert(snapshot.root().id) {
-                self.snapshot(reader, snapshot, bad, &mut checked_lists)?;
+            alike.entry(snapshot.root().id).or_default().push(snapshot.id.short());
+        }
+        for snapshot in snapshots {
+            // The same tree again would only tell the same again: what is said is said of all of them.
+            if let Some(names) = alike.remove(&snapshot.root().id) {
+                let names = format!("snapshot {}", names.join(", "));
+                self.snapshot(reader, snapshot, &names, bad, &mut checked_lists)?;
             }
         }
         Ok(())
@@ -289,10 +293,10 @@ impl Check<'_> {
         &self,
         reader: &BlobReader<'_>,
         snapshot: &Snapshot,
+        name: &str,
         bad: &Bad,
         checked: &mut HashMap<Id, u64>,
     ) -> Result<()> {
-        let name = format!("snapshot {}", snapshot.id.short());
         let mut tree = TreeReader::new(reader, snapshot.root());
         let mut named = 0u64;
         loop {
@@ -302,7 +306,7 @@ impl Check<'_> {
                 Ok(None) => break,
                 Err(error) => {
                     self.problem(Finding::problem(
-                        &name,
+                        name,
                         format!("its tree cannot be walked: {}", error.chain()),
                     ));
                     break;
@@ -322,7 +326,7 @@ impl Check<'_> {
         }
         if named > NAMED_MAX {
             let more = named.saturating_sub(NAMED_MAX);
-            self.problem(Finding::problem(&name, format!("{more} more files cannot be restored whole")));
+            self.problem(Finding::problem(name, format!("{more} more files cannot be restored whole")));
         }
         Ok(())
     }

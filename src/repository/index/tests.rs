@@ -6,6 +6,8 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rayon::prelude::{IntoParallelIterator, ParallelIterator};
+
 use super::record::Digest;
 use super::run::Run;
 use super::{Index, IndexFolders, PackInfo, ReadObjects, folders};

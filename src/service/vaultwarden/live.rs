@@ -40,22 +40,33 @@ pub trait Recheck {
     /// The regular file that is stored at a place, as it is on disk now.
     fn file_now(&mut self, place: &[u8]) -> Option<FileNow>;
 
+    /// Whether a file that is not in the snapshot cannot be one that is being uploaded: this very run was told to
+    /// leave it out, or the snapshot before has it.
+    fn is_no_upload(&mut self, place: &[u8]) -> bool;
+
     /// Lets some time go by between two questions.
     fn pause(&mut self);
 }
 
 /// The live database and the live folders.
-pub struct LiveDatabase<F> {
+pub struct LiveDatabase<'a, F> {
     database: PathBuf,
     host_of: F,
+    is_no_upload: &'a dyn Fn(&[u8]) -> bool,
     pause: Duration,
     connection: Option<Connection>,
 }
 
-impl<F: Fn(&[u8]) -> PathBuf> LiveDatabase<F> {
-    /// Names the database; nothing is opened until something is asked.
-    pub fn new(database: impl Into<PathBuf>, host_of: F, pause: Duration) -> Self {
-        Self { database: database.into(), host_of, pause, connection: None }
+impl<'a, F: Fn(&[u8]) -> PathBuf> LiveDatabase<'a, F> {
+    /// Names the database; nothing is opened until something is asked. `is_no_upload` answers
+    /// [`Recheck::is_no_upload`].
+    pub fn new(
+        database: impl Into<PathBuf>,
+        host_of: F,
+        is_no_upload: &'a dyn Fn(&[u8]) -> bool,
+        pause: Duration,
+    ) -> Self {
+        Self { database: database.into(), host_of, is_no_upload, pause, connection: None }
     }
 
     /// The connection, with a transaction begun that sees the newest state.
@@ -79,7 +90,7 @@ impl<F: Fn(&[u8]) -> PathBuf> LiveDatabase<F> {
     }
 }
 
-impl<F: Fn(&[u8]) -> PathBuf> Recheck for LiveDatabase<F> {
+impl<F: Fn(&[u8]) -> PathBuf> Recheck for LiveDatabase<'_, F> {
     fn current_size(&mut self, kind: Kind, owner: &str, file: &str) -> Result<Option<u64>> {
         let connection = self.connection()?;
         let size = match kind {
@@ -93,6 +104,10 @@ impl<F: Fn(&[u8]) -> PathBuf> Recheck for LiveDatabase<F> {
     fn file_now(&mut self, place: &[u8]) -> Option<FileNow> {
         let meta = (self.host_of)(place).symlink_metadata().ok()?;
         meta.is_file().then(|| FileNow { size: meta.size(), changed: meta.ctime() })
+    }
+
+    fn is_no_upload(&mut self, place: &[u8]) -> bool {
+        (self.is_no_upload)(place)
     }
 
     fn pause(&mut self) {
@@ -201,6 +216,7 @@ mod tests {
         let mut live = LiveDatabase::new(
             &path,
             |place: &[u8]| root.join(str::from_utf8(place).unwrap()),
+            &|_| false,
             Duration::ZERO,
         );
         assert_eq!(live.current_size(Kind::Attachment, "c", "a").unwrap(), Some(5));
@@ -232,7 +248,7 @@ mod tests {
         drop(server);
         let before = names(folder.path());
         assert_eq!(before, ["db.sqlite3"]);
-        let mut live = LiveDatabase::new(&path, |_: &[u8]| PathBuf::new(), Duration::ZERO);
+        let mut live = LiveDatabase::new(&path, |_: &[u8]| PathBuf::new(), &|_| false, Duration::ZERO);
         assert!(live.current_size(Kind::Attachment, "c", "a").is_err());
         assert_eq!(names(folder.path()), before);
     }
@@ -243,7 +259,8 @@ mod tests {
         let Some(data) = folder.real("data") else { return };
         std::fs::remove_file(data.join("db.sqlite3-shm")).unwrap();
         let before = names(&data);
-        let mut live = LiveDatabase::new(data.join("db.sqlite3"), |_: &[u8]| PathBuf::new(), Duration::ZERO);
+        let mut live =
+            LiveDatabase::new(data.join("db.sqlite3"), |_: &[u8]| PathBuf::new(), &|_| false, Duration::ZERO);
         assert!(live.current_size(Kind::Attachment, "c", "a").is_err());
         assert_eq!(names(&data), before);
     }
@@ -255,7 +272,8 @@ mod tests {
         let read = |name: &str| std::fs::read(data.join(name)).unwrap();
         let state = || (names(&data), ["db.sqlite3", "db.sqlite3-wal", "db.sqlite3-shm"].map(read));
         let before = state();
-        let mut live = LiveDatabase::new(data.join("db.sqlite3"), |_: &[u8]| PathBuf::new(), Duration::ZERO);
+        let mut live =
+            LiveDatabase::new(data.join("db.sqlite3"), |_: &[u8]| PathBuf::new(), &|_| false, Duration::ZERO);
         let (cipher, id) = ("31ba771a-dde9-4b5c-aced-9c5688017f4e", "c45510b00a849da3dd9e");
         assert_eq!(live.current_size(Kind::Attachment, cipher, id).unwrap(), Some(65));
         drop(live);
@@ -267,7 +285,7 @@ mod tests {
         let folder = Folder::new();
         let path = folder.path().join("db.sqlite3");
         Connection::open(&path).unwrap().execute_batch(SMALL_SCHEMA).unwrap();
-        let mut live = LiveDatabase::new(&path, |_: &[u8]| PathBuf::new(), Duration::ZERO);
+        let mut live = LiveDatabase::new(&path, |_: &[u8]| PathBuf::new(), &|_| false, Duration::ZERO);
         assert_eq!(live.current_size(Kind::Attachment, "c", "a").unwrap(), None);
         assert_eq!(names(folder.path()), ["db.sqlite3"]);
     }

@@ -237,7 +237,8 @@ impl Outcome {
             on_disk.is_some_and(|file| file.changed >= copied_at.saturating_sub(FILE_TIME_SECONDS));
         let has_come = came_since && on_disk.is_some_and(|file| file.size == size);
         let is_coming = row_is_recent && (came_since || on_disk.is_none() && found.is_none());
-        if found == Some(size) || has_come || is_coming {
+        let excused = (has_come || is_coming) && !recheck.is_no_upload(&expected.place);
+        if found == Some(size) || excused {
             self.uploading.push(expected.place);
         } else if let Some(found) = found {
             self.wrong_size.push((expected, found));
@@ -335,6 +336,7 @@ mod tests {
         files: HashMap<Vec<u8>, FileNow>,
         round: usize,
         fails: bool,
+        no_upload: bool,
         questions: usize,
     }
 
@@ -361,6 +363,10 @@ mod tests {
 
         fn file_now(&mut self, place: &[u8]) -> Option<FileNow> {
             self.files.get(place).copied()
+        }
+
+        fn is_no_upload(&mut self, _: &[u8]) -> bool {
+            self.no_upload
         }
 
         fn pause(&mut self) {
@@ -449,6 +455,15 @@ mod tests {
         assert_eq!(arrived.uploading.len(), 1);
         let partly = attachment(OLD, None, rows().file("attachments/o/f", 4, COPIED + 1));
         assert_eq!(partly.missing.len(), 1);
+    }
+
+    #[test]
+    fn what_was_left_out_or_stored_before_is_no_upload() {
+        let rows = || Told { no_upload: true, ..Told::default() }.row("o", "f", [Some(10), Some(10)]);
+        assert_eq!(attachment(COPIED, None, rows()).missing.len(), 1);
+        let left_out = attachment(OLD, None, rows().file("attachments/o/f", 10, COPIED + 1));
+        assert_eq!(left_out.not_stored.len(), 1);
+        assert!(!left_out.whole());
     }
 
     #[test]
@@ -554,7 +569,7 @@ mod tests {
             }
         }
         let host_of = |place: &[u8]| data.join(str::from_utf8(place).unwrap());
-        let mut live = LiveDatabase::new(&database, host_of, Duration::ZERO);
+        let mut live = LiveDatabase::new(&database, host_of, &|_| false, Duration::ZERO);
         let now = 1_800_000_000;
         let outcome = whole.finish(&mut live, now, now);
         assert!(outcome.whole());

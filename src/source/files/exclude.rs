@@ -2,6 +2,9 @@
 //!
 //! Invariant: what is passed over is what [`ExcludeOptions::describe`] tells, which the manifest keeps.
 
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
 use rustix::fs::{Statx, StatxAttributes};
 
 use super::folder::Folder;
@@ -154,6 +157,18 @@ impl Excludes {
         let as_given = !self.patterns.is_empty() && self.patterns.matches(host);
         as_given
             || !self.patterns_any_case.is_empty() && self.patterns_any_case.matches(&pattern::lowercase(host))
+    }
+
+    /// Whether a file may be missing from a snapshot because of these. Where marks in folders or borders of file
+    /// systems count, any may.
+    pub fn keep_out(&self, host: &Path) -> bool {
+        let large = self
+            .larger_than
+            .is_some_and(|most| host.symlink_metadata().is_ok_and(|metadata| metadata.len() > most));
+        large
+            || !self.markers.is_empty()
+            || self.one_file_system
+            || host.ancestors().any(|path| self.matches(path.as_os_str().as_bytes()))
     }
 
     /// Whether it is a file too large to be stored.
