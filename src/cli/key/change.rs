@@ -86,7 +86,10 @@ pub(super) fn passwd(global: &Global, arguments: &PasswdArguments, output: &Outp
         key_file.keep();
     }
     tell_changed(&old, Some(&changed.id), arguments, output)?;
-    let Some(left) = changed.left else { return Ok(Outcome::Done) };
+    let Some(left) = changed.left else {
+        output.say("what opened it before, a printed sheet included, opens nothing any more")?;
+        return Ok(Outcome::Done);
+    };
     let old = old.id.short();
     let still = format!("the old password or key file opens as well: {}", left.chain());
     let mut finding = Finding::problem(format!("key {old}"), still);
@@ -116,11 +119,7 @@ fn tell_changed(
     }
     let before = old.id.short();
     output.say(&match new {
-        Some(id) => format!(
-            "key {} opens with the new {opens_with}; it was {before}\n\
-             what opened it before, a printed sheet included, opens nothing any more",
-            id.short()
-        ),
+        Some(id) => format!("key {} opens with the new {opens_with}; it was {before}", id.short()),
         None => format!("key {before} would open with a new {opens_with}"),
     })
 }
