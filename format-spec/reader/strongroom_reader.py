@@ -77,7 +77,8 @@ signed-manifest map: manifest bytes, role code role, verifying_key bytes 32, cer
 manifest map: time record timestamp, finished record timestamp, host text, job? text, tags array of text, \
 paths array of bytes, root id, level u8, sequence u64, parent? id, excludes array of text, \
 databases array of record database-report, service? record service-report, statistics record statistics, program text, \
-extensions? array of record extension
+extensions? array of record extension, original? record original
+original map: snapshot id, writer bytes 32, sequence u64, made_from id, change code change
 database-report map: place bytes, outcome code database-outcome, page_size u32, run_pages u32, pages u64, \
 messages array of text
 service-report map: name text, origins array of record origin, schema? text, tables array of record table-rows, \
@@ -89,7 +90,8 @@ damage map: place bytes, expected u64, found? u64
 statistics map: files_new u64, files_changed u64, files_unmodified u64, directories_new u64, directories_changed u64, \
 directories_unmodified u64, others u64, bytes_processed u64, data_blobs u64, tree_blobs u64, data_added u64, \
 data_added_packed u64, problems u64
-forgotten map: snapshot id, time record timestamp
+forgotten map: snapshot id, time record timestamp, number? record used-number
+used-number map: writer bytes 32, sequence u64, snapshot id
 signed map: record bytes, signature bytes 64
 """.strip().splitlines():
     head, fields = line.split(":", 1)

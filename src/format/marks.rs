@@ -55,6 +55,24 @@ pub struct Forgotten {
     /// When, by the clock of the host that forgot it; for people only.
     #[n(1)]
     pub time: Timestamp,
+    /// The number that it had; none where the snapshot could not be read or never came.
+    #[n(2)]
+    pub number: Option<UsedNumber>,
+}
+
+/// The number of a snapshot that is forgotten: nobody may pass off another snapshot under it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct UsedNumber {
+    /// The public key of the slot whose number it is.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub writer: [u8; 32],
+    /// The number.
+    #[n(1)]
+    pub sequence: u64,
+    /// The snapshot that the backup itself wrote under it.
+    #[n(2)]
+    pub snapshot: Id,
 }
 
 /// The packs that a prune condemned.

@@ -64,6 +64,51 @@ pub struct Manifest {
     /// Records that later versions may add and this one passes over.
     #[n(15)]
     pub extensions: Option<Vec<Extension>>,
+    /// Where it was made from another snapshot: which, and why.
+    #[n(16)]
+    pub original: Option<Original>,
+}
+
+/// Why a snapshot was written again under a new id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Change {
+    /// Its tags were changed.
+    #[n(0)]
+    Tagged,
+    /// Paths were taken out of it.
+    #[n(1)]
+    Rewritten,
+    /// What was lost was taken out of it.
+    #[n(2)]
+    Repaired,
+    /// It had been forgotten.
+    #[n(3)]
+    Unforgotten,
+    /// It came from another repository.
+    #[n(4)]
+    Copied,
+}
+
+/// What a snapshot that was written again was made from.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Original {
+    /// The snapshot that the backup itself wrote, the first of all of them.
+    #[n(0)]
+    pub snapshot: Id,
+    /// The public key of the slot that wrote that one.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub writer: [u8; 32],
+    /// That one's sequence number.
+    #[n(2)]
+    pub sequence: u64,
+    /// The snapshot that this one was made from.
+    #[n(3)]
+    pub made_from: Id,
+    /// What was done.
+    #[n(4)]
+    pub change: Change,
 }
 
 /// How taking a database went.

@@ -184,6 +184,7 @@ pub(crate) fn manifest() -> Manifest {
         statistics: Statistics { files_new: 2, ..Statistics::default() },
         program: "0.1.0".into(),
         extensions: None,
+        original: None,
     }
 }
 
@@ -357,7 +358,11 @@ fn decoders() -> Vec<(&'static str, Vec<u8>, Again)> {
         ("lists", list::encode_lists(3, &lists), |bytes| again_list(bytes, 3)),
         ("session", cbor::encode(&session).unwrap(), again_cbor::<Session>),
         ("abandoned", cbor::encode(&Abandoned { host: "a".into(), time }).unwrap(), again_cbor::<Abandoned>),
-        ("forgotten", cbor::encode(&Forgotten { snapshot: id, time }).unwrap(), again_cbor::<Forgotten>),
+        (
+            "forgotten",
+            cbor::encode(&Forgotten { snapshot: id, time, number: None }).unwrap(),
+            again_cbor::<Forgotten>,
+        ),
         (
             "condemned",
             cbor::encode(&Condemned { packs: vec![id, Id([2; 32])], time }).unwrap(),

@@ -1,13 +1,13 @@
-//! Reading sessions and marks, one of each kind at a time.
+//! Reading and storing sessions and marks, one of each kind at a time.
 //!
 //! Follows `format-spec/11-ordering.md`. What such an object means is decided elsewhere; here it opens, verifies
 //! where it is signed, and keeps to the rules of its record, or is an error.
 
-use super::Repository;
+use super::{Repository, host};
 use crate::backend::ObjectKind;
 use crate::crypto::sign::SignaturePurpose;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::marks::{self as format, Abandoned, Condemned, Forgotten, Session};
+use crate::format::marks::{self as format, Abandoned, Condemned, Forgotten, Session, UsedNumber};
 use crate::id::Id;
 
 impl Repository {
@@ -38,6 +38,35 @@ impl Repository {
     pub fn read_forgotten(&self, id: &Id) -> Result<Forgotten> {
         let record = self.read_signed(ObjectKind::Forgotten, id, SignaturePurpose::Forgotten)?;
         format::decode_forgotten(&record, id).map_err(unusable(ObjectKind::Forgotten, id))
+    }
+
+    /// Stores the mark that a snapshot is forgotten, for good. Like [`Repository::put_abandoned`], this takes a mark
+    /// that is there already and can be read for its own.
+    ///
+    /// # Errors
+    /// `RoleNotAllowed` where the key does not sign marks.
+    pub fn put_forgotten(&self, id: &Id, number: Option<UsedNumber>) -> Result<()> {
+        let mark = Forgotten { snapshot: *id, time: host::now(), number };
+        let signed = self.sign_record(id, SignaturePurpose::Forgotten, &mark, "forgetting a snapshot")?;
+        match self.put_named(ObjectKind::Forgotten, id, &signed) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                self.read_forgotten(id).map(|_| ()).map_err(|_| error)
+            }
+            stored => stored.map(|_| ()),
+        }
+    }
+
+    /// Stores the record that condemns these packs, and gives its id. Condemned is for good.
+    ///
+    /// # Errors
+    /// `RoleNotAllowed` where the key does not sign records.
+    pub fn put_condemned(&self, mut packs: Vec<Id>) -> Result<Id> {
+        packs.sort_unstable();
+        packs.dedup();
+        let record = Condemned { packs, time: host::now() };
+        format::encode_condemned(&record)?;
+        let signed = self.sign_record(&Id::default(), SignaturePurpose::Gc, &record, "condemning packs")?;
+        self.put_hashed(ObjectKind::Gc, &signed).map(|(id, _)| id)
     }
 
     /// Reads which packs a prune condemned, and checks who signed it.

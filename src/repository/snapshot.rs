@@ -13,7 +13,7 @@ use crate::crypto::sign::{self, SignaturePurpose};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::cbor;
 use crate::format::key_slot::Role;
-use crate::format::marks::Signed;
+use crate::format::marks::{Signed, UsedNumber};
 use crate::format::snapshot::{self as format, Manifest, SignedManifest};
 use crate::id::Id;
 
@@ -30,10 +30,38 @@ pub struct Snapshot {
     pub writer_role: Role,
 }
 
+/// The backup that a snapshot stands for: its own, or the one it was made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// The snapshot that the backup itself wrote.
+    pub snapshot: Id,
+    /// The public key of the slot that wrote that one.
+    pub writer: [u8; 32],
+    /// That one's sequence number.
+    pub sequence: u64,
+}
+
 impl Snapshot {
     /// Its tree's top.
     pub fn root(&self) -> Root {
         Root { id: self.manifest.root, level: self.manifest.level }
+    }
+
+    /// The backup that it stands for. A key of role backup is not believed about what it made a snapshot from: it
+    /// could else speak for another host.
+    pub fn origin(&self) -> Origin {
+        match &self.manifest.original {
+            Some(original) if self.writer_role >= Role::Maintain => {
+                Origin { snapshot: original.snapshot, writer: original.writer, sequence: original.sequence }
+            }
+            _ => Origin { snapshot: self.id, writer: self.writer, sequence: self.manifest.sequence },
+        }
+    }
+
+    /// The number to be kept in the mark that forgets it.
+    pub fn used_number(&self) -> UsedNumber {
+        let Origin { snapshot, writer, sequence } = self.origin();
+        UsedNumber { writer, sequence, snapshot }
     }
 }
 
@@ -145,7 +173,6 @@ impl Repository {
     }
 
     /// Encodes a record and signs it with the maintain key.
-    #[cfg(test)]
     pub(crate) fn sign_record<T: minicbor::Encode<()>>(
         &self,
         bound: &Id,

@@ -46,6 +46,7 @@ const RECORDS: &[(&str, &str, &str)] = &[
     ("method-password", "key_slot.rs", "Method::Password"),
     ("node", "node.rs", "Node"),
     ("origin", "snapshot.rs", "Origin"),
+    ("original", "snapshot.rs", "Original"),
     ("service-report", "snapshot.rs", "ServiceReport"),
     ("session", "marks.rs", "Session"),
     ("signed", "marks.rs", "Signed"),
@@ -53,10 +54,12 @@ const RECORDS: &[(&str, &str, &str)] = &[
     ("statistics", "snapshot.rs", "Statistics"),
     ("table-rows", "snapshot.rs", "TableRows"),
     ("timestamp", "node.rs", "Timestamp"),
+    ("used-number", "marks.rs", "UsedNumber"),
 ];
 
 /// Where each enumeration that records use is declared.
 const ENUMERATIONS: &[(&str, &str, &str)] = &[
+    ("change", "snapshot.rs", "Change"),
     ("content", "node.rs", "Content"),
     ("database-outcome", "snapshot.rs", "DatabaseOutcome"),
     ("method", "key_slot.rs", "Method"),

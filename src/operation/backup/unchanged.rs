@@ -81,6 +81,7 @@ mod tests {
             statistics: Statistics::default(),
             program: String::new(),
             extensions: None,
+            original: None,
         }
     }
 

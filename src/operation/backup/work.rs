@@ -317,6 +317,7 @@ impl<'a> Work<'a> {
             statistics,
             program: env!("CARGO_PKG_VERSION").to_owned(),
             extensions: None,
+            original: None,
         }
     }
 

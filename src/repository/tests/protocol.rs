@@ -32,7 +32,7 @@ fn condemn(repository: &Repository, packs: Vec<Id>) -> Id {
 }
 
 fn forget(repository: &Repository, id: &Id, names: &Id) {
-    let record = Forgotten { snapshot: *names, time: NOW };
+    let record = Forgotten { snapshot: *names, time: NOW, number: None };
     let signed = repository.sign_record(id, SignaturePurpose::Forgotten, &record, "forgetting").unwrap();
     repository.put_named(ObjectKind::Forgotten, id, &signed).unwrap();
 }
@@ -358,7 +358,7 @@ fn a_forgotten_mark_that_is_forged_is_reported_and_forgets_nothing() {
         assert!(error.chain().contains(why), "{}", error.chain());
         store.memory.remove(&name).unwrap();
     };
-    let record = Forgotten { snapshot: id, time: NOW };
+    let record = Forgotten { snapshot: id, time: NOW, number: None };
     let signed = forged(&repository, &id, SignaturePurpose::Forgotten, &record);
     repository.put_named(ObjectKind::Forgotten, &id, &signed).unwrap();
     refused("was not signed by the maintain key");

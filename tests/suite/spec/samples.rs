@@ -2,13 +2,13 @@
 
 use strongroom::format::config::{CHUNKER_KEYED_GEAR, Config};
 use strongroom::format::key_slot::{Bundle, Label, Lock, Method, Role};
-use strongroom::format::marks::{Abandoned, Condemned, Forgotten, Session, Signed};
+use strongroom::format::marks::{Abandoned, Condemned, Forgotten, Session, Signed, UsedNumber};
 use strongroom::format::node::{
     Attribute, Content, DatabaseState, Extension, Hole, Node, NodeKind, Timestamp,
 };
 use strongroom::format::snapshot::{
-    Damage, DatabaseOutcome, DatabaseReport, Manifest, Origin, ServiceReport, SignedManifest, Statistics,
-    TableRows,
+    Change, Damage, DatabaseOutcome, DatabaseReport, Manifest, Origin, Original, ServiceReport,
+    SignedManifest, Statistics, TableRows,
 };
 use strongroom::format::tree::{self, InnerEntry, LeafEntry};
 use strongroom::format::{cbor, config, key_slot, snapshot};
@@ -53,7 +53,9 @@ pub(crate) fn encoded() -> Vec<(&'static str, Vec<u8>)> {
             cbor::encode(&Session { host: text(), host_id: ID, started: TIME, process: 1, program: text() }),
         ),
         ("abandoned", cbor::encode(&Abandoned { host: text(), time: TIME })),
-        ("forgotten", cbor::encode(&Forgotten { snapshot: ID, time: TIME })),
+        ("forgotten", cbor::encode(&forgotten())),
+        ("original", cbor::encode(&original())),
+        ("used-number", cbor::encode(&used_number())),
         ("condemned", cbor::encode(&Condemned { packs: vec![ID], time: TIME })),
         ("signed", cbor::encode(&Signed { record: vec![1], signature: [2; 64] })),
     ];
@@ -140,7 +142,20 @@ pub(crate) fn manifest() -> Manifest {
         statistics: Statistics::default(),
         program: text(),
         extensions: Some(vec![extension()]),
+        original: Some(original()),
     }
+}
+
+fn original() -> Original {
+    Original { snapshot: ID, writer: [1; 32], sequence: 1, made_from: ID, change: Change::Rewritten }
+}
+
+fn used_number() -> UsedNumber {
+    UsedNumber { writer: [1; 32], sequence: 1, snapshot: ID }
+}
+
+fn forgotten() -> Forgotten {
+    Forgotten { snapshot: ID, time: TIME, number: Some(used_number()) }
 }
 
 fn extension() -> Extension {

@@ -6,7 +6,9 @@ use strongroom::format::key_slot::{Bundle, Label, Lock, Method};
 use strongroom::format::marks::{Abandoned, Condemned, Forgotten, Session};
 use strongroom::format::node::{Content, DatabaseState, Extension, Node, NodeKind, Timestamp};
 use strongroom::format::pack::Entry;
-use strongroom::format::snapshot::{DatabaseOutcome, DatabaseReport, Manifest, ServiceReport, Statistics};
+use strongroom::format::snapshot::{
+    Change, DatabaseOutcome, DatabaseReport, Manifest, Original, ServiceReport, Statistics,
+};
 use strongroom::format::tree::{InnerEntry, LeafEntry};
 use strongroom::id::Id;
 
@@ -270,8 +272,26 @@ pub(crate) fn manifest(manifest: &Manifest) -> Json {
             ("parent", manifest.parent.as_ref().map(id)),
             ("service", manifest.service.as_ref().map(service)),
             ("extensions", manifest.extensions.as_deref().map(extensions)),
+            ("original", manifest.original.as_ref().map(original)),
         ],
     )
+}
+
+fn original(original: &Original) -> Json {
+    let change = match original.change {
+        Change::Tagged => "tagged",
+        Change::Rewritten => "rewritten",
+        Change::Repaired => "repaired",
+        Change::Unforgotten => "unforgotten",
+        Change::Copied => "copied",
+    };
+    json!({
+        "snapshot": id(&original.snapshot),
+        "writer": bytes(original.writer),
+        "sequence": original.sequence,
+        "made_from": id(&original.made_from),
+        "change": change,
+    })
 }
 
 pub(crate) fn session(session: &Session) -> Json {
@@ -289,7 +309,12 @@ pub(crate) fn abandoned(mark: &Abandoned) -> Json {
 }
 
 pub(crate) fn forgotten(mark: &Forgotten) -> Json {
-    json!({"snapshot": id(&mark.snapshot), "time": time(&mark.time)})
+    let number = mark.number.as_ref().map(|number| {
+        json!({
+            "writer": bytes(number.writer), "sequence": number.sequence, "snapshot": id(&number.snapshot),
+        })
+    });
+    with(json!({"snapshot": id(&mark.snapshot), "time": time(&mark.time)}), [("number", number)])
 }
 
 pub(crate) fn condemned(record: &Condemned) -> Json {

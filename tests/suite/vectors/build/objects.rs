@@ -138,6 +138,12 @@ pub(super) fn marks() -> Vec<Case> {
     let empty = json!({"packs": [], "time": {"seconds": 0, "nanoseconds": 0}});
     let plain = plaintext(forge, "gc", &[0; 32], &record("condemned", &empty).encode());
     let object = object(forge, "gc", &[0; 32], &plain);
+    let id = forge.draw();
+    let number = json!({"writer": hex(&[5; 32]), "sequence": 12, "snapshot": hex(&[6; 32])});
+    let numbered = json!({"snapshot": hex(&id), "time": {"seconds": 0, "nanoseconds": 0}, "number": number});
+    let plain = plaintext(forge, "forgotten", &id, &record("forgotten", &numbered).encode());
+    let members_of = members(&self::object(forge, "forgotten", &id, &plain));
+    cases.push(Case::valid("forgotten", "with a number", join(members_of, json!({"value": numbered}))));
     cases.push(Case::valid("gc", "no packs", join(members(&object), json!({"value": empty}))));
     cases.extend(hostile_signed(forge));
     cases
