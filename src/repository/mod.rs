@@ -14,6 +14,7 @@ pub mod key_file;
 pub mod keyring;
 pub mod keys;
 mod marks;
+pub mod mover;
 mod note;
 mod objects;
 pub mod packer;

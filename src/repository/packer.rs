@@ -26,7 +26,7 @@ pub const PACK_TARGET: usize = 16 << 20;
 
 /// Room for a pack of large chunks, in bytes. Only what is written to takes memory. More than 32 MiB come from the
 /// system and go back to it, and do not lie about in one of the C library's arenas.
-const PACK_ROOM: usize = 33 << 20;
+pub(super) const PACK_ROOM: usize = 33 << 20;
 
 /// Packs whose memory is kept for packs to come.
 const SPARE_MAX: usize = 1;
@@ -65,7 +65,7 @@ pub(crate) struct PackBytes {
 
 impl PackBytes {
     /// Starts a pack with its header, in room for this many bytes.
-    fn begin(&mut self, room: usize) {
+    pub(super) fn begin(&mut self, room: usize) {
         self.room.clear();
         if room > 0 {
             self.room.reserve(room.saturating_add(DIRECT_ALIGNMENT));
@@ -75,11 +75,11 @@ impl PackBytes {
         self.room.extend_from_slice(&header::header(HeaderKind::Pack));
     }
 
-    fn append(&mut self, bytes: &[u8]) {
+    pub(super) fn append(&mut self, bytes: &[u8]) {
         self.room.extend_from_slice(bytes);
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.room.len().saturating_sub(self.start)
     }
 
@@ -176,17 +176,8 @@ impl Packer {
     }
 
     fn deal(&self) -> Result<&Mutex<OpenPack>> {
-        // A xorshift, seeded by the system once for each thread: not guessable from pack sizes.
-        let mut state = DEAL.get();
-        if state == 0 {
-            state = u64::from_le_bytes(random::bytes()?) | 1;
-        }
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        DEAL.set(state);
         let [first, second] = &self.open;
-        Ok(if state >> 63 == 0 { first } else { second })
+        Ok(if deal_first()? { first } else { second })
     }
 
     /// Adds table and trailer to a pack, names it, and looks at every blob in it once more.
@@ -197,31 +188,10 @@ impl Packer {
         buffers: &mut OpenBuffers,
     ) -> Result<ClosedPack> {
         let OpenPack { mut bytes, entries, .. } = pack;
-        let frames_end = bytes.len();
-        let mut hasher = Hasher::new();
-        hasher.update(bytes.as_slice());
-        let frames_hash = hasher.id();
-        let table = Table { class: self.class, frames_hash, envelopes: vec![self.key.envelope], entries };
-        let bare = frames_end
-            .saturating_add(seal::OBJECT_OVERHEAD)
-            .saturating_add(pack::table_length(&table))
-            .saturating_add(TRAILER_LEN);
-        let padding = pack::padded_length(bare as u64).saturating_sub(bare as u64);
-        let padding = usize::try_from(padding).map_err(|_| Error::refused("a pack is too long"))?;
-        let plaintext = pack::encode_table(&table, padding)?;
-        let bound = associated(HeaderKind::Pack, repository.id(), &Id::default());
-        let sealed = seal::seal_object(&repository.keyring().key(Purpose::PackTables), &bound, &plaintext)?;
-        bytes.append(&sealed);
-        let length = u32::try_from(sealed.len()).map_err(|_| Error::refused("a pack's table is too long"))?;
-        let trailer_key = repository.keyring().key(Purpose::PackTrailers);
-        bytes.append(&seal::seal_object(&trailer_key, &bound, &length.to_le_bytes())?);
-        // The name first, then the look inside: a bit that flips in between is caught by the look, one that
-        // flips later by the name. The frames stand first, so that one pass gives their hash and the name.
-        hasher.update(bytes.as_slice().get(frames_end..).unwrap_or_default());
-        let id = hasher.id();
-        self.verify(repository, bytes.as_slice(), frames_end, &table, buffers)?;
+        let sealed = seal_pack(repository, &mut bytes, self.class, vec![self.key.envelope], entries)?;
+        self.verify(repository, bytes.as_slice(), sealed.frames_end, &sealed.table, buffers)?;
         let size = bytes.len() as u64;
-        let indexed = IndexedPack { id, size, class: self.class, entries: table.entries };
+        let indexed = IndexedPack { id: sealed.id, size, class: self.class, entries: sealed.table.entries };
         Ok(ClosedPack { bytes, indexed })
     }
 
@@ -255,6 +225,59 @@ impl Packer {
     pub(crate) fn envelope(&self) -> pack::Envelope {
         self.key.envelope
     }
+}
+
+/// A pack whose table and trailer stand behind its frames.
+pub(super) struct SealedPack {
+    pub(super) id: Id,
+    pub(super) table: Table,
+    pub(super) frames_end: usize,
+}
+
+/// Adds table and trailer to frames, and names the pack. Whoever stores it looks into it again after this: a bit that
+/// flips in between is caught by the look, one that flips later by the name.
+pub(super) fn seal_pack(
+    repository: &Repository,
+    bytes: &mut PackBytes,
+    class: Class,
+    envelopes: Vec<pack::Envelope>,
+    entries: Vec<Entry>,
+) -> Result<SealedPack> {
+    let frames_end = bytes.len();
+    let mut hasher = Hasher::new();
+    hasher.update(bytes.as_slice());
+    let frames_hash = hasher.id();
+    let table = Table { class, frames_hash, envelopes, entries };
+    let bare = frames_end
+        .saturating_add(seal::OBJECT_OVERHEAD)
+        .saturating_add(pack::table_length(&table))
+        .saturating_add(TRAILER_LEN);
+    let padding = pack::padded_length(bare as u64).saturating_sub(bare as u64);
+    let padding = usize::try_from(padding).map_err(|_| Error::refused("a pack is too long"))?;
+    let plaintext = pack::encode_table(&table, padding)?;
+    let bound = associated(HeaderKind::Pack, repository.id(), &Id::default());
+    let sealed = seal::seal_object(&repository.keyring().key(Purpose::PackTables), &bound, &plaintext)?;
+    bytes.append(&sealed);
+    let length = u32::try_from(sealed.len()).map_err(|_| Error::refused("a pack's table is too long"))?;
+    let trailer_key = repository.keyring().key(Purpose::PackTrailers);
+    bytes.append(&seal::seal_object(&trailer_key, &bound, &length.to_le_bytes())?);
+    // The frames stand first, so that one pass gives their hash and the name.
+    hasher.update(bytes.as_slice().get(frames_end..).unwrap_or_default());
+    Ok(SealedPack { id: hasher.id(), table, frames_end })
+}
+
+/// Which of two open packs the next blob goes to: not guessable from pack sizes.
+pub(super) fn deal_first() -> Result<bool> {
+    // A xorshift, seeded by the system once for each thread.
+    let mut state = DEAL.get();
+    if state == 0 {
+        state = u64::from_le_bytes(random::bytes()?) | 1;
+    }
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    DEAL.set(state);
+    Ok(state >> 63 == 0)
 }
 
 fn push(open: &mut OpenPack, kind: BlobKind, id: &Id, plain_length: usize, frame: &[u8]) -> Result<()> {

@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::Repository;
 use super::blob::{ContentKey, OpenBuffers};
-use super::index::{Index, IndexBuilder};
+use super::index::{Index, publish_packs};
 use super::packer::{OpenPack, PACK_TARGET, Packer};
 use crate::backend::{ObjectKind, ObjectName};
 use crate::error::{Error, Result};
@@ -22,12 +22,10 @@ use crate::format::index::IndexedPack;
 use crate::format::pack::Envelope;
 use crate::id::Id;
 
-/// Entries after which an index object is written and the next begun.
-const INDEX_OBJECT_ENTRIES: usize = 1 << 18;
 /// Threads that close packs and upload them: while one waits for the disk, another looks into its pack.
 const UPLOADERS: usize = 2;
 /// Packs after which an index object is written, also in the middle of a backup.
-const INDEX_OBJECT_PACKS: usize = 64;
+pub(super) const INDEX_OBJECT_PACKS: usize = 64;
 /// Parts of the set of blobs taken, each behind its own lock.
 const SHARDS: usize = 64;
 
@@ -265,27 +263,11 @@ fn publish(
     packs: Vec<IndexedPack>,
     adopted: Vec<(IndexedPack, Vec<Envelope>)>,
 ) -> Result<u64> {
-    let mut bytes = 0u64;
-    let mut builder = IndexBuilder::default();
     let own = packs.into_iter().map(|pack| {
         let envelope = packer(packers, pack.class).envelope();
         (pack, vec![envelope])
     });
-    for (pack, envelopes) in adopted.into_iter().chain(own) {
-        if builder.len() >= INDEX_OBJECT_ENTRIES || !builder.has_room(envelopes.len()) {
-            bytes = bytes.saturating_add(write_index(repository, std::mem::take(&mut builder))?);
-        }
-        builder.add(pack, &envelopes)?;
-    }
-    if !builder.is_empty() {
-        bytes = bytes.saturating_add(write_index(repository, builder)?);
-    }
-    Ok(bytes)
-}
-
-fn write_index(repository: &Repository, builder: IndexBuilder) -> Result<u64> {
-    let (_, size) = repository.put_hashed(ObjectKind::Index, &builder.encode()?)?;
-    Ok(size)
+    Ok(publish_packs(repository, adopted.into_iter().chain(own))?.bytes)
 }
 
 /// Takes note of a pack that is stored, and names what gathered in an index object: what a long first backup

@@ -2,11 +2,55 @@
 
 use std::collections::HashMap;
 
+use crate::backend::ObjectKind;
 use crate::crypto::derive;
 use crate::error::{Error, Result};
 use crate::format::index::{self as format, IndexObject, IndexedPack};
 use crate::format::pack::Envelope;
+use crate::id::Id;
 use crate::limits;
+use crate::repository::Repository;
+
+/// Entries after which an index object is written and the next begun.
+pub(super) const INDEX_OBJECT_ENTRIES: usize = 1 << 18;
+
+/// Index objects that were written.
+#[derive(Debug, Default)]
+pub(crate) struct Published {
+    /// Their ids.
+    pub(crate) objects: Vec<Id>,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+}
+
+/// Names packs, each with the envelopes that its entries refer to, in as many index objects as they need. All of the
+/// packs must have been acknowledged before.
+pub(crate) fn publish_packs(
+    repository: &Repository,
+    packs: impl Iterator<Item = (IndexedPack, Vec<Envelope>)>,
+) -> Result<Published> {
+    let mut published = Published::default();
+    let mut builder = IndexBuilder::default();
+    for (pack, envelopes) in packs {
+        if builder.len() >= INDEX_OBJECT_ENTRIES || !builder.has_room(envelopes.len()) {
+            published.write(repository, std::mem::take(&mut builder))?;
+        }
+        builder.add(pack, &envelopes)?;
+    }
+    if !builder.is_empty() {
+        published.write(repository, builder)?;
+    }
+    Ok(published)
+}
+
+impl Published {
+    fn write(&mut self, repository: &Repository, builder: IndexBuilder) -> Result<()> {
+        let (id, size) = repository.put_hashed(ObjectKind::Index, &builder.encode()?)?;
+        self.objects.push(id);
+        self.bytes = self.bytes.saturating_add(size);
+        Ok(())
+    }
+}
 
 /// Collects packs for an index object that is to be written.
 #[derive(Default)]

@@ -6,6 +6,7 @@ use super::{Index, Place, View, read, stream};
 use crate::crypto::secret::Secret;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::blob::BlobKind;
+use crate::format::pack::Envelope;
 use crate::id::Id;
 use crate::repository::Repository;
 use crate::repository::blob::open_envelope;
@@ -86,14 +87,22 @@ impl Index {
             return Ok(key);
         }
         let known = self.envelopes.get(number).ok_or_else(missing)?;
+        let envelope = self.envelope(place)?;
+        let key = open_envelope(repository.keyring(), known.digest.0, &envelope)?;
+        Ok(slot.get_or_init(|| key))
+    }
+
+    /// The sealed content key of a place.
+    pub(crate) fn envelope(&self, place: &Place) -> Result<Envelope> {
+        let missing = || Error::corrupt("a place names an envelope that is not in the index");
+        let number = usize::try_from(place.envelope).map_err(|_| missing())?;
+        let known = self.envelopes.get(number).ok_or_else(missing)?;
         let view = self.views.get(known.view).ok_or_else(missing)?;
-        let envelope = self.with_run(view, |run, numbers| {
+        self.with_run(view, |run, numbers| {
             // A run that was made again may count its envelopes in another order.
             let local = numbers.iter().zip(0..).find(|(known, _)| **known == place.envelope);
             run.envelope(local.map_or(known.number, |(_, local)| local))
-        })?;
-        let key = open_envelope(repository.keyring(), known.digest.0, &envelope)?;
-        Ok(slot.get_or_init(|| key))
+        })
     }
 
     /// Looks into the run of a view, or into what stands in for it.

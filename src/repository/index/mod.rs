@@ -56,7 +56,9 @@ use crate::format::pack::Envelope;
 use crate::id::Id;
 use crate::report::{Finding, Reporter};
 
+#[cfg(test)]
 pub(crate) use builder::IndexBuilder;
+pub(crate) use builder::publish_packs;
 pub use folders::IndexFolders;
 pub use read::ReadObjects;
 #[cfg(test)]
