@@ -163,6 +163,12 @@ pub trait Backend: Send + Sync {
     /// a later put or delete of another kind holds.
     fn delete(&self, name: &ObjectName) -> Result<()>;
 
+    /// Removes what crashed writers left half-written, and nothing that a living one writes; gives how many files
+    /// and how many bytes.
+    fn remove_leftovers(&self) -> Result<(u64, u64)> {
+        Ok((0, 0))
+    }
+
     /// The place, in words for a person.
     fn location(&self) -> String;
 }

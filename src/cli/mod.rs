@@ -18,11 +18,14 @@ mod man;
 mod output;
 mod password;
 mod private_file;
+mod prune;
 mod recovery_key;
 mod restore;
 mod signals;
+mod size;
 mod snapshots;
 mod stream;
+mod unlock;
 
 use std::process::ExitCode;
 
@@ -67,6 +70,10 @@ enum Command {
     Restore(restore::Arguments),
     /// Check that everything the snapshots need is there and whole
     Check(check::Arguments),
+    /// Delete what no snapshot needs any more, while backups go on
+    Prune(prune::Arguments),
+    /// List backups that run or died, and give up the dead
+    Unlock(unlock::Arguments),
     /// Add, list, change and remove keys
     Key(key::Arguments),
     /// Show the main job for real, in a temporary folder
@@ -117,6 +124,8 @@ fn dispatch(global: &Global, command: Command, output: &Output) -> Result<Outcom
         Command::Dump(arguments) => dump::run(global, &arguments, output),
         Command::Restore(arguments) => restore::run(global, &arguments, output),
         Command::Check(arguments) => check::run(global, &arguments, output),
+        Command::Prune(arguments) => prune::run(global, &arguments, output),
+        Command::Unlock(arguments) => unlock::run(global, &arguments, output),
         Command::Key(arguments) => key::run(global, &arguments, output),
         Command::Demo(arguments) => demo::run(&arguments, output),
         Command::Completions(arguments) => completions::run(&arguments, self::command(), output),

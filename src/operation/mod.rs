@@ -4,4 +4,6 @@ pub mod backup;
 pub mod check;
 pub mod dump;
 pub mod key;
+pub mod prune;
 pub mod restore;
+pub mod unlock;

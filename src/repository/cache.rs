@@ -108,6 +108,14 @@ impl Cache {
         }
     }
 
+    /// Whether a session that began on this host still runs here; nothing where it did not begin here.
+    pub fn session_runs(&self, id: &Id) -> Result<Option<bool>> {
+        if !self.folder.join("sessions").join(id.to_hex()).exists() {
+            return Ok(None);
+        }
+        Ok(Some(self.take_dead_lock(id)?.is_none()))
+    }
+
     fn tree_path(&self, snapshot: &Id) -> PathBuf {
         self.folder.join("trees").join(snapshot.to_hex())
     }

@@ -13,6 +13,7 @@ use crate::backend::{ObjectKind, ObjectName};
 use crate::crypto::random;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::index::IndexedPack;
+use crate::format::key_slot::Role;
 use crate::format::marks::{self, Abandoned, Session as SessionRecord};
 use crate::format::pack::Envelope;
 use crate::format::snapshot::Manifest;
@@ -195,6 +196,59 @@ pub fn give_up_own_dead(repository: &Repository, cache: &Cache, host_name: &str)
         lock.remove();
     }
     Ok(given_up)
+}
+
+/// What became of a session that is listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionState {
+    /// Its snapshot is there: it committed.
+    Committed,
+    /// Somebody gave it up before its snapshot was there: whatever it writes yet stays dead once the mark of forgetting
+    /// is stored.
+    GivenUp,
+    /// Neither: it runs, or died without anybody having given it up.
+    Open,
+}
+
+/// Every session that is listed and what became of it. Looks for marks before it looks for snapshots, as whoever gives
+/// up does.
+pub fn session_states(repository: &Repository) -> Result<Vec<(Id, SessionState)>> {
+    let sessions = repository.list_agreed(ObjectKind::Session)?;
+    let abandoned: HashSet<Id> = repository.list_ids(ObjectKind::Abandoned)?.into_iter().collect();
+    let snapshots = repository.list_agreed(ObjectKind::Snapshot)?;
+    let committed: HashSet<Id> = snapshots.into_iter().map(|listed| listed.id).collect();
+    let state = |id: Id| {
+        if committed.contains(&id) {
+            return Ok((id, SessionState::Committed));
+        }
+        if abandoned.contains(&id) {
+            return Ok((id, SessionState::GivenUp));
+        }
+        // Its snapshot was forgotten and is gone: whatever comes of it yet is forgotten as well.
+        match repository.read_forgotten(&id) {
+            Ok(_) => Ok((id, SessionState::GivenUp)),
+            Err(error) if matches!(error.kind(), ErrorKind::Missing | ErrorKind::Corrupt) => {
+                Ok((id, SessionState::Open))
+            }
+            Err(error) => Err(error),
+        }
+    };
+    sessions.into_iter().map(|listed| state(listed.id)).collect()
+}
+
+/// Gives up a session that is dead, whoever's it was: stores the mark, **then** looks for the snapshot, and where there
+/// is none, stores the mark of forgetting, so that a late write of it stays dead. A key of role backup stores the first
+/// mark only, and whoever prunes does the rest.
+pub fn give_up(repository: &Repository, id: &Id, host_name: &str) -> Result<SessionState> {
+    repository.put_abandoned(id, &Abandoned { host: host_name.to_owned(), time: host::now() })?;
+    let snapshots = repository.list_agreed(ObjectKind::Snapshot)?;
+    if snapshots.iter().any(|listed| listed.id == *id) {
+        return Ok(SessionState::Committed);
+    }
+    if repository.keyring().role() >= Role::Maintain {
+        repository.put_forgotten(id, None)?;
+    }
+    Ok(SessionState::GivenUp)
 }
 
 /// The number that the next manifest of this key carries.

@@ -82,8 +82,12 @@ impl Repository {
     /// # Errors
     /// Where the store cannot be listed or read; what is merely damaged is in the result.
     pub fn snapshots(&self) -> Result<Snapshots> {
+        self.snapshots_listed(self.list_ids(ObjectKind::Snapshot)?)
+    }
+
+    /// Reads these snapshots, as a listing showed them.
+    pub(crate) fn snapshots_listed(&self, ids: Vec<Id>) -> Result<Snapshots> {
         let mut found = Snapshots::default();
-        let ids = self.list_ids(ObjectKind::Snapshot)?;
         let forgotten = self.forgotten(&mut found.damaged)?;
         for id in ids {
             match self.read_snapshot(&id) {
@@ -140,8 +144,8 @@ impl Repository {
         sign::verifying_key(&Secret::new(self.keyring.bundle().slot_secret))
     }
 
-    /// The snapshots that are forgotten.
-    fn forgotten(&self, damaged: &mut Vec<(ObjectKind, Id, Error)>) -> Result<HashSet<Id>> {
+    /// The snapshots whose mark of forgetting verifies.
+    pub(crate) fn forgotten(&self, damaged: &mut Vec<(ObjectKind, Id, Error)>) -> Result<HashSet<Id>> {
         let mut forgotten = HashSet::new();
         for id in self.list_ids(ObjectKind::Forgotten)? {
             match self.read_forgotten(&id) {

@@ -5,6 +5,7 @@
 //! Files are read-only, and open to the group only where the top folder is.
 
 mod create;
+mod leftovers;
 mod listing;
 mod write;
 
@@ -119,8 +120,11 @@ impl LocalBackend {
     ///
     /// Where the last step fails, the object stays: another put of it may have been told that it is there.
     fn publish(&self, folder: &OwnedFd, name: &str, bytes: &[u8]) -> Result<(), Errno> {
-        let temporary = random_name(".tmp-")?;
-        let file = write::create(folder, &temporary, self.file_mode, bytes)?;
+        let (temporary, file) = leftovers::create_locked(folder, self.file_mode)?;
+        if let Err(errno) = write::write(&file, bytes) {
+            rustix::fs::unlinkat(folder, &temporary, AtFlags::empty()).ok();
+            return Err(errno);
+        }
         let published = self
             .show_to_group(&file)
             .and_then(|()| retry_on_intr(|| rustix::fs::fsync(&file)))
@@ -300,6 +304,12 @@ impl Backend for LocalBackend {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(self.failed("delete", name, errno)),
         }
+    }
+
+    fn remove_leftovers(&self) -> Result<(u64, u64)> {
+        self.remove_temporary_files().map_err(|errno| {
+            Error::io(format!("cannot remove leftovers of crashed runs in {}", self.location), errno)
+        })
     }
 
     fn location(&self) -> String {

@@ -5,7 +5,7 @@
 //! takes writes past the cache or not, the same bytes reach it; every doubt ends in ordinary writes.
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 use rustix::io::{Errno, retry_on_intr};
 
 use crate::backend::DIRECT_ALIGNMENT;
@@ -13,20 +13,13 @@ use crate::backend::DIRECT_ALIGNMENT;
 /// Shorter objects are not worth a second way of writing.
 const DIRECT_MIN: usize = 1 << 20;
 
-/// Makes a new file of this name and writes all bytes to it; the caller flushes it.
-pub(super) fn create(folder: &OwnedFd, name: &str, mode: Mode, bytes: &[u8]) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = retry_on_intr(|| rustix::fs::openat(folder, name, flags, mode))?;
-    let written = if bytes.len() >= DIRECT_MIN && bytes.as_ptr().addr().is_multiple_of(DIRECT_ALIGNMENT) {
-        write_directly(&file, bytes)
+/// Writes all bytes to a new file; the caller flushes it.
+pub(super) fn write(file: &OwnedFd, bytes: &[u8]) -> Result<(), Errno> {
+    if bytes.len() >= DIRECT_MIN && bytes.as_ptr().addr().is_multiple_of(DIRECT_ALIGNMENT) {
+        write_directly(file, bytes)
     } else {
-        write_all(&file, bytes)
-    };
-    if let Err(errno) = written {
-        rustix::fs::unlinkat(folder, name, rustix::fs::AtFlags::empty()).ok();
-        return Err(errno);
+        write_all(file, bytes)
     }
-    Ok(file)
 }
 
 /// Writes the whole pages past the cache, and the rest as ever.
@@ -62,6 +55,9 @@ fn write_all(file: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
 mod tests {
     use std::fs;
 
+    use rustix::fs::Mode;
+
+    use super::super::leftovers::create_locked;
     use super::super::open_top;
     use super::*;
     use crate::backend::conformance::Folder;
@@ -84,7 +80,9 @@ mod tests {
         for ahead in [0, 1, 512] {
             for length in [0, 1, 4096, DIRECT_MIN - 1, DIRECT_MIN, DIRECT_MIN + 1, DIRECT_MIN + 4096 + 7] {
                 let bytes = bytes_at(&mut room, ahead, length);
-                drop(create(&handle, "object", Mode::RUSR, bytes).unwrap());
+                let (name, file) = create_locked(&handle, Mode::RUSR).unwrap();
+                write(&file, bytes).unwrap();
+                fs::rename(folder.path(&name), folder.path("object")).unwrap();
                 assert!(fs::read(folder.path("object")).unwrap() == bytes, "{ahead} {length}");
                 fs::remove_file(folder.path("object")).unwrap();
             }

@@ -6,7 +6,7 @@
 //!
 //! Invariant: nothing is changed. Damage is a finding, never the end of the check.
 
-mod places;
+pub(crate) mod places;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

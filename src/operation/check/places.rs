@@ -7,7 +7,7 @@ use crate::id::Id;
 use crate::repository::index::{Index, Place};
 
 /// What a list has at a number.
-pub(super) fn at<T>(list: &[T], number: u32) -> Option<&T> {
+pub(crate) fn at<T>(list: &[T], number: u32) -> Option<&T> {
     usize::try_from(number).ok().and_then(|number| list.get(number))
 }
 
@@ -35,14 +35,14 @@ pub(super) fn without_good_copy(index: &Index, good: &dyn Fn(u32, &Place) -> boo
 }
 
 /// The numbers of all places, sorted by pack.
-pub(super) struct PlacesByPack {
+pub(crate) struct PlacesByPack {
     numbers: Vec<u32>,
     ends: Vec<usize>,
 }
 
 impl PlacesByPack {
     /// Counts first, then sorts: four bytes a place are all it takes.
-    pub(super) fn new(index: &Index) -> Result<Self> {
+    pub(crate) fn new(index: &Index) -> Result<Self> {
         let mut ends = vec![0usize; index.packs().len()];
         let slot = |place: &Place| usize::try_from(place.pack).unwrap_or(usize::MAX);
         for place in index.all() {
@@ -68,7 +68,7 @@ impl PlacesByPack {
     }
 
     /// The numbers of the places in a pack.
-    pub(super) fn of(&self, pack: usize) -> &[u32] {
+    pub(crate) fn of(&self, pack: usize) -> &[u32] {
         let start = pack.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
         let end = self.ends.get(pack).copied().unwrap_or(start);
         self.numbers.get(start..end).unwrap_or_default()

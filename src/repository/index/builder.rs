@@ -25,17 +25,18 @@ pub(crate) struct Published {
 
 /// Names packs, each with the envelopes that its entries refer to, in as many index objects as they need. All of the
 /// packs must have been acknowledged before.
-pub(crate) fn publish_packs(
+pub(crate) fn publish_packs<E: AsRef<[Envelope]>>(
     repository: &Repository,
-    packs: impl Iterator<Item = (IndexedPack, Vec<Envelope>)>,
+    packs: impl Iterator<Item = (IndexedPack, E)>,
 ) -> Result<Published> {
     let mut published = Published::default();
     let mut builder = IndexBuilder::default();
     for (pack, envelopes) in packs {
+        let envelopes = envelopes.as_ref();
         if builder.len() >= INDEX_OBJECT_ENTRIES || !builder.has_room(envelopes.len()) {
             published.write(repository, std::mem::take(&mut builder))?;
         }
-        builder.add(pack, &envelopes)?;
+        builder.add(pack, envelopes)?;
     }
     if !builder.is_empty() {
         published.write(repository, builder)?;

@@ -61,7 +61,6 @@ pub(crate) use builder::IndexBuilder;
 pub(crate) use builder::publish_packs;
 pub use folders::IndexFolders;
 pub use read::ReadObjects;
-#[cfg(test)]
 pub(crate) use read::read_index_object;
 pub use stream::Places;
 pub(crate) use unindexed::{indexed, open_pack, read_unindexed_pack};

@@ -1,6 +1,6 @@
 //! Reading the index objects of a repository, or this computer's copies of what they say.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
@@ -40,6 +40,30 @@ impl ReadObjects {
     /// Every pack that they name, each once for each object that names it.
     pub fn packs(&self) -> impl Iterator<Item = Id> {
         self.runs.iter().flat_map(|covered| covered.packs().map(|pack| pack.info.id))
+    }
+
+    /// The objects that were listed.
+    pub fn listed(&self) -> &[Id] {
+        &self.listed
+    }
+
+    /// How many packs each object names, and whether one of these packs is among them.
+    pub(crate) fn naming(&self, packs: &HashSet<Id>) -> HashMap<Id, (usize, bool)> {
+        let mut objects: HashMap<Id, (usize, bool)> = HashMap::new();
+        for covered in &self.runs {
+            let directory = &covered.run.directory;
+            for (object, _) in directory.objects.iter().zip(&covered.live).filter(|(_, live)| **live) {
+                objects.entry(*object).or_default();
+            }
+            for pack in covered.packs() {
+                let object = usize::try_from(pack.object).ok().and_then(|at| directory.objects.get(at));
+                let Some(object) = object else { continue };
+                let (count, names) = objects.entry(*object).or_default();
+                *count = count.saturating_add(1);
+                *names |= packs.contains(&pack.info.id);
+            }
+        }
+        objects
     }
 
     /// Lists them, and reads those that no copy on this computer covers; again where one vanished meanwhile, as a

@@ -1,0 +1,24 @@
+//! Step 2: saying which packs go, signed, before anything goes.
+//!
+//! Invariant: condemned is for good. A record is complete in itself: whoever holds the maintain key can take up the work
+//! of a prune that died behind it.
+
+use super::survey::Survey;
+use crate::error::Result;
+use crate::id::Id;
+use crate::repository::Repository;
+
+/// Packs that one record condemns at most, so that every reader takes it.
+const PACKS_PER_RECORD: usize = 1 << 20;
+
+/// The gc records, and the packs that each condemns.
+pub(super) type Records = Vec<(Id, Vec<Id>)>;
+
+/// Condemns these packs; gives the records that there are now, those of earlier runs among them.
+pub(super) fn condemn(repository: &Repository, survey: &Survey, packs: &[Id]) -> Result<Records> {
+    let mut records = survey.records.clone();
+    for packs in packs.chunks(PACKS_PER_RECORD) {
+        records.push((repository.put_condemned(packs.to_vec())?, packs.to_vec()));
+    }
+    Ok(records)
+}

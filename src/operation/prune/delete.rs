@@ -1,0 +1,189 @@
+//! Steps 6 and 7: taking condemned packs out of the index, deleting them and their records, and clearing up.
+//!
+//! Invariants: the new index object is stored and read back before the old one goes; no pack goes while an index object
+//! names it; no record goes while one of its packs is there. Marks stay for good, those of forgetting and those of giving
+//! up: whoever commits late has to find them, and nobody knows that he has looked.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use rayon::prelude::{IntoParallelIterator, ParallelIterator};
+
+use super::{Amount, Options};
+use crate::backend::{ObjectKind, ObjectName};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::index::IndexObject;
+use crate::id::Id;
+use crate::report::{Finding, Reporter};
+use crate::repository::Repository;
+use crate::repository::index::{ReadObjects, publish_packs, read_index_object};
+use crate::repository::session::{self, SessionState};
+
+/// How often the index may change while it is rewritten.
+const ROUNDS_MAX: usize = 10;
+/// An index object that names fewer packs than this is small.
+const SMALL_PACKS: usize = 8;
+/// So many small index objects are put together, when the index is rewritten anyway.
+const SMALL_OBJECTS: usize = 16;
+/// Entries that are held in memory while the index is rewritten.
+const BATCH_ENTRIES: usize = 1 << 18;
+
+/// What was cleared up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tidied {
+    /// Sessions that had ended.
+    pub sessions: u64,
+    /// Manifests of forgotten snapshots.
+    pub snapshots: u64,
+    /// Temporary files of crashed runs.
+    pub temporary_files: u64,
+    /// Their bytes.
+    pub temporary_bytes: u64,
+}
+
+/// What deletes.
+pub(super) struct Deletion<'a> {
+    pub(super) repository: &'a Repository,
+    pub(super) options: &'a Options,
+    pub(super) reporter: &'a dyn Reporter,
+}
+
+impl Deletion<'_> {
+    /// Writes the index objects that name any of these packs anew, without them, until none is left; gives the bytes
+    /// written. Small objects are put together on the way.
+    pub(super) fn rewrite_index(&self, packs: &HashSet<Id>) -> Result<u64> {
+        let mut written = 0u64;
+        for _ in 0..ROUNDS_MAX {
+            let read = ReadObjects::read(self.repository)?;
+            let naming = read.naming(packs);
+            if let Some((id, error)) = read.damaged.into_iter().next() {
+                return Err(error.context(format!("index/{} came to be unreadable", id.short())));
+            }
+            let mut objects: Vec<Id> =
+                naming.iter().filter(|(_, (_, names))| *names).map(|(id, _)| *id).collect();
+            if objects.is_empty() {
+                return Ok(written);
+            }
+            let small = naming.iter().filter(|(_, (count, names))| !names && *count < SMALL_PACKS);
+            let small: Vec<Id> = small.map(|(id, _)| *id).collect();
+            if small.len().saturating_add(objects.len()) >= SMALL_OBJECTS {
+                objects.extend(small);
+            }
+            objects.sort_unstable();
+            written = written.saturating_add(self.rewrite(&objects, packs)?);
+        }
+        Err(Error::new(ErrorKind::Busy, "the repository's index keeps changing").hint("try again in a while"))
+    }
+
+    /// Writes these objects anew, some at a time.
+    fn rewrite(&self, objects: &[Id], packs: &HashSet<Id>) -> Result<u64> {
+        let mut written = 0u64;
+        let mut batch = Vec::new();
+        let mut entries = 0usize;
+        for (number, id) in objects.iter().enumerate() {
+            self.options.interrupt.check()?;
+            match read_index_object(self.repository, id) {
+                Ok(object) => {
+                    entries =
+                        object.packs.iter().fold(entries, |sum, pack| sum.saturating_add(pack.entries.len()));
+                    batch.push((*id, object));
+                }
+                // Another prune wrote it anew.
+                Err(error) if error.kind() == ErrorKind::Missing => {}
+                Err(error) => return Err(error),
+            }
+            if entries >= BATCH_ENTRIES || number.saturating_add(1) == objects.len() {
+                written = written.saturating_add(self.replace(std::mem::take(&mut batch), packs)?);
+                entries = 0;
+            }
+        }
+        Ok(written)
+    }
+
+    /// Puts new objects in the place of these.
+    fn replace(&self, batch: Vec<(Id, IndexObject)>, packs: &HashSet<Id>) -> Result<u64> {
+        let old: Vec<Id> = batch.iter().map(|(id, _)| *id).collect();
+        let mut seen = HashSet::new();
+        let mut kept = Vec::new();
+        for (_, object) in batch {
+            let envelopes: Arc<[_]> = object.envelopes.into();
+            for pack in object.packs {
+                // Two objects may say different things of one pack; a reader tries both.
+                if !packs.contains(&pack.id) && seen.insert((pack.id, pack.size, pack.entries.len())) {
+                    kept.push((pack, Arc::clone(&envelopes)));
+                }
+            }
+        }
+        let published = publish_packs(self.repository, kept.into_iter())?;
+        let mut found = HashSet::new();
+        for id in &published.objects {
+            let object = read_index_object(self.repository, id)?;
+            found.extend(object.packs.into_iter().map(|pack| (pack.id, pack.size, pack.entries.len())));
+        }
+        if found != seen {
+            return Err(Error::corrupt("the index that was written anew is not the one that was meant")
+                .hint("nothing was deleted; this machine's memory may be faulty"));
+        }
+        // An object that was written anew as it was before keeps its name.
+        for id in old.iter().filter(|id| !published.objects.contains(id)) {
+            self.repository.backend().delete(&ObjectName::new(ObjectKind::Index, *id))?;
+        }
+        Ok(published.bytes)
+    }
+
+    /// Deletes these packs.
+    pub(super) fn delete_packs(&self, packs: &HashSet<Id>) -> Result<Amount> {
+        let listed = self.repository.backend().list(ObjectKind::Pack)?;
+        let doomed: Vec<_> = listed.into_iter().filter(|pack| packs.contains(&pack.id)).collect();
+        self.reporter.progress().set_total(doomed.len() as u64, 0);
+        doomed
+            .into_par_iter()
+            .map(|pack| {
+                self.options.interrupt.check()?;
+                self.repository.backend().delete(&ObjectName::new(ObjectKind::Pack, pack.id))?;
+                self.reporter.progress().add_files(1);
+                Ok(Amount { packs: 1, bytes: pack.size })
+            })
+            .try_reduce(Amount::default, |one, other| Ok(one.plus(other)))
+    }
+
+    /// Deletes these records, whose packs are gone.
+    pub(super) fn delete_gc(&self, records: &HashSet<Id>) -> Result<()> {
+        let mut records: Vec<&Id> = records.iter().collect();
+        records.sort_unstable();
+        records
+            .into_iter()
+            .try_for_each(|id| self.repository.backend().delete(&ObjectName::new(ObjectKind::Gc, *id)))
+    }
+}
+
+/// Removes sessions that ended, manifests of forgotten snapshots where no packs wait, and what crashed runs left half-written. Trouble here leaves things for the next run.
+pub(super) fn tidy(repository: &Repository, all_settled: bool, reporter: &dyn Reporter) -> Result<Tidied> {
+    let mut tidied = Tidied::default();
+    let delete = |kind, id: &Id| repository.backend().delete(&ObjectName::new(kind, *id));
+    for (id, state) in session::session_states(repository)? {
+        match state {
+            SessionState::Open => continue,
+            SessionState::Committed => {}
+            SessionState::GivenUp => repository.put_forgotten(&id, None)?,
+        }
+        delete(ObjectKind::Session, &id)?;
+        tidied.sessions = tidied.sessions.saturating_add(1);
+    }
+    if all_settled {
+        let mut damaged = Vec::new();
+        let listed = repository.list_agreed(ObjectKind::Snapshot)?;
+        let listed: HashSet<Id> = listed.into_iter().map(|listed| listed.id).collect();
+        for id in repository.forgotten(&mut damaged)?.iter().filter(|id| listed.contains(id)) {
+            delete(ObjectKind::Snapshot, id)?;
+            tidied.snapshots = tidied.snapshots.saturating_add(1);
+        }
+        for (kind, id, error) in damaged {
+            reporter.report(Finding::warning(format!("{}/{}", kind.folder(), id.short()), error.chain()));
+        }
+    }
+    let removed = repository.backend().remove_leftovers()?;
+    tidied.temporary_files = removed.0;
+    tidied.temporary_bytes = removed.1;
+    Ok(tidied)
+}

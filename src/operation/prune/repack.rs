@@ -1,0 +1,110 @@
+//! Step 1 and step 5: copying sealed blobs out of packs into new ones, and publishing their index.
+//!
+//! Invariants: a pack is read whole and has to be the one that its name says before anything of it is copied. The new
+//! packs and their index objects are acknowledged before this returns: only then may the old ones be condemned.
+
+use std::collections::BTreeMap;
+
+use rayon::prelude::{IntoParallelIterator, ParallelIterator};
+
+use super::Options;
+use super::plan::Moves;
+use super::survey::Survey;
+use crate::backend::{ObjectKind, ObjectName};
+use crate::crypto::derive;
+use crate::error::{Error, Result};
+use crate::id::Id;
+use crate::limits;
+use crate::operation::check::places::PlacesByPack;
+use crate::report::Reporter;
+use crate::repository::Repository;
+use crate::repository::index::Place;
+use crate::repository::mover::{BlobMover, Moved, SealedBlob};
+
+/// Moves what is to be moved.
+pub(super) fn repack(
+    repository: &Repository,
+    survey: &Survey,
+    moves: &Moves,
+    options: &Options,
+    reporter: &dyn Reporter,
+) -> Result<Moved> {
+    let by_pack = sources(survey, moves)?;
+    if by_pack.is_empty() {
+        return Ok(Moved::default());
+    }
+    let bytes = by_pack
+        .values()
+        .flatten()
+        .fold(0u64, |sum, place| sum.saturating_add(u64::from(place.stored_length)));
+    reporter.progress().set_total(by_pack.len() as u64, bytes);
+    let mover = BlobMover::new(repository);
+    by_pack.into_par_iter().try_for_each(|(number, places)| {
+        options.interrupt.check()?;
+        let pack = survey.index.packs().get(number).map(|pack| pack.id);
+        let pack = pack.ok_or_else(|| Error::refused("a place names a pack that is not in the index"))?;
+        move_out(repository, survey, &mover, &pack, &places)?;
+        reporter.progress().add_files(1);
+        reporter
+            .progress()
+            .add_bytes(places.iter().fold(0, |sum, place| sum + u64::from(place.stored_length)));
+        Ok::<(), Error>(())
+    })?;
+    mover.finish()
+}
+
+/// The places to be moved, by pack, in the order in which they lie there.
+fn sources(survey: &Survey, moves: &Moves) -> Result<BTreeMap<usize, Vec<Place>>> {
+    let mut by_pack: BTreeMap<usize, Vec<Place>> = BTreeMap::new();
+    if !moves.emptied.is_empty() {
+        let all = PlacesByPack::new(&survey.index)?;
+        for number in &moves.emptied {
+            let kept = all.of(*number).iter().filter(|place| survey.kept.contains(**place));
+            let places = kept.map(|place| survey.index.place(*place)).collect::<Result<Vec<_>>>()?;
+            by_pack.insert(*number, places);
+        }
+    }
+    for number in &moves.places {
+        let place = survey.index.place(*number)?;
+        by_pack.entry(usize::try_from(place.pack).unwrap_or(usize::MAX)).or_default().push(place);
+    }
+    for places in by_pack.values_mut() {
+        places.sort_by_key(|place| place.offset);
+    }
+    Ok(by_pack)
+}
+
+/// Moves these blobs out of one pack.
+fn move_out(
+    repository: &Repository,
+    survey: &Survey,
+    mover: &BlobMover<'_>,
+    pack: &Id,
+    places: &[Place],
+) -> Result<()> {
+    let name = ObjectName::new(ObjectKind::Pack, *pack);
+    let damaged = |error: Error| {
+        error
+            .context(format!("{name} holds blobs that are needed and cannot be copied out of it"))
+            .hint("nothing was deleted; run `strongroom repair packs`, then prune again")
+    };
+    let bytes = repository.backend().get(&name, limits::PACK_MAX).map_err(damaged)?;
+    if derive::hash(&bytes) != *pack {
+        return Err(damaged(Error::corrupt("its bytes are not the ones its name says")));
+    }
+    for place in places {
+        let start = usize::try_from(place.offset).unwrap_or(usize::MAX);
+        let length = usize::try_from(place.stored_length).unwrap_or(usize::MAX);
+        let frame = bytes.get(start..start.saturating_add(length));
+        let frame = frame.ok_or_else(|| damaged(Error::corrupt("it is shorter than the index says")))?;
+        let envelope = survey.index.envelope(place)?;
+        mover.add(&SealedBlob {
+            kind: place.kind,
+            id: place.id,
+            plain_length: place.plain_length,
+            envelope: &envelope,
+            frame,
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,340 @@
+//! Step 1 and step 5: what there is, what of it is needed, and where the needed blobs lie.
+//!
+//! Invariants: snapshots are read before the index, so that what they need was named by it; gc records before the packs
+//! are listed. Of a blob that lies in several packs that count, one copy is chosen to be kept. A repository that is
+//! damaged gives an error, never a survey.
+
+use std::collections::{HashMap, HashSet};
+
+use super::Options;
+use crate::backend::ObjectKind;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::blob::BlobKind;
+use crate::format::snapshot::Change;
+use crate::id::Id;
+use crate::operation::check::places::at;
+use crate::report::{Finding, Reporter};
+use crate::repository::Repository;
+use crate::repository::index::{Index, Place, ReadObjects};
+use crate::repository::reach::{Lost, Reach};
+use crate::repository::reader::BlobReader;
+use crate::repository::snapshot::{Snapshot, Snapshots};
+
+/// How often the index may change while it is surveyed.
+const SURVEYS_MAX: usize = 5;
+
+/// What there is and what of it is needed.
+pub(super) struct Survey {
+    /// Every snapshot that was listed, forgotten ones included.
+    pub(super) listed_snapshots: HashSet<Id>,
+    /// The gc records and the packs they condemn.
+    pub(super) records: Vec<(Id, Vec<Id>)>,
+    /// Every pack that any of them condemns.
+    pub(super) condemned: HashSet<Id>,
+    /// Every pack that is listed, and its size.
+    pub(super) packs: HashMap<Id, u64>,
+    /// Packs that are listed and that no index object names.
+    pub(super) unnamed: Vec<Id>,
+    /// The index over every pack that is listed, condemned or not.
+    pub(super) index: Index,
+    /// For each pack of the index what lies in it.
+    pub(super) uses: Vec<PackUse>,
+    /// The places that are kept: one of each blob that is needed, by number.
+    pub(super) kept: Bits,
+    /// Needed blobs that lie in condemned packs only: they have to be copied out.
+    pub(super) homeless: Vec<u32>,
+    /// Whether something that a repaired snapshot needs is lost.
+    pub(super) has_losses: bool,
+}
+
+/// What lies in a pack.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct PackUse {
+    /// Bytes of the blobs that are kept here.
+    pub(super) kept_bytes: u64,
+    /// Bytes of the blobs that nothing needs, or that are kept elsewhere.
+    pub(super) unused_bytes: u64,
+    /// Blobs that are kept here.
+    pub(super) kept_blobs: u64,
+    /// Blobs that are not.
+    pub(super) unused_blobs: u64,
+    /// Whether it is condemned.
+    pub(super) condemned: bool,
+}
+
+/// One bit for each number.
+pub(super) struct Bits(Vec<u64>);
+
+impl Bits {
+    fn new(numbers: u32) -> Self {
+        Self(vec![0; usize::try_from(numbers.div_ceil(64)).unwrap_or(usize::MAX)])
+    }
+
+    fn set(&mut self, number: u32) {
+        let word = usize::try_from(number / 64).ok().and_then(|word| self.0.get_mut(word));
+        if let Some(word) = word {
+            *word |= 1 << (number % 64);
+        }
+    }
+
+    pub(super) fn contains(&self, number: u32) -> bool {
+        let word = usize::try_from(number / 64).ok().and_then(|word| self.0.get(word));
+        word.is_some_and(|word| word & (1 << (number % 64)) != 0)
+    }
+}
+
+impl Survey {
+    /// Looks at everything; again where the index changed meanwhile and something seemed to be missing for it.
+    pub(super) fn take(repository: &Repository, options: &Options, reporter: &dyn Reporter) -> Result<Self> {
+        for _ in 1..SURVEYS_MAX {
+            match Self::look(repository, options, reporter) {
+                Err((error, true)) if is_loss(&error) => {}
+                looked => return looked.map_err(|(error, _)| error),
+            }
+        }
+        Self::look(repository, options, reporter).map_err(|(error, _)| error)
+    }
+
+    /// One look. An error comes with whether the index has changed since it was read.
+    fn look(
+        repository: &Repository,
+        options: &Options,
+        reporter: &dyn Reporter,
+    ) -> Result<Self, (Error, bool)> {
+        let early = |error| (error, false);
+        let snapshots = readable_snapshots(repository).map_err(early)?;
+        let records = gc_records(repository).map_err(early)?;
+        let read = read_index(repository).map_err(early)?;
+        let changed = |error| {
+            let now = repository.list_ids(ObjectKind::Index);
+            (error, now.is_ok_and(|now| now != read.listed()))
+        };
+        let listed = repository.list_agreed(ObjectKind::Pack).map_err(early)?;
+        let packs: HashMap<Id, u64> = listed.into_iter().map(|listed| (listed.id, listed.size)).collect();
+        let condemned: HashSet<Id> = records.iter().flat_map(|(_, packs)| packs.iter().copied()).collect();
+        let named: HashSet<Id> = read.packs().collect();
+        let mut unnamed: Vec<Id> = packs
+            .keys()
+            .filter(|pack| !named.contains(*pack) && !condemned.contains(*pack))
+            .copied()
+            .collect();
+        unnamed.sort_unstable();
+        let index = Index::build(&read, &|pack| packs.contains_key(pack)).map_err(early)?;
+        index.report_troubles(reporter);
+        let listed_snapshots =
+            snapshots.snapshots.iter().chain(&snapshots.forgotten).map(|one| one.id).collect();
+        let mut survey = Self {
+            listed_snapshots,
+            records,
+            condemned,
+            packs,
+            unnamed,
+            uses: Vec::new(),
+            kept: Bits::new(index.numbers()),
+            homeless: Vec::new(),
+            has_losses: false,
+            index,
+        };
+        let fetched = Index::build(&read, &|pack| survey.packs.contains_key(pack)).map_err(early)?;
+        let reader = BlobReader::with_index(repository, fetched);
+        survey.reach(&reader, &snapshots.snapshots, options, reporter).map_err(changed)?;
+        Ok(survey)
+    }
+
+    /// Walks the trees and chooses a copy of each blob.
+    fn reach(
+        &mut self,
+        reader: &BlobReader<'_>,
+        snapshots: &[Snapshot],
+        options: &Options,
+        reporter: &dyn Reporter,
+    ) -> Result<()> {
+        let index = std::mem::take(&mut self.index);
+        let reach = Reach::new(&index);
+        let repaired: HashSet<Id> = snapshots.iter().filter_map(repaired_from).collect();
+        let (old, whole): (Vec<&Snapshot>, Vec<&Snapshot>) =
+            snapshots.iter().partition(|snapshot| repaired.contains(&snapshot.id));
+        let lost = reach.walk(reader, whole.iter().map(|snapshot| snapshot.root()), &options.interrupt)?;
+        if let Some(first) = lost.first() {
+            return Err(losses(&lost, first, !self.unnamed.is_empty()));
+        }
+        // What is lost of these is known, and a repaired snapshot stands in for each.
+        let known = reach.walk(reader, old.iter().map(|snapshot| snapshot.root()), &options.interrupt)?;
+        self.has_losses = !known.is_empty();
+        if self.has_losses {
+            let cause = format!("need {} blobs that are lost; the rest of them is kept", known.len());
+            reporter.report(Finding::warning("snapshots that were repaired", cause));
+        }
+        self.choose(&index, &reach)?;
+        drop(reach);
+        self.index = index;
+        Ok(())
+    }
+
+    /// Chooses, of each needed blob, the copy in the pack that is used most; only packs that count have one.
+    fn choose(&mut self, index: &Index, reach: &Reach<'_>) -> Result<()> {
+        let condemned = index.packs().iter().map(|pack| self.condemned.contains(&pack.id));
+        self.uses = condemned.map(|condemned| PackUse { condemned, ..PackUse::default() }).collect();
+        let mut needed_bytes = vec![0u64; index.packs().len()];
+        each_blob(index, |places| {
+            if places.iter().any(|(number, _)| reach.contains(*number)) {
+                for (_, place) in places {
+                    if let Some(bytes) = slot(&mut needed_bytes, place.pack) {
+                        *bytes = bytes.saturating_add(u64::from(place.stored_length));
+                    }
+                }
+            }
+        })?;
+        let share = |place: &Place| {
+            let size = index.pack(place).map_or(1, |pack| pack.size.max(1));
+            let needed = at(&needed_bytes, place.pack).copied().unwrap_or(0);
+            // In thousandths, so that the choice is the same on every machine.
+            needed.saturating_mul(1000).checked_div(size).unwrap_or(0)
+        };
+        each_blob(index, |places| {
+            let needed = places.iter().any(|(number, _)| reach.contains(*number));
+            let counts = |place: &Place| at(&self.uses, place.pack).is_some_and(|pack| !pack.condemned);
+            let home = places
+                .iter()
+                .filter(|(_, place)| needed && counts(place))
+                .max_by_key(|(number, place)| (share(place), std::cmp::Reverse(*number)))
+                .map(|(number, _)| *number);
+            if needed && home.is_none() {
+                self.homeless.extend(places.first().map(|(number, _)| *number));
+            }
+            for (number, place) in places {
+                let kept = home == Some(*number);
+                if kept {
+                    self.kept.set(*number);
+                }
+                if let Some(pack) = slot(&mut self.uses, place.pack) {
+                    pack.count(kept, u64::from(place.stored_length));
+                }
+            }
+        })
+    }
+}
+
+impl PackUse {
+    fn count(&mut self, kept: bool, bytes: u64) {
+        let (sum, blobs) = if kept {
+            (&mut self.kept_bytes, &mut self.kept_blobs)
+        } else {
+            (&mut self.unused_bytes, &mut self.unused_blobs)
+        };
+        *sum = sum.saturating_add(bytes);
+        *blobs = blobs.saturating_add(1);
+    }
+}
+
+fn slot<T>(list: &mut [T], number: u32) -> Option<&mut T> {
+    usize::try_from(number).ok().and_then(|number| list.get_mut(number))
+}
+
+/// Hands over all places of each blob together.
+fn each_blob(index: &Index, mut take: impl FnMut(&[(u32, Place)])) -> Result<()> {
+    let mut places: Vec<(u32, Place)> = Vec::new();
+    let mut hand_over = |places: &mut Vec<(u32, Place)>| {
+        // One id stands for one kind, but for whoever finds a collision: two kinds are two blobs.
+        places.sort_by_key(|(_, place)| place.kind.code());
+        for blob in places.chunk_by(|(_, one), (_, other)| one.kind == other.kind) {
+            take(blob);
+        }
+        places.clear();
+    };
+    for found in index.all() {
+        let found = found?;
+        if places.first().is_some_and(|(_, place)| place.id != found.1.id) {
+            hand_over(&mut places);
+        }
+        places.push(found);
+    }
+    hand_over(&mut places);
+    Ok(())
+}
+
+fn repaired_from(snapshot: &Snapshot) -> Option<Id> {
+    let original = snapshot.manifest.original.as_ref();
+    // Only who may prune may say that a loss is known.
+    let believed = original.filter(|_| snapshot.origin().snapshot != snapshot.id);
+    believed.filter(|original| original.change == Change::Repaired).map(|original| original.made_from)
+}
+
+fn is_loss(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Missing | ErrorKind::Corrupt)
+}
+
+/// The snapshots, every one of which has to be readable: what an unreadable one needs is not known.
+fn readable_snapshots(repository: &Repository) -> Result<Snapshots> {
+    let listed = repository.list_agreed(ObjectKind::Snapshot)?;
+    let found = repository.snapshots_listed(listed.into_iter().map(|listed| listed.id).collect())?;
+    match found.damaged.iter().find(|(kind, ..)| *kind == ObjectKind::Snapshot) {
+        None => Ok(found),
+        Some((_, id, error)) => Err(Error::new(error.kind(), error.chain())
+            .context(format!("nothing is pruned, for what snapshot {} needs cannot be known", id.short()))
+            .hint(format!(
+                "bring back snapshots/{id} from a copy of the repository, or give it up: `strongroom forget {}`",
+                id.short()
+            ))),
+    }
+}
+
+/// The gc records; one that cannot be read stops a prune as it stops a backup.
+fn gc_records(repository: &Repository) -> Result<Vec<(Id, Vec<Id>)>> {
+    let mut records = Vec::new();
+    for listed in repository.list_agreed(ObjectKind::Gc)? {
+        match repository.read_condemned(&listed.id) {
+            Ok(record) => records.push((listed.id, record.packs)),
+            // Its prune finished meanwhile.
+            Err(error) if error.kind() == ErrorKind::Missing => {}
+            Err(error) => return Err(error.context("another prune's record cannot be read")),
+        }
+    }
+    Ok(records)
+}
+
+/// The index, every object of which has to be readable: the packs of one that is not would seem to be nobody's.
+fn read_index(repository: &Repository) -> Result<ReadObjects> {
+    let listed = repository.list_agreed(ObjectKind::Index)?;
+    let read = ReadObjects::read(repository)?;
+    if let Some((id, error)) = read.damaged.first() {
+        return Err(Error::new(error.kind(), error.chain())
+            .context(format!(
+                "nothing is pruned, for the packs of index/{} would seem to be nobody's",
+                id.short()
+            ))
+            .hint("run `strongroom repair index`"));
+    }
+    for listed in &listed {
+        let name = crate::backend::ObjectName::new(ObjectKind::Index, listed.id);
+        let vanished = read.listed().binary_search(&listed.id).is_err();
+        match vanished.then(|| repository.backend().size(&name)) {
+            None => {}
+            Some(Err(error)) if error.kind() == ErrorKind::Missing => {}
+            Some(Err(error)) => return Err(error),
+            Some(Ok(_)) => {
+                return Err(Error::corrupt("the store's listing of index leaves out objects that are there")
+                    .hint("nothing is deleted by such a listing: find out what is wrong with the store"));
+            }
+        }
+    }
+    Ok(read)
+}
+
+fn losses(lost: &[Lost], first: &Lost, has_unnamed: bool) -> Error {
+    let trees = lost.iter().filter(|lost| lost.kind != BlobKind::Chunk).count();
+    let what = format!(
+        "nothing is pruned: snapshots need {} chunks and {trees} blobs of trees that are missing, such as {} {}: {}",
+        lost.len().saturating_sub(trees),
+        first.kind.name(),
+        first.id.short(),
+        first.cause.chain()
+    );
+    let hint = if has_unnamed {
+        "some packs are in no index: run `strongroom repair index` first"
+    } else {
+        "`strongroom check` names what is affected; back up again to store what is still there, \
+         then run `strongroom repair snapshots`"
+    };
+    Error::new(first.cause.kind(), what).hint(hint)
+}
