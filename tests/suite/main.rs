@@ -29,6 +29,7 @@ mod key_changes;
 mod keys;
 mod large_index;
 mod output;
+mod pruning;
 mod random_databases;
 mod random_trees;
 mod recovery;
