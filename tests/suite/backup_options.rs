@@ -524,3 +524,21 @@ fn devices_lists_and_holes_come_back_from_a_backup_of_one_file_each() {
     assert_eq!((one.ino(), one.nlink()), (other.ino(), 2));
     assert!(one.blocks() <= fs::metadata(site.join("data/hole")).unwrap().blocks());
 }
+
+#[test]
+fn a_snapshot_may_be_dated_back_and_never_ahead() {
+    let site = Site::new();
+    site.folder.write("data/a", "first");
+    site.backup(["--time", "2026-01-31 03:15:00", "data"]);
+    site.backup(["--time", "2026-02-01T03:15:00Z", "data"]);
+    let snapshots = site.json(0, ["snapshots"]);
+    assert!(snapshots[0]["time"].as_str().unwrap().starts_with("2026-01-3"), "{}", snapshots[0]);
+    assert_eq!(snapshots[1]["time"], "2026-02-01T03:15:00Z");
+    let refused = site.run(2, ["backup", "--time", "2999-01-01", "data"]);
+    assert!(refused.err().contains("still to come"), "{}", refused.err());
+    site.run(2, ["backup", "--time", "yesterday", "data"]);
+    // What changed since then is found, whatever the snapshot before says of its time.
+    site.folder.write("data/a", "other");
+    let third = site.backup(["data"]);
+    assert_eq!(number(&third, "files_changed"), 1);
+}

@@ -132,6 +132,7 @@ pub(crate) fn back_up(
         databases_as_files: false,
         tags: Vec::new(),
         host: host.to_owned(),
+        time: None,
         dry_run: false,
         count_first: false,
         temporary_folder: temporary.to_owned(),

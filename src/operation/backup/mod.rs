@@ -61,6 +61,9 @@ pub struct Options {
     pub tags: Vec<String>,
     /// Name of the host.
     pub host: String,
+    /// The time that the snapshot bears, instead of now; never later than now, for the next backup believes it about
+    /// what changed since.
+    pub time: Option<Timestamp>,
     /// Store nothing; tell what would be.
     pub dry_run: bool,
     /// Whether somebody watches: a first backup then counts beside its work how much there is in all.

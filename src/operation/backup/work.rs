@@ -75,7 +75,7 @@ impl Made<'_> {
 
 impl<'a> Work<'a> {
     pub(super) fn make(&self, usable: Usable, dry: bool) -> Result<Made<'a>> {
-        let time = host::now();
+        let time = self.options.time.unwrap_or_else(host::now);
         let Usable { index, adopted, missing, unreadable } = usable;
         self.options.interrupt.check()?;
         if !missing.is_empty() {
