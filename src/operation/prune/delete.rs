@@ -147,6 +147,14 @@ impl Deletion<'_> {
             .try_reduce(Amount::default, |one, other| Ok(one.plus(other)))
     }
 
+    /// Takes packs out of the index that were there before and are gone: another prune, which wrote the same index object
+    /// anew at the same time, may have named what this one had taken out. Gives the bytes written.
+    pub(super) fn unname(&self, seen: &HashSet<Id>) -> Result<u64> {
+        let listed = self.repository.list_agreed(ObjectKind::Pack)?;
+        let listed: HashSet<Id> = listed.into_iter().map(|listed| listed.id).collect();
+        self.rewrite_index(&seen.difference(&listed).copied().collect())
+    }
+
     /// Deletes these records, whose packs are gone.
     pub(super) fn delete_gc(&self, records: &HashSet<Id>) -> Result<()> {
         let mut records: Vec<&Id> = records.iter().collect();

@@ -21,20 +21,26 @@ mod survey;
 
 use std::collections::HashSet;
 
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::format::key_slot::Role;
 use crate::id::Id;
 use crate::interrupt::Interrupt;
 use crate::report::{Finding, Reporter};
 use crate::repository::Repository;
 use crate::repository::cache::Cache;
+use crate::repository::mover::Moved;
 use crate::repository::session::{self, SessionState};
 
 pub use delete::Tidied;
 pub use plan::{Amount, Limit, Plan};
 
 use condemn::Records;
+use plan::Work;
+use rescue::Basis;
 use survey::Survey;
+
+/// How often a prune looks anew because another took away what it was about to copy.
+const ATTEMPTS: usize = 5;
 
 /// What to prune, and how.
 pub struct Options {
@@ -96,29 +102,23 @@ pub fn run(
     if let Some(cache) = cache.filter(|_| !options.dry_run) {
         give_up_own(repository, cache, options, reporter);
     }
-    // Looked for first: what lies in no index then belongs to nobody who was at work before.
-    let states = session::session_states(repository)?;
-    let running = states.iter().any(|(_, state)| *state == SessionState::Open);
-    let survey = Survey::take(repository, options, reporter)?;
-    memory::refuse_sharp_drop(repository, cache, &survey, options)?;
-    let (plan, work) = plan::make(&survey, options, running)?;
-    let mut summary = Summary { plan, dry_run: options.dry_run, ..Summary::default() };
-    if options.dry_run {
+    let mut summary = Summary { dry_run: options.dry_run, ..Summary::default() };
+    let Some((survey, work, moved)) = prepare(repository, cache, options, reporter, &mut summary)? else {
         return Ok(summary);
-    }
-    stage("copying what is still needed");
-    let moved = repack::repack(repository, &survey, &work.moves, options, reporter)?;
+    };
     summary.written_bytes = moved.stored_bytes;
     options.interrupt.check()?;
     let before: HashSet<Id> = survey.records.iter().map(|(id, _)| *id).collect();
     let records = condemn::condemn(repository, &survey, &work.condemned)?;
     let settled = settle::settle(repository, cache, &records, options, reporter)?;
     summary.pending = amount(&survey, &settled.pending);
+    let seen: HashSet<Id> = survey.packs.keys().copied().collect();
+    let basis = Basis::new(survey, &work.moves, &moved, &records);
     summary.waits_again = settled.waiting_records.iter().any(|id| before.contains(id));
     summary.open_sessions = settled.open;
     if !settled.ready.is_empty() {
         stage("looking for what somebody came to need meanwhile");
-        let rescued = rescue::rescue(repository, survey, &records, options, reporter)?;
+        let rescued = rescue::rescue(repository, &basis, options, reporter)?;
         summary.rescued_blobs = rescued.blobs;
         summary.written_bytes = summary.written_bytes.saturating_add(rescued.stored_bytes);
         stage("deleting");
@@ -126,11 +126,42 @@ pub fn run(
         summary.written_bytes =
             summary.written_bytes.saturating_add(deletion.rewrite_index(&settled.ready_packs)?);
         summary.deleted = deletion.delete_packs(&settled.ready_packs)?;
+        summary.written_bytes = summary.written_bytes.saturating_add(deletion.unname(&seen)?);
         deletion.delete_gc(&settled.ready)?;
     }
     summary.tidied = delete::tidy(repository, settled.waiting_records.is_empty(), reporter)?;
     memory::remember(repository, cache, &settled.waits, reporter)?;
     Ok(summary)
+}
+
+/// Looks, plans, and copies what is still needed out of packs that go; nothing after a dry run. Again where another
+/// prune takes away meanwhile what was to be copied.
+fn prepare(
+    repository: &Repository,
+    cache: Option<&Cache>,
+    options: &Options,
+    reporter: &dyn Reporter,
+    summary: &mut Summary,
+) -> Result<Option<(Survey, Work, Moved)>> {
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        // Looked for first: what lies in no index then belongs to nobody who was at work before.
+        let states = session::session_states(repository)?;
+        let running = states.iter().any(|(_, state)| *state == SessionState::Open);
+        let survey = Survey::take(repository, options, reporter)?;
+        memory::refuse_sharp_drop(repository, cache, &survey, options)?;
+        let (plan, work) = plan::make(&survey, options, running)?;
+        summary.plan = plan;
+        if options.dry_run {
+            return Ok(None);
+        }
+        reporter.progress().set_stage("copying what is still needed");
+        match repack::repack(repository, &survey, &work.moves, options, reporter) {
+            Err(error) if error.kind() == ErrorKind::Busy && attempt < ATTEMPTS => {}
+            moved => return Ok(Some((survey, work, moved?))),
+        }
+    }
 }
 
 /// A host's own dead sessions keep no prune waiting. Where they cannot be given up, they do.

@@ -12,7 +12,7 @@ use super::plan::Moves;
 use super::survey::Survey;
 use crate::backend::{ObjectKind, ObjectName};
 use crate::crypto::derive;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::Id;
 use crate::limits;
 use crate::operation::check::places::PlacesByPack;
@@ -88,7 +88,13 @@ fn move_out(
             .context(format!("{name} holds blobs that are needed and cannot be copied out of it"))
             .hint("nothing was deleted; run `strongroom repair packs`, then prune again")
     };
-    let bytes = repository.backend().get(&name, limits::PACK_MAX).map_err(damaged)?;
+    let bytes = match repository.backend().get(&name, limits::PACK_MAX) {
+        Err(error) if error.kind() == ErrorKind::Missing => {
+            return Err(Error::new(ErrorKind::Busy, format!("{name} is gone: another prune is at work"))
+                .hint("run this one again when that one is done"));
+        }
+        read => read.map_err(damaged)?,
+    };
     if derive::hash(&bytes) != *pack {
         return Err(damaged(Error::corrupt("its bytes are not the ones its name says")));
     }
