@@ -1,0 +1,155 @@
+//! Who takes part, how often, and what may happen to them: small enough to be searched whole.
+
+use super::mutations::Mutation;
+use super::set::Set;
+use super::{Protocol, Start, Task};
+
+const ANY: &[Start] = &[Start::Live, Start::Forgotten];
+const ALL: &[Start] = &[Start::Live, Start::Forgotten, Start::Condemned, Start::Orphan];
+const ONE_CHUNK: [Set; 2] = [Set::of(&[0]), Set::of(&[0])];
+
+/// One backup and one pruner, each of which begins once.
+pub(super) const PLAIN: Protocol = Protocol {
+    name: "one backup, one pruner",
+    starts: ALL,
+    backups: &[Task::Backup],
+    chunks: ONE_CHUNK,
+    attempts: 1,
+    pruners: 1,
+    runs: 1,
+    repacks: true,
+    keeps_sessions: false,
+    tidies_manifests: true,
+    pruners_give_up: false,
+    host_gives_up: false,
+    timeouts: false,
+    reader: false,
+    repair: false,
+    forgets: 0,
+    mutation: Mutation::None,
+};
+
+/// (a) Two backups beside a pruner whose runs may die or stop, with snapshots forgotten meanwhile.
+pub(super) const TWO_BACKUPS: Protocol =
+    Protocol { name: "two backups, one pruner", backups: &[Task::Backup, Task::Backup], forgets: 1, ..PLAIN };
+
+/// (a) The same with runs that die or stop, and that keep the sessions they waited for.
+pub(super) const TWO_RUNS: Protocol = Protocol {
+    name: "two backups, one pruner, two runs",
+    starts: ANY,
+    runs: 2,
+    keeps_sessions: true,
+    repacks: false,
+    ..TWO_BACKUPS
+};
+
+/// (a) The same with two chunks, of which the second backup needs one.
+pub(super) const TWO_CHUNKS: Protocol = Protocol {
+    name: "two backups, one pruner, two chunks",
+    backups: &[Task::Backup, Task::Backup],
+    chunks: [Set::of(&[0, 1]), Set::of(&[1])],
+    forgets: 1,
+    ..PLAIN
+};
+
+/// (b) One backup beside two pruners, either of which may take up what the other began.
+pub(super) const TWO_PRUNERS: Protocol = Protocol { name: "one backup, two pruners", pruners: 2, ..PLAIN };
+
+/// (c) Commits that are not answered, a backup that begins again, and a pruner and a host that give sessions up.
+pub(super) const TAKEOVER: Protocol = Protocol {
+    name: "takeover by pruner and host",
+    starts: &[Start::Forgotten],
+    attempts: 2,
+    runs: 2,
+    repacks: false,
+    pruners_give_up: true,
+    host_gives_up: true,
+    timeouts: true,
+    ..PLAIN
+};
+
+/// (c) Two pruners that give up the same session.
+pub(super) const TAKEOVER_BY_TWO: Protocol = Protocol {
+    name: "takeover, two pruners",
+    starts: &[Start::Forgotten],
+    pruners: 2,
+    repacks: false,
+    pruners_give_up: true,
+    timeouts: true,
+    ..PLAIN
+};
+
+/// (c) What was given up, and what was forgotten, lands late.
+pub(super) const LATE: Protocol = Protocol {
+    name: "takeover, late commits, forgetting",
+    starts: ANY,
+    backups: &[Task::Backup, Task::Backup],
+    repacks: false,
+    pruners_give_up: true,
+    timeouts: true,
+    forgets: 1,
+    ..PLAIN
+};
+
+/// (d) A restore under two pruners.
+pub(super) const READER: Protocol = Protocol {
+    name: "a reader, two pruners",
+    starts: &[Start::Live, Start::Condemned],
+    backups: &[],
+    pruners: 2,
+    reader: true,
+    ..PLAIN
+};
+
+/// (e) A snapshot is forgotten and brought back, beside a backup.
+pub(super) const UNFORGET: Protocol = Protocol {
+    name: "forget, unforget, one backup",
+    starts: &[Start::Live],
+    backups: &[Task::Unforget, Task::Backup],
+    runs: 2,
+    forgets: 2,
+    ..PLAIN
+};
+
+/// (f) The index is repaired, under a restore.
+pub(super) const REPAIR: Protocol =
+    Protocol { name: "repair, a reader, one backup", reader: true, repair: true, ..PLAIN };
+
+/// (f) The index is repaired beside two backups.
+const REPAIR_BESIDE_TWO: Protocol =
+    Protocol { name: "repair, two backups", backups: &[Task::Backup, Task::Backup], reader: false, ..REPAIR };
+
+/// What is searched each time.
+pub(super) const SHORT: [Protocol; 10] = [
+    TWO_BACKUPS,
+    TWO_RUNS,
+    TWO_CHUNKS,
+    TWO_PRUNERS,
+    TAKEOVER,
+    TAKEOVER_BY_TWO,
+    LATE,
+    READER,
+    UNFORGET,
+    REPAIR,
+];
+
+/// What takes many minutes.
+pub(super) const LONG: [Protocol; 6] = [
+    Protocol { name: "takeover, everything", starts: ANY, repacks: true, keeps_sessions: true, ..TAKEOVER },
+    Protocol {
+        name: "takeover, two pruners, everything",
+        starts: ALL,
+        repacks: true,
+        host_gives_up: true,
+        ..TAKEOVER_BY_TWO
+    },
+    Protocol {
+        name: "two backups, two pruners",
+        starts: ANY,
+        backups: &[Task::Backup, Task::Backup],
+        ..TWO_PRUNERS
+    },
+    Protocol { name: "one backup, two pruners, forgetting", forgets: 1, ..TWO_PRUNERS },
+    Protocol { name: "a reader, two pruners, one backup", starts: ANY, backups: &[Task::Backup], ..READER },
+    REPAIR_BESIDE_TWO,
+];
