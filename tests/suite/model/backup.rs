@@ -90,7 +90,7 @@ impl Protocol {
             }
             BackupStep::Look => {
                 let mut glances = Vec::new();
-                backup.look.glances(self.mutation, &mut glances);
+                backup.look.glances(&state.store, self.mutation, &mut glances);
                 out.extend(glances.into_iter().map(BackupHow::Look));
             }
             BackupStep::PutSnapshot => {
@@ -99,7 +99,7 @@ impl Protocol {
                 if self.timeouts {
                     out.push(BackupHow::Unanswered);
                 }
-                if self.timeouts && !retried {
+                if self.retries && !retried {
                     out.push(BackupHow::Retried);
                 }
             }
@@ -174,13 +174,13 @@ impl Protocol {
     /// Step 2, and what follows from it.
     fn backup_looks(&self, state: &mut State, which: usize, glance: Glance) {
         let backup = &mut state.backups[which];
-        backup.look.glance(&state.store, Looker::Backup, self.mutation, glance);
+        backup.look.glance(self, &state.store, Looker::Backup, glance);
         if backup.look.step != LookStep::Finished {
             return;
         }
         let look = std::mem::take(&mut backup.look);
         // Adoption: packs that no index names are read whole, and named in this session's own index.
-        backup.publish = look.orphans();
+        backup.publish = look.orphans() & state.store.packs;
         let id = self.id(which, backup.attempt);
         backup.upload = self.need(id) - state.store.chunks(look.counting() | backup.publish);
         if self.mutation == Mutation::SessionAnnouncedLate {

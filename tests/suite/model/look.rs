@@ -6,6 +6,7 @@
 //! having listed later, so LIST and GET are one step here. A gc record that vanished is passed over, so that its GET
 //! is a step of its own.
 
+use super::Protocol;
 use super::mutations::Mutation;
 use super::set::Set;
 use super::state::{Remembered, Store};
@@ -18,10 +19,14 @@ pub(super) enum LookStep {
     ListGc,
     /// GET each gc record that was listed.
     GetGc,
-    /// LIST `index/`, and GET every object.
+    /// LIST `index/`, and GET every object; where listings take time, the beginning of the listing.
     ListIndex,
-    /// LIST `packs/`.
+    /// The end of a listing of `index/` that takes time.
+    EndListIndex,
+    /// LIST `packs/`; where listings take time, the beginning of the listing.
     ListPacks,
+    /// The end of a listing of `packs/` that takes time.
+    EndListPacks,
     /// It has looked.
     Finished,
 }
@@ -38,6 +43,8 @@ pub(super) enum Looker {
 pub(super) enum Glance {
     /// The LIST that is next.
     List,
+    /// The end of a listing, which shows these objects.
+    Shown(Set),
     /// GET of this gc record: it is read, or has vanished.
     Gc(u8),
     /// GET of this gc record: it cannot be read, and the actor goes on.
@@ -54,6 +61,8 @@ pub(super) struct Look {
     pub(super) records: Set,
     /// What they condemn.
     pub(super) condemned: Set,
+    /// Index objects, or packs, that were there when their listing began.
+    listing: Set,
     /// Packs that an index object names.
     pub(super) named: Set,
     /// Packs that were listed.
@@ -92,9 +101,11 @@ impl Look {
     }
 
     /// The calls that may come next.
-    pub(super) fn glances(&self, mutation: Mutation, out: &mut Vec<Glance>) {
+    pub(super) fn glances(&self, store: &Store, mutation: Mutation, out: &mut Vec<Glance>) {
         match self.step {
             LookStep::Finished => {}
+            LookStep::EndListIndex => out.extend(store.index_shown(self.listing).map(Glance::Shown)),
+            LookStep::EndListPacks => out.extend(store.packs_shown(self.listing).map(Glance::Shown)),
             LookStep::GetGc => {
                 out.extend(self.unread.iter().map(Glance::Gc));
                 if mutation == Mutation::UnreadableGcPassedOver {
@@ -105,7 +116,22 @@ impl Look {
         }
     }
 
-    pub(super) fn glance(&mut self, store: &Store, looker: Looker, mutation: Mutation, glance: Glance) {
+    fn read_index(&mut self, store: &Store, index: Set, mutation: Mutation) {
+        self.listing = Set::EMPTY;
+        self.named = store.named_by(index);
+        let last = mutation == Mutation::PacksListedBeforeIndex;
+        self.step = if last { LookStep::Finished } else { LookStep::ListPacks };
+    }
+
+    fn list_packs(&mut self, packs: Set, looker: Looker, mutation: Mutation) {
+        self.listing = Set::EMPTY;
+        self.listed = packs;
+        self.step = Self::after_packs(looker, mutation);
+    }
+
+    /// Makes one call, and goes on to the next.
+    pub(super) fn glance(&mut self, protocol: &Protocol, store: &Store, looker: Looker, glance: Glance) {
+        let mutation = protocol.mutation;
         match (self.step, glance) {
             (LookStep::ListGc, _) => {
                 self.unread = store.gc;
@@ -122,16 +148,19 @@ impl Look {
                     self.step = Self::after_gc(looker, mutation);
                 }
             }
-            (LookStep::ListIndex, _) => {
-                self.named = store.named_by(store.index);
-                let last = mutation == Mutation::PacksListedBeforeIndex;
-                self.step = if last { LookStep::Finished } else { LookStep::ListPacks };
+            (LookStep::ListIndex, _) if protocol.slow_listings => {
+                self.listing = store.index;
+                self.step = LookStep::EndListIndex;
             }
-            (LookStep::ListPacks, _) => {
-                self.listed = store.packs;
-                self.step = Self::after_packs(looker, mutation);
+            (LookStep::ListIndex, _) => self.read_index(store, store.index, mutation),
+            (LookStep::EndListIndex, Glance::Shown(index)) => self.read_index(store, index, mutation),
+            (LookStep::ListPacks, _) if protocol.slow_listings => {
+                self.listing = store.packs;
+                self.step = LookStep::EndListPacks;
             }
-            (LookStep::GetGc | LookStep::Finished, Glance::List) => unreachable!("nothing to list"),
+            (LookStep::ListPacks, _) => self.list_packs(store.packs, looker, mutation),
+            (LookStep::EndListPacks, Glance::Shown(packs)) => self.list_packs(packs, looker, mutation),
+            _ => unreachable!("nothing to list"),
         }
     }
 
@@ -140,13 +169,18 @@ impl Look {
         (self.named & self.listed) - self.condemned
     }
 
-    /// Packs that no index object names.
+    /// Packs that were listed, that no index object names, and that nobody condemned.
     pub(super) fn orphans(&self) -> Set {
         self.listed - self.named - self.condemned
     }
 
     pub(super) fn remembers(&self) -> Remembered {
-        let packs = self.condemned | self.named | self.listed;
-        Remembered { packs, index: Set::EMPTY, gc: self.unread | self.records }
+        let mut all = Remembered { gc: self.unread | self.records, ..Remembered::default() };
+        all.packs = self.condemned | self.named | self.listed;
+        match self.step {
+            LookStep::EndListPacks => all.packs |= self.listing,
+            _ => all.index = self.listing,
+        }
+        all
     }
 }

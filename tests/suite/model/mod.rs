@@ -76,9 +76,13 @@ struct Protocol {
     host_gives_up: bool,
     /// Whether the PUT of a manifest may go unanswered.
     timeouts: bool,
+    /// Whether such a PUT may be tried again, so that it takes effect twice.
+    retries: bool,
     reader: bool,
     repair: bool,
     forgets: u8,
+    /// Whether listings of `index/` and `packs/` take time, so that what is moved meanwhile may be missing from them.
+    slow_listings: bool,
     mutation: Mutation,
 }
 

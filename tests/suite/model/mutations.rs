@@ -13,7 +13,8 @@ pub(super) enum Mutation {
     /// The protocol as it is.
     #[default]
     None,
-    /// A backup lists `index/` and `packs/` before `gc/`.
+    /// A backup lists `index/` and `packs/` before `gc/`. The index alone may come first: it is the packs, listed
+    /// after the records, that tell a pack which is condemned no more from one which is gone.
     BackupListsGcLast,
     /// A pruner lists `index/` and `packs/` before `gc/`.
     PrunerListsGcLast,
@@ -116,7 +117,7 @@ impl Mutation {
             Self::UnreadableGcPassedOver => (PLAIN, I1),
             Self::PrunerListsGcLast | Self::CondemnedByOthersSurvive => (TWO_PRUNERS, I1),
             Self::UncondemnedAsRescue => {
-                (Protocol { starts: &[Start::Condemned], runs: 2, ..TWO_PRUNERS }, I1)
+                (Protocol { starts: &[Start::Condemned], runs: 2, repacks: false, ..TWO_PRUNERS }, I1)
             }
             Self::PacksListedBeforeIndex | Self::IndexDeletedBeforeRewritten => (REPAIR, I1),
             Self::SessionRemovedAfterTimeout => (Protocol { timeouts: true, ..garbage }, I1),

@@ -95,10 +95,8 @@ pub(super) fn events(protocol: &Protocol) -> Vec<Property<Protocol>> {
     }
     if protocol.timeouts {
         events.push(Property::sometimes("a commit that was not answered lands late", |_, state: &State| {
-            let reported = state.onlooker.succeeded | Set::of(&[0]);
-            !state.onlooker.dead.meets(state.store.snapshots)
-                && backups_at(state, BackupStep::Failed) > 0
-                && !(state.store.live() - reported).is_empty()
+            let explained = state.onlooker.succeeded | state.store.abandoned | Set::of(&[0]);
+            backups_at(state, BackupStep::Failed) > 0 && !(state.store.live() - explained).is_empty()
         }));
     }
     if protocol.runs > 1 {

@@ -13,10 +13,14 @@ pub(super) enum ReaderStep {
     ChooseSnapshot,
     /// LIST `index/`, and GET every object.
     ListIndex,
+    /// The end of a listing of `index/` that takes time.
+    EndListIndex,
     /// GET each place of each chunk, until one gives it whole.
     GetPack,
     /// LIST `index/` again, and look anew if the list has changed.
     ListIndexAgain,
+    /// The end of such a listing that takes time.
+    EndListIndexAgain,
     /// It has every chunk, or said that one is lost.
     Finished,
 }
@@ -26,6 +30,8 @@ pub(super) enum ReaderStep {
 pub(super) enum ReaderHow {
     /// In the only way it can.
     Done,
+    /// The end of a listing, which shows these objects.
+    Shown(Set),
     /// It reads this snapshot.
     Choose(u8),
     /// It tries this pack.
@@ -41,13 +47,15 @@ pub(super) struct Reader {
     wanted: Set,
     /// The index objects listed last.
     seen: Set,
+    /// Index objects that were there when their listing began.
+    listing: Set,
     /// Packs that were not there.
     tried: Set,
 }
 
 impl Reader {
     pub(super) fn remembers(&self) -> Remembered {
-        Remembered { packs: self.tried, index: self.seen, gc: Set::EMPTY }
+        Remembered { packs: self.tried, index: self.seen | self.listing, gc: Set::EMPTY }
     }
 
     fn finish(&mut self) {
@@ -69,6 +77,9 @@ impl Protocol {
             ReaderStep::ChooseSnapshot if !self.reader => {}
             ReaderStep::ChooseSnapshot => out.extend(state.store.live().iter().map(ReaderHow::Choose)),
             ReaderStep::GetPack => out.extend(self.untried(state).iter().map(ReaderHow::Try)),
+            ReaderStep::EndListIndex | ReaderStep::EndListIndexAgain => {
+                out.extend(state.store.index_shown(state.reader.listing).map(ReaderHow::Shown));
+            }
             ReaderStep::ListIndex | ReaderStep::ListIndexAgain => out.push(ReaderHow::Done),
         }
     }
@@ -89,14 +100,28 @@ impl Protocol {
                 }
                 self.all_tried(state);
             }
-            (ReaderStep::ListIndexAgain, _) if reader.seen == state.store.index => self.report_loss(state),
-            _ => {
-                reader.seen = state.store.index;
-                reader.tried = Set::EMPTY;
-                reader.step = ReaderStep::GetPack;
-                self.all_tried(state);
+            (step, ReaderHow::Done) if self.slow_listings => {
+                reader.listing = state.store.index;
+                let again = step == ReaderStep::ListIndexAgain;
+                reader.step = if again { ReaderStep::EndListIndexAgain } else { ReaderStep::EndListIndex };
             }
+            (_, ReaderHow::Done) => self.read_index(state, state.store.index),
+            (_, ReaderHow::Shown(index)) => self.read_index(state, index),
         }
+    }
+
+    /// The reader knows what `index/` holds.
+    fn read_index(&self, state: &mut State, index: Set) {
+        let reader = &mut state.reader;
+        reader.listing = Set::EMPTY;
+        let again = matches!(reader.step, ReaderStep::ListIndexAgain | ReaderStep::EndListIndexAgain);
+        if again && reader.seen == index {
+            return self.report_loss(state);
+        }
+        reader.seen = index;
+        reader.tried = Set::EMPTY;
+        reader.step = ReaderStep::GetPack;
+        self.all_tried(state);
     }
 
     /// What comes when nothing is wanted, or when every place has been tried.

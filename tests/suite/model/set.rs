@@ -43,6 +43,11 @@ impl Set {
         other.0 & !self.0 == 0
     }
 
+    /// Every set of some of these numbers, of none and of all.
+    pub(super) fn subsets(self) -> impl Iterator<Item = Self> {
+        (0..=self.0).map(Self).filter(move |subset| self.covers(*subset))
+    }
+
     pub(super) fn first(self) -> Option<u8> {
         (!self.is_empty()).then(|| self.0.trailing_zeros() as u8)
     }

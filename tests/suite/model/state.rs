@@ -12,22 +12,21 @@ use super::reader::Reader;
 use super::repair::Repair;
 use super::set::Set;
 
-pub(super) const PACKS: usize = 8;
-pub(super) const INDEXES: usize = 8;
-pub(super) const GCS: usize = 8;
+/// How many packs, index objects and gc records there can be at once.
+const SLOTS: usize = 8;
 
 /// The objects of a repository. A manifest needs what its backup needs; a mark says all by its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Store {
     pub(super) packs: Set,
     /// The chunks in each pack ever stored, for as long as anybody remembers it.
-    pub(super) held: [Set; PACKS],
+    pub(super) held: [Set; SLOTS],
     pub(super) index: Set,
     /// The packs that each index object names.
-    pub(super) named: [Set; INDEXES],
+    pub(super) named: [Set; SLOTS],
     pub(super) gc: Set,
     /// The packs that each gc record condemns.
-    pub(super) condemned: [Set; GCS],
+    pub(super) condemned: [Set; SLOTS],
     pub(super) sessions: Set,
     pub(super) snapshots: Set,
     pub(super) abandoned: Set,
@@ -81,8 +80,8 @@ fn union(of: Set, each: &[Set]) -> Set {
     of.iter().fold(Set::EMPTY, |all, number| all | each[usize::from(number)])
 }
 
-fn free(taken: Set, slots: usize, kind: &str) -> u8 {
-    let free = (0..8).find(|number| !taken.contains(*number) && usize::from(*number) < slots);
+fn free(taken: Set, kind: &str) -> u8 {
+    let free = (0..8).find(|number| !taken.contains(*number));
     free.unwrap_or_else(|| panic!("this configuration needs more {kind}"))
 }
 
@@ -100,6 +99,19 @@ impl Store {
     /// The packs that these gc records condemn.
     pub(super) fn condemned_by(&self, gc: Set) -> Set {
         union(gc, &self.condemned)
+    }
+
+    /// What a listing of `index/` may show that began when `before` were there and ends now: whatever was there all
+    /// the time, and any of what came meanwhile. Whoever was shown an object that is gone when it is read lists anew.
+    pub(super) fn index_shown(&self, before: Set) -> impl Iterator<Item = Set> {
+        let stayed = before & self.index;
+        (self.index - before).subsets().map(move |new| stayed | new)
+    }
+
+    /// What such a listing of `packs/` may show: any of what went meanwhile as well.
+    pub(super) fn packs_shown(&self, before: Set) -> impl Iterator<Item = Set> {
+        let stayed = before & self.packs;
+        ((self.packs | before) - stayed).subsets().map(move |others| stayed | others)
     }
 
     /// Snapshots that are there and not forgotten.
@@ -133,7 +145,7 @@ impl State {
 
     /// PUT packs/…
     pub(super) fn put_pack(&mut self, chunks: Set) -> u8 {
-        let pack = free(self.taken().packs, PACKS, "packs");
+        let pack = free(self.taken().packs, "packs");
         self.store.packs.insert(pack);
         self.store.held[usize::from(pack)] = chunks;
         pack
@@ -141,7 +153,7 @@ impl State {
 
     /// PUT index/…
     pub(super) fn put_index(&mut self, packs: Set) -> u8 {
-        let index = free(self.taken().index, INDEXES, "index objects");
+        let index = free(self.taken().index, "index objects");
         self.store.index.insert(index);
         self.store.named[usize::from(index)] = packs;
         self.onlooker.published |= packs;
@@ -150,7 +162,7 @@ impl State {
 
     /// PUT gc/…
     pub(super) fn put_gc(&mut self, packs: Set) -> u8 {
-        let gc = free(self.taken().gc, GCS, "gc records");
+        let gc = free(self.taken().gc, "gc records");
         self.store.gc.insert(gc);
         self.store.condemned[usize::from(gc)] = packs;
         self.onlooker.condemned |= packs;

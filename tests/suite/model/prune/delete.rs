@@ -7,41 +7,44 @@ use super::super::state::State;
 use super::{PruneHow, PruneStep};
 
 impl Protocol {
-    /// 6, `rewrite_index`: until no index object names a condemned pack.
+    /// 6, `rewrite_index`: which index objects name a condemned pack.
+    pub(super) fn list_naming(&self, state: &mut State, which: usize, how: PruneHow) {
+        let State { store, pruners, .. } = state;
+        let pruner = &mut pruners[which];
+        let shown = match how {
+            PruneHow::Shown(index) => index,
+            _ if self.slow_listings => {
+                pruner.naming = store.index;
+                pruner.step = PruneStep::EndListNaming;
+                return;
+            }
+            _ => store.index,
+        };
+        let naming = |object: &u8| store.named_by(Set::of(&[*object])).meets(pruner.doomed);
+        let naming = shown.iter().filter(naming).fold(Set::EMPTY, |all, one| all | Set::of(&[one]));
+        pruner.naming = naming;
+        pruner.keeping = store.named_by(naming) - pruner.doomed;
+        pruner.step = match (naming.is_empty(), pruner.keeping.is_empty(), self.mutation) {
+            (true, ..) => return self.packs_unnamed(state, which),
+            (_, false, Mutation::IndexDeletedBeforeRewritten) | (_, true, _) => PruneStep::DeleteNaming,
+            (_, false, _) => PruneStep::PutRewritten,
+        };
+    }
+
+    /// 6, `rewrite_index`: PUT the new, then DELETE the old.
     pub(super) fn rewrite_index(&self, state: &mut State, which: usize) {
         let State { store, pruners, .. } = state;
         let pruner = &mut pruners[which];
-        match pruner.step {
-            PruneStep::ListNaming => {
-                let naming = |object: &u8| store.named_by(Set::of(&[*object])).meets(pruner.doomed);
-                let naming =
-                    store.index.iter().filter(naming).fold(Set::EMPTY, |all, one| all | Set::of(&[one]));
-                pruner.naming = naming;
-                pruner.keeping = store.named_by(naming) - pruner.doomed;
-                pruner.step = match (naming.is_empty(), pruner.keeping.is_empty(), self.mutation) {
-                    (true, ..) => return self.packs_unnamed(state, which),
-                    (_, false, Mutation::IndexDeletedBeforeRewritten) | (_, true, _) => {
-                        PruneStep::DeleteNaming
-                    }
-                    (_, false, _) => PruneStep::PutRewritten,
-                };
-            }
-            PruneStep::PutRewritten => {
-                let packs = std::mem::take(&mut pruner.keeping);
-                let more = !pruner.naming.is_empty();
-                pruner.step = if more { PruneStep::DeleteNaming } else { PruneStep::ListNaming };
-                state.put_index(packs);
-            }
-            _ => self.delete_naming(state, which),
+        if pruner.step == PruneStep::PutRewritten {
+            let packs = std::mem::take(&mut pruner.keeping);
+            let more = !pruner.naming.is_empty();
+            pruner.step = if more { PruneStep::DeleteNaming } else { PruneStep::ListNaming };
+            state.put_index(packs);
+            return;
         }
-    }
-
-    fn delete_naming(&self, state: &mut State, which: usize) {
-        let State { store, pruners, .. } = state;
-        let pruner = &mut pruners[which];
-        let Some(object) = pruner.naming.first() else { unreachable!("there is one to delete") };
-        store.index.remove(object);
-        pruner.naming.remove(object);
+        if let Some(object) = pruner.naming.first() {
+            store.index.remove(object);
+        }
         // What somebody else deleted meanwhile needs no call.
         pruner.naming = pruner.naming & store.index;
         if pruner.naming.is_empty() {
@@ -50,6 +53,7 @@ impl Protocol {
         }
     }
 
+    /// 6: no index object names a condemned pack any more.
     fn packs_unnamed(&self, state: &mut State, which: usize) {
         state.pruners[which].step = PruneStep::DeletePack;
         self.skip_deleted(state, which);

@@ -47,7 +47,7 @@ impl Protocol {
         let (PruneHow::Look(glance) | PruneHow::Repack(glance)) = how else { unreachable!("this is a look") };
         let State { store, pruners, .. } = state;
         let pruner = &mut pruners[which];
-        pruner.look.glance(store, Looker::Pruner, self.mutation, glance);
+        pruner.look.glance(self, store, Looker::Pruner, glance);
         if pruner.look.step != LookStep::Finished {
             return;
         }
@@ -62,6 +62,10 @@ impl Protocol {
         let repacks = matches!(how, PruneHow::Repack(_));
         if repacks {
             pruner.copy = pruner.needed & store.chunks(look.counting());
+            if !store.chunks(look.counting() & store.packs).covers(pruner.copy) {
+                // A pack that was listed is gone when it is read.
+                return pruner.stop(false);
+            }
             pruner.condemning = look.listed - look.condemned;
         } else {
             let superfluous = superfluous(store, look.counting(), pruner.needed);

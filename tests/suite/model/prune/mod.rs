@@ -51,8 +51,10 @@ pub(in super::super) enum PruneStep {
     PutRescued,
     /// 5, `rescue`: PUT the index object that names it.
     PublishRescued,
-    /// 6, `rewrite_index`: LIST and GET `index/`.
+    /// 6, `rewrite_index`: LIST and GET `index/`; where listings take time, the beginning of the listing.
     ListNaming,
+    /// 6, `rewrite_index`: the end of a listing that takes time.
+    EndListNaming,
     /// 6, `rewrite_index`: PUT an index object without the condemned packs.
     PutRewritten,
     /// 6, `rewrite_index`: DELETE each that names one.
@@ -76,6 +78,8 @@ pub(in super::super) enum PruneHow {
     Look(Glance),
     /// The last call of the first look, after which live chunks are copied out of every pack.
     Repack(Glance),
+    /// The end of a listing, which shows these objects.
+    Shown(Set),
     /// It uses the set W that it kept when it stopped, and lists no session.
     KeptSessions,
     /// It gives up this session.
@@ -163,6 +167,9 @@ impl Protocol {
             PruneStep::Look | PruneStep::LookAgain => self.look_moves(state, which, out),
             PruneStep::ListSessions => self.list_sessions_moves(state, which, out),
             PruneStep::Settle => self.settle_moves(state, which, out),
+            PruneStep::EndListNaming => {
+                out.extend(state.store.index_shown(pruner.naming).map(PruneHow::Shown))
+            }
             PruneStep::Tidy => self.tidy_moves(state, out),
             PruneStep::Stopped => {}
             _ => out.push(PruneHow::Done),
@@ -191,7 +198,8 @@ impl Protocol {
             Step::ListSnapshotsAgain | Step::ListForgottenAgain => self.list_live_again(state, which),
             Step::LookAgain => self.look_again(state, which, how),
             Step::PutRescued | Step::PublishRescued => self.rescue(state, which),
-            Step::ListNaming | Step::PutRewritten | Step::DeleteNaming => self.rewrite_index(state, which),
+            Step::ListNaming | Step::EndListNaming => self.list_naming(state, which, how),
+            Step::PutRewritten | Step::DeleteNaming => self.rewrite_index(state, which),
             Step::DeletePack => self.delete_packs(state, which),
             Step::DeleteGc => self.delete_gc(state, which),
             Step::Tidy => Self::tidy(state, how, self.mutation),
@@ -202,12 +210,12 @@ impl Protocol {
     fn look_moves(&self, state: &State, which: usize, out: &mut Vec<PruneHow>) {
         let pruner = &state.pruners[which];
         let mut glances = Vec::new();
-        pruner.look.glances(self.mutation, &mut glances);
+        pruner.look.glances(&state.store, self.mutation, &mut glances);
         for glance in glances {
             out.push(PruneHow::Look(glance));
             // The same call, and what is chosen after it: offered only where it is the last.
             let mut look = pruner.look.clone();
-            look.glance(&state.store, Looker::Pruner, self.mutation, glance);
+            look.glance(self, &state.store, Looker::Pruner, glance);
             if pruner.step == PruneStep::Look && self.worth_repacking(state, pruner.needed, &look) {
                 out.push(PruneHow::Repack(glance));
             }

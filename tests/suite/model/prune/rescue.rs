@@ -41,7 +41,7 @@ impl Protocol {
         let PruneHow::Look(glance) = how else { unreachable!("this is a look") };
         let State { store, pruners, .. } = state;
         let pruner = &mut pruners[which];
-        pruner.look.glance(store, Looker::Pruner, self.mutation, glance);
+        pruner.look.glance(self, store, Looker::Pruner, glance);
         if pruner.look.step != LookStep::Finished {
             return;
         }
@@ -54,7 +54,7 @@ impl Protocol {
         if without.is_empty() {
             return self.rescued(state, which);
         }
-        if !store.chunks(look.listed).covers(without) {
+        if !store.chunks(look.listed & store.packs).covers(without) {
             // Something is lost already, or was moved meanwhile: not the moment to delete.
             return pruner.stop(self.keeps_sessions);
         }
