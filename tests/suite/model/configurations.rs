@@ -18,6 +18,7 @@ pub(super) const PLAIN: Protocol = Protocol {
     pruners: 1,
     runs: 1,
     repacks: true,
+    checks_first: false,
     keeps_sessions: false,
     tidies_manifests: true,
     pruners_give_up: false,
@@ -56,6 +57,10 @@ pub(super) const TWO_CHUNKS: Protocol = Protocol {
 
 /// (b) One backup beside two pruners, either of which may take up what the other began.
 pub(super) const TWO_PRUNERS: Protocol = Protocol { name: "one backup, two pruners", pruners: 2, ..PLAIN };
+
+/// (b) The same, where each looks again only if something has changed on which its plan was built.
+pub(super) const CHECKS_FIRST: Protocol =
+    Protocol { name: "two pruners that check first", checks_first: true, starts: ANY, ..TWO_PRUNERS };
 
 /// (c) Commits that are not answered, a backup that begins again, and a pruner and a host that give sessions up.
 pub(super) const TAKEOVER: Protocol = Protocol {
@@ -135,11 +140,12 @@ pub(super) const OVERTAKEN: Protocol =
     Protocol { name: "slow listings, a reader, two pruners", slow_listings: true, ..READER };
 
 /// What is searched each time.
-pub(super) const SHORT: [Protocol; 13] = [
+pub(super) const SHORT: [Protocol; 14] = [
     TWO_BACKUPS,
     TWO_RUNS,
     TWO_CHUNKS,
     TWO_PRUNERS,
+    CHECKS_FIRST,
     TAKEOVER,
     TAKEOVER_BY_TWO,
     LATE,
@@ -154,7 +160,14 @@ pub(super) const SHORT: [Protocol; 13] = [
 const TWO: &[Task] = &[Task::Backup, Task::Backup];
 
 /// What takes many minutes.
-pub(super) const LONG: [Protocol; 8] = [
+pub(super) const LONG: [Protocol; 9] = [
+    Protocol {
+        name: "repair, two pruners that check first",
+        starts: &[Start::Live],
+        backups: &[],
+        repair: true,
+        ..CHECKS_FIRST
+    },
     Protocol {
         name: "a reader, two pruners, one backup",
         starts: &[Start::Condemned],

@@ -68,6 +68,8 @@ struct Protocol {
     runs: u8,
     /// Whether a pruner may move live chunks, besides deleting what is dead.
     repacks: bool,
+    /// Whether a pruner looks again only where something has changed on which its plan was built.
+    checks_first: bool,
     /// Whether a pruner keeps W for its next run.
     keeps_sessions: bool,
     /// Whether a pruner deletes the manifests of forgotten snapshots.

@@ -2,7 +2,7 @@
 //! configuration in which it does.
 
 use super::configurations::{
-    LATE, PLAIN, READER, REPAIR, TAKEOVER, TAKEOVER_BY_TWO, TWO_PRUNERS, TWO_RUNS, UNFORGET,
+    CHECKS_FIRST, LATE, PLAIN, READER, REPAIR, TAKEOVER, TAKEOVER_BY_TWO, TWO_PRUNERS, TWO_RUNS, UNFORGET,
 };
 use super::properties::{I1, I4, I5, READING};
 use super::{Protocol, Start};
@@ -66,11 +66,13 @@ pub(super) enum Mutation {
     MarkOfCommittedTidied,
     /// `tidy` removes an abandoned mark once its session is forgotten.
     MarkOfDeadTidied,
+    /// A prune looks again only where a snapshot or a record is new, and does not ask for the packs it counts on.
+    BasisWithoutPacks,
 }
 
 impl Mutation {
     /// Each of them.
-    pub(super) const ALL: [Self; 26] = [
+    pub(super) const ALL: [Self; 27] = [
         Self::BackupListsGcLast,
         Self::PrunerListsGcLast,
         Self::PacksListedBeforeIndex,
@@ -97,6 +99,7 @@ impl Mutation {
         Self::KeptSessionsForNewRecord,
         Self::MarkOfCommittedTidied,
         Self::MarkOfDeadTidied,
+        Self::BasisWithoutPacks,
     ];
 
     /// Where it does harm, and the rule that it breaks.
@@ -126,6 +129,7 @@ impl Mutation {
             Self::MarkOfCommittedTidied | Self::MarkOfDeadTidied => (TAKEOVER_BY_TWO, I5),
             Self::ForgottenDroppedWithManifest => (Protocol { runs: 2, ..LATE }, I1),
             Self::UnforgetDeletesMark => (UNFORGET, I1),
+            Self::BasisWithoutPacks => (CHECKS_FIRST, I1),
             Self::ReaderTrustsOnePass => (READER, READING),
             Self::KeptSessionsForNewRecord => (TWO_RUNS, I1),
         };

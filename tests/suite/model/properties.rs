@@ -84,6 +84,11 @@ pub(super) fn events(protocol: &Protocol) -> Vec<Property<Protocol>> {
                 && state.pruners[0].doomed.meets(state.pruners[1].doomed)
         }));
     }
+    if protocol.checks_first {
+        events.push(Property::sometimes("a pruner finds that its plan still holds", |_, state: &State| {
+            pruner_at(state, PruneStep::CheckPacks)
+        }));
+    }
     if protocol.pruners_give_up {
         events.push(Property::sometimes(
             "a session is taken over that would have committed",

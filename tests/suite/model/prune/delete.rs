@@ -98,7 +98,7 @@ impl Protocol {
         self.skip_deleted(state, which);
     }
 
-    /// `tidy`. That a session ended, and that a snapshot is forgotten, stays true once it was seen, so that the
+    /// 7, `tidy`. That a session ended, and that a snapshot is forgotten, stays true once it was seen, so that the
     /// listings need no steps of their own.
     pub(super) fn tidy_moves(&self, state: &State, out: &mut Vec<PruneHow>) {
         let store = &state.store;

@@ -21,12 +21,13 @@ fn superfluous(store: &Store, counting: Set, needed: Set) -> Set {
 }
 
 impl Protocol {
-    /// 1, `look`: the chunks of live snapshots.
+    /// 1, `Survey::take`: the chunks of live snapshots.
     pub(super) fn list_live(&self, state: &mut State, which: usize) {
         let State { store, pruners, .. } = state;
         let pruner = &mut pruners[which];
         if pruner.step == PruneStep::ListSnapshots {
             pruner.snapshots = store.snapshots;
+            pruner.known = if self.checks_first { store.snapshots } else { Set::EMPTY };
             pruner.step = PruneStep::ListForgotten;
         } else {
             let live = std::mem::take(&mut pruner.snapshots) - store.forgotten;
@@ -42,7 +43,7 @@ impl Protocol {
         self.repacks && look.step == LookStep::Finished && needed.meets(live)
     }
 
-    /// 1, `look`: `gc/`, `index/`, `packs/`; and what follows from them.
+    /// 1, `Survey::take`: `gc/`, `index/`, `packs/`; and what follows from them.
     pub(super) fn look(&self, state: &mut State, which: usize, how: PruneHow) {
         let (PruneHow::Look(glance) | PruneHow::Repack(glance)) = how else { unreachable!("this is a look") };
         let State { store, pruners, .. } = state;
@@ -82,7 +83,10 @@ impl Protocol {
 
     /// What comes after step 1: to condemn, to take up what others condemned, or nothing.
     fn after_copying(&self, state: &mut State, which: usize) -> PruneStep {
-        let pruner = &mut state.pruners[which];
+        let State { store, pruners, .. } = state;
+        let pruner = &mut pruners[which];
+        let whole = store.chunks(pruner.keeping).covers(pruner.needed);
+        pruner.basis = (self.checks_first && whole).then_some(pruner.keeping);
         if pruner.condemning.is_empty() && self.mutation != Mutation::SnapshotsNotListedAgain {
             pruner.needed = Set::EMPTY;
         }

@@ -18,12 +18,12 @@ use super::state::{Remembered, State};
 /// the call that comes next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(in super::super) enum PruneStep {
-    /// 1, `look`: LIST `snapshots/`. A run that was never begun stands here.
+    /// 1, `Survey::take`: LIST `snapshots/`. A run that was never begun stands here.
     #[default]
     ListSnapshots,
-    /// 1, `look`: LIST `forgotten/`.
+    /// 1, `Survey::take`: LIST `forgotten/`.
     ListForgotten,
-    /// 1, `look`: LIST and GET `gc/`, then `index/`, then `packs/`; and choosing what to condemn.
+    /// 1, `Survey::take`: LIST and GET `gc/`, then `index/`, then `packs/`; and choosing what to condemn.
     Look,
     /// 1, `repack`: PUT a pack with copies of live chunks.
     PutCopies,
@@ -35,17 +35,23 @@ pub(in super::super) enum PruneStep {
     ListSessions,
     /// 4, `settle`: everybody in W must have ended. Here LIST `snapshots/`, `forgotten/` or `sessions/`.
     Settle,
-    /// 4, `settle`, giving up: PUT `abandoned/S`.
+    /// 4, `settle`, or `unlock`, giving up: PUT `abandoned/S`.
     PutAbandoned,
-    /// 4, `settle`, giving up: LIST `snapshots/`.
+    /// 4, `settle`, or `unlock`, giving up: LIST `snapshots/`.
     LookForSnapshot,
-    /// 4, `settle`, giving up: PUT `forgotten/S`.
+    /// 4, `settle`, or `unlock`, giving up: PUT `forgotten/S`.
     PutForgotten,
-    /// 5, `rescue`: LIST `snapshots/` again.
+    /// 5, `rescue`, whether the first look still holds (`Basis::holds`): LIST `snapshots/`, and none is new.
+    CheckSnapshots,
+    /// 5, `rescue`, the same: LIST `gc/`, and no record is new.
+    CheckGc,
+    /// 5, `rescue`, the same: LIST `packs/`, and all are there in which needed chunks were left, or copied to.
+    CheckPacks,
+    /// 5, `rescue`, `Survey::take`: LIST `snapshots/` again.
     ListSnapshotsAgain,
-    /// 5, `rescue`: LIST `forgotten/`.
+    /// 5, `rescue`, `Survey::take`: LIST `forgotten/`.
     ListForgottenAgain,
-    /// 5, `rescue`: LIST and GET `gc/`, then `index/`, then `packs/`.
+    /// 5, `rescue`, `Survey::take`: LIST and GET `gc/`, then `index/`, then `packs/`.
     LookAgain,
     /// 5, `rescue`: PUT a pack with copies of what has no survivor.
     PutRescued,
@@ -63,7 +69,7 @@ pub(in super::super) enum PruneStep {
     DeletePack,
     /// 6, `delete_gc`: DELETE each gc record of this run.
     DeleteGc,
-    /// `tidy`: DELETE ended sessions and manifests of forgotten snapshots. The run may end at any moment.
+    /// 7, `tidy`: DELETE ended sessions and manifests of forgotten snapshots. The run may end at any moment.
     Tidy,
     /// The run stopped before step 5: a session is open, or a chunk has no place left. It says so and ends.
     Stopped,
@@ -109,6 +115,10 @@ pub(in super::super) struct Pruner {
     look: Look,
     /// Snapshots listed, until those that are forgotten are known too.
     snapshots: Set,
+    /// Snapshots that the first look knew.
+    known: Set,
+    /// Packs that hold what these need, where the first look gave every chunk a place.
+    basis: Option<Set>,
     /// Chunks of live snapshots.
     needed: Set,
     /// Chunks to copy.
@@ -138,7 +148,7 @@ pub(in super::super) struct Pruner {
 impl Pruner {
     pub(in super::super) fn remembers(&self) -> Remembered {
         let mut all = self.look.remembers();
-        all.packs |= self.keeping | self.condemning | self.doomed;
+        all.packs |= self.basis.unwrap_or_default() | self.keeping | self.condemning | self.doomed;
         all.index |= self.naming;
         all.gc |= self.records | self.kept_records;
         all
@@ -195,6 +205,7 @@ impl Protocol {
             Step::ListSessions => self.list_sessions(state, which, how),
             Step::Settle => self.settle(state, which, how),
             Step::PutAbandoned | Step::LookForSnapshot | Step::PutForgotten => self.give_up(state, which),
+            Step::CheckSnapshots | Step::CheckGc | Step::CheckPacks => self.check_basis(state, which),
             Step::ListSnapshotsAgain | Step::ListForgottenAgain => self.list_live_again(state, which),
             Step::LookAgain => self.look_again(state, which, how),
             Step::PutRescued | Step::PublishRescued => self.rescue(state, which),

@@ -21,6 +21,29 @@ impl Protocol {
         }
     }
 
+    /// 5, `rescue`: where nothing has changed on which the plan was built, there is nothing to look for. The packs come
+    /// last: a prune that condemned one of them, and deleted it and its record, is known by nothing else.
+    pub(super) fn check_basis(&self, state: &mut State, which: usize) {
+        let State { store, pruners, .. } = state;
+        let pruner = &mut pruners[which];
+        let (holds, next) = match pruner.step {
+            PruneStep::CheckSnapshots => (pruner.known.covers(store.snapshots), Some(PruneStep::CheckGc)),
+            PruneStep::CheckGc if self.mutation == Mutation::BasisWithoutPacks => {
+                (pruner.records.covers(store.gc), None)
+            }
+            PruneStep::CheckGc => (pruner.records.covers(store.gc), Some(PruneStep::CheckPacks)),
+            _ => (store.packs.covers(pruner.basis.unwrap_or_default()), None),
+        };
+        match (holds, next) {
+            (true, Some(next)) => pruner.step = next,
+            (true, None) => self.rescued(state, which),
+            (false, _) => {
+                (pruner.known, pruner.basis) = (Set::EMPTY, None);
+                pruner.step = PruneStep::ListSnapshotsAgain;
+            }
+        }
+    }
+
     /// 5, `rescue`: the chunks of live snapshots, once more.
     pub(super) fn list_live_again(&self, state: &mut State, which: usize) {
         let State { store, pruners, .. } = state;
@@ -104,6 +127,7 @@ impl Protocol {
     fn rescued(&self, state: &mut State, which: usize) {
         let pruner = &mut state.pruners[which];
         (pruner.needed, pruner.copy) = (Set::EMPTY, Set::EMPTY);
+        (pruner.known, pruner.basis) = (Set::EMPTY, None);
         pruner.step = match self.mutation {
             Mutation::GcRemovedFirst => PruneStep::DeleteGc,
             _ => PruneStep::ListNaming,

@@ -39,7 +39,8 @@ impl Protocol {
     fn go_on_when_settled(&self, state: &mut State, which: usize) {
         let pruner = &mut state.pruners[which];
         if pruner.step == PruneStep::Settle && pruner.waiting.is_empty() {
-            pruner.step = PruneStep::ListSnapshotsAgain;
+            let checks = pruner.basis.is_some();
+            pruner.step = if checks { PruneStep::CheckSnapshots } else { PruneStep::ListSnapshotsAgain };
             self.skip_what_a_mutation_skips(state, which);
         }
     }
