@@ -64,7 +64,7 @@ struct Protocol {
     /// How often a backup may begin.
     attempts: u8,
     pruners: usize,
-    /// How often a pruner may begin.
+    /// How often the first pruner may begin.
     runs: u8,
     /// Whether a pruner may move live chunks, besides deleting what is dead.
     repacks: bool,

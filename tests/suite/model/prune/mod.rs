@@ -185,7 +185,7 @@ impl Protocol {
             _ => out.push(PruneHow::Done),
         }
         let begun = pruner.step != PruneStep::ListSnapshots;
-        if begun && pruner.run + 1 < self.runs {
+        if begun && self.may_run_again(which, pruner) {
             out.push(PruneHow::NextRun);
         }
     }
@@ -216,6 +216,11 @@ impl Protocol {
             Step::Tidy => Self::tidy(state, how, self.mutation),
             Step::Stopped => unreachable!("a run that stopped does nothing"),
         }
+    }
+
+    /// Whether another run may follow. A second pruner is there for the first to meet, and runs once.
+    fn may_run_again(&self, which: usize, pruner: &Pruner) -> bool {
+        which == 0 && pruner.run + 1 < self.runs
     }
 
     fn look_moves(&self, state: &State, which: usize, out: &mut Vec<PruneHow>) {

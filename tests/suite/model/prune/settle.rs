@@ -63,7 +63,7 @@ impl Protocol {
         if self.pruners_give_up {
             out.extend(waiting.iter().map(PruneHow::GiveUp));
         }
-        if state.pruners[which].run + 1 < self.runs {
+        if self.may_run_again(which, &state.pruners[which]) {
             out.push(PruneHow::Stop);
         }
     }
