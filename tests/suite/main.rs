@@ -28,6 +28,7 @@ mod interrupted;
 mod key_changes;
 mod keys;
 mod large_index;
+mod model;
 mod output;
 mod pruning;
 mod random_databases;

@@ -3,7 +3,7 @@
 //! Follows `format-spec/11-ordering.md#prune`; the steps stand in one file each, in this order: [`survey`] looks,
 //! [`plan`] decides, [`repack`] copies what is still needed out of packs worth emptying, [`condemn`] announces which packs
 //! go, [`settle`] waits for no one but asks which backups might still refer to them, [`rescue`] copies what somebody came
-//! to need meanwhile, and [`delete`] takes the rest away. `tests/suite/model/` is the same in a hundred lines, searched
+//! to need meanwhile, and [`delete`] takes the rest away. `tests/suite/model/` is the same without bytes, searched
 //! exhaustively.
 //!
 //! Invariants: nothing is deleted that was not condemned before, and nothing that is condemned before every session that
