@@ -91,7 +91,7 @@ statistics map: files_new u64, files_changed u64, files_unmodified u64, director
 directories_unmodified u64, others u64, bytes_processed u64, data_blobs u64, tree_blobs u64, data_added u64, \
 data_added_packed u64, problems u64
 forgotten map: snapshot id, time record timestamp, number? record used-number
-used-number map: writer bytes 32, sequence u64, snapshot id
+used-number map: writer bytes 32, sequence u64, snapshot id, finished? record timestamp
 signed map: record bytes, signature bytes 64
 """.strip().splitlines():
     head, fields = line.split(":", 1)

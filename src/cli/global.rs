@@ -75,9 +75,13 @@ impl Global {
         let backend: Arc<dyn Backend> = Arc::new(LocalBackend::open(&self.location()?)?);
         let credential = self.credential(output)?;
         let repository = Repository::open(backend, &credential)?;
-        let cache = if self.no_cache { None } else { self.cache_folder().ok() };
-        let cache = cache.map(|folder| Cache::index_folder(&folder, repository.id()));
-        Ok(repository.with_index_folders(IndexFolders::new(cache, Some(std::env::temp_dir()))))
+        let caches = if self.no_cache { None } else { self.cache_folder().ok() };
+        let cache = caches.as_ref().map(|folder| Cache::index_folder(folder, repository.id()));
+        let repository = repository.with_index_folders(IndexFolders::new(cache, Some(std::env::temp_dir())));
+        Ok(match caches {
+            Some(caches) => repository.with_memory(&caches),
+            None => repository,
+        })
     }
 
     /// What opens the repository.

@@ -10,6 +10,7 @@ mod demo;
 mod dump;
 mod exit;
 mod filter;
+mod forget;
 mod global;
 mod init;
 mod key;
@@ -26,6 +27,7 @@ mod size;
 mod snapshots;
 mod stream;
 mod unlock;
+mod zone;
 
 use std::process::ExitCode;
 
@@ -68,6 +70,8 @@ enum Command {
     Dump(dump::Arguments),
     /// Bring a snapshot, or a part of it, back into a new folder
     Restore(restore::Arguments),
+    /// Forget snapshots, by rules or by name
+    Forget(Box<forget::Arguments>),
     /// Check that everything the snapshots need is there and whole
     Check(check::Arguments),
     /// Delete what no snapshot needs any more, while backups go on
@@ -123,6 +127,7 @@ fn dispatch(global: &Global, command: Command, output: &Output) -> Result<Outcom
         Command::Ls(arguments) => ls::run(global, &arguments, output),
         Command::Dump(arguments) => dump::run(global, &arguments, output),
         Command::Restore(arguments) => restore::run(global, &arguments, output),
+        Command::Forget(arguments) => forget::run(global, &arguments, output),
         Command::Check(arguments) => check::run(global, &arguments, output),
         Command::Prune(arguments) => prune::run(global, &arguments, output),
         Command::Unlock(arguments) => unlock::run(global, &arguments, output),

@@ -43,6 +43,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
     for (kind, id, error) in &found.damaged {
         output.report(Finding::problem(format!("{}/{}", kind.folder(), id.short()), error.chain()));
     }
+    repository.tell_vanished(&found, output);
     Ok(Outcome::of(found.damaged.len() as u64))
 }
 

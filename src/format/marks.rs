@@ -73,6 +73,9 @@ pub struct UsedNumber {
     /// The snapshot that the backup itself wrote under it.
     #[n(2)]
     pub snapshot: Id,
+    /// When that one was finished, where it was in order when it was forgotten.
+    #[n(3)]
+    pub finished: Option<Timestamp>,
 }
 
 /// The packs that a prune condemned.

@@ -2,7 +2,7 @@
 //!
 //! Deleting it costs time, never correctness. Everything in it that came from a snapshot is sealed under a key
 //! derived from the write secret; folders are 0700 and files 0600. Layout, below `<cache>/<repository id>/`:
-//! `host-id`, `sessions/<id>`, `trees/<snapshot id>`, `notes/<id>`, and `index/`, whose files
+//! `host-id`, `sessions/<id>`, `trees/<snapshot id>`, `notes/<id>`, `notes.lock`, and `index/`, whose files
 //! [`super::index`] describes: they are not sealed, for they are searched where they lie, and hold no more than keyed ids
 //! and places.
 
@@ -21,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::id::Id;
 
 /// The cache of one repository on this host.
+#[derive(Clone, Debug)]
 pub struct Cache {
     pub(super) folder: PathBuf,
     host_id: Id,
@@ -91,6 +92,15 @@ impl Cache {
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
             .map_err(|error| Error::io(format!("cannot lock {}", path.display()), error))?;
         Ok(SessionLock { path, _file: file })
+    }
+
+    /// Waits for a lock that commands of this host hold for moments only.
+    pub(super) fn lock(&self, name: &str) -> Result<File> {
+        let path = self.folder.join(name);
+        let file = open_private(&path, true)?;
+        rustix::fs::flock(&file, FlockOperation::LockExclusive)
+            .map_err(|error| Error::io(format!("cannot lock {}", path.display()), error))?;
+        Ok(file)
     }
 
     /// Takes the lock of a session that began on this host and whose process is gone.

@@ -85,18 +85,31 @@ impl Repository {
             let subject = format!("{}/{}", kind.folder(), id.short());
             reporter.report(Finding::warning(subject, error.chain()));
         }
-        if let Some(back) = back_from_latest(name) {
-            return counted_back(&found, filter, name, back);
-        }
-        by_prefix(found, filter, name)
+        self.tell_vanished(&found, reporter);
+        found.find(filter, name).cloned()
     }
 }
 
-fn counted_back(found: &Snapshots, filter: &SnapshotFilter, name: &str, back: usize) -> Result<Snapshot> {
+impl Snapshots {
+    /// Finds the one that a person names, among those that a filter lets through.
+    pub fn find(&self, filter: &SnapshotFilter, name: &str) -> Result<&Snapshot> {
+        match back_from_latest(name) {
+            Some(back) => counted_back(self, filter, name, back),
+            None => by_prefix(self, filter, name),
+        }
+    }
+}
+
+fn counted_back<'a>(
+    found: &'a Snapshots,
+    filter: &SnapshotFilter,
+    name: &str,
+    back: usize,
+) -> Result<&'a Snapshot> {
     let among: Vec<&Snapshot> =
         found.snapshots.iter().filter(|snapshot| filter.matches(&snapshot.manifest)).collect();
     let position = among.len().checked_sub(back.saturating_add(1));
-    position.and_then(|position| among.get(position)).map(|snapshot| (*snapshot).clone()).ok_or_else(|| {
+    position.and_then(|position| among.get(position)).copied().ok_or_else(|| {
         let (count, all) = (among.len(), found.snapshots.len());
         let of = filter.describe();
         let counts = if filter.is_empty() {
@@ -109,7 +122,7 @@ fn counted_back(found: &Snapshots, filter: &SnapshotFilter, name: &str, back: us
     })
 }
 
-fn by_prefix(found: Snapshots, filter: &SnapshotFilter, name: &str) -> Result<Snapshot> {
+fn by_prefix<'a>(found: &'a Snapshots, filter: &SnapshotFilter, name: &str) -> Result<&'a Snapshot> {
     if name.len() < 4 || !name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(Error::refused(format!("{name:?} names no snapshot"))
             .hint("give at least four digits of its id, `latest`, or `latest~1` for the one before"));
@@ -117,10 +130,9 @@ fn by_prefix(found: Snapshots, filter: &SnapshotFilter, name: &str) -> Result<Sn
     let wanted = name.to_ascii_lowercase();
     let damaged = found
         .damaged
-        .into_iter()
+        .iter()
         .find(|(kind, id, _)| *kind == ObjectKind::Snapshot && id.to_hex().starts_with(&wanted));
-    let mut matches =
-        found.snapshots.into_iter().filter(|snapshot| snapshot.id.to_hex().starts_with(&wanted));
+    let mut matches = found.snapshots.iter().filter(|snapshot| snapshot.id.to_hex().starts_with(&wanted));
     match (matches.next(), matches.next(), damaged) {
         (Some(snapshot), None, _) if filter.matches(&snapshot.manifest) => Ok(snapshot),
         (Some(snapshot), None, _) => {
@@ -131,7 +143,13 @@ fn by_prefix(found: Snapshots, filter: &SnapshotFilter, name: &str) -> Result<Sn
         (Some(_), Some(_), _) => {
             Err(Error::refused(format!("{name} names several snapshots")).hint("give more digits of the id"))
         }
-        (None, _, Some((_, _, error))) => Err(error),
+        (None, _, Some((_, _, error))) => {
+            let again = Error::new(error.kind(), error.chain());
+            Err(match error.next_step() {
+                Some(step) => again.hint(step.to_owned()),
+                None => again,
+            })
+        }
         (None, _, None) => {
             Err(Error::missing(format!("there is no snapshot {name}"))
                 .hint("`strongroom snapshots` lists them"))

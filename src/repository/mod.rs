@@ -15,6 +15,7 @@ pub mod keyring;
 pub mod keys;
 mod listing;
 mod marks;
+pub mod memory;
 pub mod mover;
 mod note;
 mod objects;
@@ -30,6 +31,7 @@ pub mod writer;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::backend::{Backend, ObjectKind, ObjectName};
@@ -57,6 +59,8 @@ pub struct Repository {
     config: Arc<Config>,
     keyring: Arc<Keyring>,
     index_folders: Arc<IndexFolders>,
+    /// The folder of the caches, where what was seen is to be remembered.
+    memory: Option<Arc<Path>>,
 }
 
 impl Repository {
@@ -110,6 +114,7 @@ impl Repository {
             config: Arc::new(config),
             keyring: Arc::new(keyring),
             index_folders: Arc::default(),
+            memory: None,
         })
     }
 
@@ -133,6 +138,7 @@ impl Repository {
             config: Arc::new(config),
             keyring: Arc::new(keyring),
             index_folders: Arc::default(),
+            memory: None,
         })
     }
 
@@ -140,6 +146,12 @@ impl Repository {
     #[must_use]
     pub fn with_index_folders(self, folders: IndexFolders) -> Self {
         Self { index_folders: Arc::new(folders), ..self }
+    }
+
+    /// Remembers in the caches below this folder which snapshots were seen, to notice when one vanishes.
+    #[must_use]
+    pub fn with_memory(self, caches: &Path) -> Self {
+        Self { memory: Some(Arc::from(caches)), ..self }
     }
 
     /// Where a large index may lie on this computer.

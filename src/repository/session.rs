@@ -10,11 +10,13 @@ use super::index::{Index, ReadObjects, indexed, read_unindexed_pack};
 use super::snapshot::Snapshots;
 use super::{Repository, host};
 use crate::backend::{ObjectKind, ObjectName};
+use crate::crypto::derive::{self, Purpose};
 use crate::crypto::random;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::index::IndexedPack;
 use crate::format::key_slot::Role;
 use crate::format::marks::{self, Abandoned, Session as SessionRecord};
+use crate::format::node::Timestamp;
 use crate::format::pack::Envelope;
 use crate::format::snapshot::Manifest;
 use crate::id::Id;
@@ -24,6 +26,7 @@ pub struct Session<'a> {
     repository: &'a Repository,
     id: Id,
     lock: Option<SessionLock>,
+    cache: Option<Cache>,
 }
 
 /// Packs and the envelopes that their blobs need, for an index to name them.
@@ -67,7 +70,7 @@ impl<'a> Session<'a> {
             program: env!("CARGO_PKG_VERSION").to_owned(),
         };
         repository.put_named(ObjectKind::Session, &id, &marks::encode_session(&record)?)?;
-        Ok(Self { repository, id, lock })
+        Ok(Self { repository, id, lock, cache: cache.cloned() })
     }
 
     /// The session's id, and its snapshot's.
@@ -80,6 +83,13 @@ impl<'a> Session<'a> {
         usable(self.repository)
     }
 
+    /// Gives the manifest the number and the time of its end that are its turn now, and commits it.
+    pub fn commit_next(self, manifest: &mut Manifest) -> Result<Commit> {
+        let (sequence, finished) = draw_number(self.repository, self.cache.as_ref(), manifest.sequence);
+        (manifest.sequence, manifest.finished) = (sequence, finished);
+        self.commit(manifest)
+    }
+
     /// Step 4: writes the manifest, then looks for a mark. Step 5: removes the session.
     ///
     /// The packs and the index that the manifest refers to must have been acknowledged before.
@@ -89,6 +99,7 @@ impl<'a> Session<'a> {
         if abandoned.contains(&self.id) {
             return Ok(Commit::Abandoned);
         }
+        self.repository.remember_one(&self.id, manifest);
         self.end();
         Ok(Commit::Done)
     }
@@ -251,11 +262,35 @@ pub fn give_up(repository: &Repository, id: &Id, host_name: &str) -> Result<Sess
     Ok(SessionState::GivenUp)
 }
 
-/// The number that the next manifest of this key carries.
+/// The least number that the next manifest of this key may carry, by all that the repository says.
 pub fn next_sequence(repository: &Repository, snapshots: &Snapshots) -> u64 {
     let writer = repository.own_writer();
-    // Forgotten ones count too: a number is not used again.
+    // Forgotten ones count too, also where only their marks are left: a number is not used again.
     let all = snapshots.snapshots.iter().chain(&snapshots.forgotten);
-    let own = all.filter(|snapshot| snapshot.writer == writer);
-    own.map(|snapshot| snapshot.manifest.sequence).max().unwrap_or(0).saturating_add(1)
+    let own = all.filter(|snapshot| snapshot.writer == writer).map(|snapshot| snapshot.manifest.sequence);
+    let marks = snapshots.marks.iter().filter_map(|mark| mark.number.as_ref());
+    let used = marks.filter(|number| number.writer == writer).map(|number| number.sequence);
+    own.chain(used).max().unwrap_or(0).saturating_add(1)
+}
+
+/// Draws the number of a manifest that is about to be written, `least` or more, and the time that goes with it.
+///
+/// Two backups of one key may end at once on one host, each not having seen the other's manifest: a counter in the
+/// cache, under a lock, gives each a number of its own, and the later time to the higher one. Without a cache that can be
+/// written to the number is `least`. Two snapshots may then share it, which costs nothing but that no rule forgets them.
+pub fn draw_number(repository: &Repository, cache: Option<&Cache>, least: u64) -> (u64, Timestamp) {
+    let Some((cache, lock)) = cache.and_then(|cache| Some((cache, cache.lock("notes.lock").ok()?))) else {
+        return (least, host::now());
+    };
+    let writer = repository.own_writer();
+    let name = derive::keyed_hash(&repository.keyring().key(Purpose::Cache), &writer);
+    let drawn = cache.note(repository, &name);
+    let drawn = drawn.and_then(|note| note.try_into().ok()).map_or(0, u64::from_le_bytes);
+    let number = least.max(drawn.saturating_add(1));
+    if cache.keep_note(repository, &name, &number.to_le_bytes()).is_err() {
+        // The counter is at rest, and the repository alone tells the next number.
+    }
+    let now = host::now();
+    drop(lock);
+    (number, now)
 }

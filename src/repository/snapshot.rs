@@ -6,6 +6,7 @@ use std::collections::HashSet;
 
 use super::Repository;
 use super::keys::check_certificate;
+use super::memory::Vanished;
 use super::tree::Root;
 use crate::backend::ObjectKind;
 use crate::crypto::secret::Secret;
@@ -13,7 +14,7 @@ use crate::crypto::sign::{self, SignaturePurpose};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::cbor;
 use crate::format::key_slot::Role;
-use crate::format::marks::{Signed, UsedNumber};
+use crate::format::marks::{Forgotten, Signed, UsedNumber};
 use crate::format::snapshot::{self as format, Manifest, SignedManifest};
 use crate::id::Id;
 
@@ -58,10 +59,10 @@ impl Snapshot {
         }
     }
 
-    /// The number to be kept in the mark that forgets it.
+    /// The number to be kept in the mark that forgets it. Whoever knows that it was in order adds when it was finished.
     pub fn used_number(&self) -> UsedNumber {
         let Origin { snapshot, writer, sequence } = self.origin();
-        UsedNumber { writer, sequence, snapshot }
+        UsedNumber { writer, sequence, snapshot, finished: None }
     }
 }
 
@@ -74,6 +75,10 @@ pub struct Snapshots {
     pub forgotten: Vec<Snapshot>,
     /// Snapshots, and marks of forgetting, that cannot be read, and why.
     pub damaged: Vec<(ObjectKind, Id, Error)>,
+    /// The marks of forgetting that verify.
+    pub marks: Vec<Forgotten>,
+    /// Those that this computer saw before and that are gone without a mark.
+    pub vanished: Vec<Vanished>,
 }
 
 impl Repository {
@@ -82,13 +87,18 @@ impl Repository {
     /// # Errors
     /// Where the store cannot be listed or read; what is merely damaged is in the result.
     pub fn snapshots(&self) -> Result<Snapshots> {
-        self.snapshots_listed(self.list_ids(ObjectKind::Snapshot)?)
+        self.snapshots_listed(|| self.list_ids(ObjectKind::Snapshot))
     }
 
-    /// Reads these snapshots, as a listing showed them.
-    pub(crate) fn snapshots_listed(&self, ids: Vec<Id>) -> Result<Snapshots> {
+    /// Reads the snapshots that a listing shows.
+    pub(crate) fn snapshots_listed(&self, list: impl FnOnce() -> Result<Vec<Id>>) -> Result<Snapshots> {
+        // What was seen is looked at first: what another command sees meanwhile is not missed here.
+        let seen = self.seen();
         let mut found = Snapshots::default();
-        let forgotten = self.forgotten(&mut found.damaged)?;
+        let ids = list()?;
+        found.marks = self.forgotten(&mut found.damaged)?;
+        let forgotten: HashSet<Id> = found.marks.iter().map(|mark| mark.snapshot).collect();
+        found.vanished = seen.vanished(&ids, &forgotten);
         for id in ids {
             match self.read_snapshot(&id) {
                 Ok(snapshot) if forgotten.contains(&id) => found.forgotten.push(snapshot),
@@ -103,6 +113,7 @@ impl Repository {
         found
             .snapshots
             .sort_by(|one, other| one.manifest.time.cmp(&other.manifest.time).then(one.id.cmp(&other.id)));
+        self.remember(&found, &forgotten);
         Ok(found)
     }
 
@@ -144,14 +155,12 @@ impl Repository {
         sign::verifying_key(&Secret::new(self.keyring.bundle().slot_secret))
     }
 
-    /// The snapshots whose mark of forgetting verifies.
-    pub(crate) fn forgotten(&self, damaged: &mut Vec<(ObjectKind, Id, Error)>) -> Result<HashSet<Id>> {
-        let mut forgotten = HashSet::new();
+    /// The marks of forgetting that verify.
+    pub(crate) fn forgotten(&self, damaged: &mut Vec<(ObjectKind, Id, Error)>) -> Result<Vec<Forgotten>> {
+        let mut forgotten = Vec::new();
         for id in self.list_ids(ObjectKind::Forgotten)? {
             match self.read_forgotten(&id) {
-                Ok(_) => {
-                    forgotten.insert(id);
-                }
+                Ok(mark) => forgotten.push(mark),
                 Err(error) if is_damage(&error) => damaged.push((ObjectKind::Forgotten, id, error)),
                 Err(error) => return Err(error),
             }

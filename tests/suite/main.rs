@@ -23,6 +23,7 @@ mod demo;
 mod durability;
 mod folders;
 mod forge;
+mod forget;
 mod hostile;
 mod interrupted;
 mod key_changes;

@@ -40,6 +40,14 @@ pub(crate) fn local(time: Timestamp) -> String {
     }
 }
 
+/// A point in time in a zone, to the minute.
+pub(crate) fn minute(time: Timestamp, zone: &TimeZone) -> String {
+    match instant(time) {
+        Some(instant) => instant.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M").to_string(),
+        None => format!("{} s", time.seconds),
+    }
+}
+
 /// A point in time as RFC 3339 has it, in UTC.
 pub(crate) fn utc(time: Timestamp) -> String {
     instant(time).map_or_else(|| time.seconds.to_string(), |instant| instant.to_string())
@@ -64,6 +72,62 @@ pub(crate) fn table(rows: &[Vec<String>]) -> Vec<String> {
         .collect()
 }
 
+/// The same on so many columns: the last column's text goes on below itself, unless less than `narrowest` columns are
+/// left for it.
+pub(crate) fn wrapped_table(rows: &[Vec<String>], columns: usize, narrowest: usize) -> Vec<String> {
+    let indent = rows.iter().filter_map(|row| row.split_last()).map(|(_, cells)| cells.len()).max().map_or(
+        0,
+        |cells| {
+            let width = |cell: usize| {
+                rows.iter()
+                    .filter_map(|row| row.get(cell))
+                    .map(|text| text.chars().count())
+                    .max()
+                    .unwrap_or(0)
+            };
+            (0..cells).fold(0usize, |sum, cell| sum.saturating_add(width(cell)).saturating_add(2))
+        },
+    );
+    let room = columns.saturating_sub(indent);
+    if room < narrowest {
+        return table(rows);
+    }
+    let mut wrapped: Vec<Vec<String>> = Vec::new();
+    for row in rows {
+        let Some((last, cells)) = row.split_last() else { continue };
+        for (number, part) in wrap(last, room).into_iter().enumerate() {
+            let mut line = if number == 0 { cells.to_vec() } else { vec![String::new(); cells.len()] };
+            line.push(part);
+            wrapped.push(line);
+        }
+    }
+    table(&wrapped)
+}
+
+/// A text in lines of so many characters, broken between words where there are some.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    // What stands between commas stays together where it fits.
+    let pieces = text.split_inclusive(", ").map(|piece| piece.trim_end_matches(' '));
+    let words = pieces.flat_map(|piece| {
+        let whole = piece.chars().count() <= width && text.contains(", ");
+        if whole { vec![piece] } else { piece.split(' ').collect() }
+    });
+    for word in words {
+        let Some(line) = lines.last_mut() else { break };
+        let together = line.chars().count().saturating_add(1).saturating_add(word.chars().count());
+        if line.is_empty() {
+            line.push_str(word);
+        } else if together <= width {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,5 +142,13 @@ mod tests {
         assert_eq!(utc(Timestamp { seconds: 0, nanoseconds: 0 }), "1970-01-01T00:00:00Z");
         let rows = [vec!["a".to_owned(), "b".to_owned()], vec!["long".to_owned(), "c".to_owned()]];
         assert_eq!(table(&rows), ["a     b", "long  c"]);
+        let rows =
+            [vec!["a".to_owned(), "one two three".to_owned()], vec!["long".to_owned(), "c".to_owned()]];
+        assert_eq!(wrapped_table(&rows, 13, 5), ["a     one two", "      three", "long  c"]);
+        assert_eq!(
+            wrapped_table(&[vec!["a".to_owned(), "one, two three".to_owned()]], 13, 5),
+            ["a  one,", "   two three"]
+        );
+        assert_eq!(wrapped_table(&rows, 10, 5), ["a     one two three", "long  c"]);
     }
 }

@@ -83,6 +83,13 @@ impl Output {
         }
     }
 
+    /// How many columns standard output has; none where it is no terminal.
+    pub(super) fn columns() -> Option<usize> {
+        let out = std::io::stdout();
+        let size = out.is_terminal().then(|| rustix::termios::tcgetwinsize(&out).ok()).flatten()?;
+        Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+    }
+
     /// Whether nobody reads standard output any more.
     pub(super) fn reader_gone(&self) -> bool {
         self.reader_gone.load(Ordering::Relaxed)

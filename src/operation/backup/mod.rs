@@ -193,7 +193,7 @@ fn attempt(
     let mut session = begin(repository, cache, options, reporter)?;
     let work = Work { repository, cache, options, reporter, excludes, scratch };
     let made = session.usable().and_then(|usable| work.make(usable, false));
-    let made = match made {
+    let mut made = match made {
         Ok(made) => made,
         Err(error) => {
             // No manifest was sent, so none can land late: the session ends here.
@@ -208,7 +208,7 @@ fn attempt(
         return Ok(Some(made.summary(None, false)));
     }
     let id = *session.id();
-    if session.commit(&made.manifest)? == Commit::Abandoned {
+    if session.commit_next(&mut made.manifest)? == Commit::Abandoned {
         return Ok(None);
     }
     work.keep_cache(&made, &id);

@@ -97,6 +97,7 @@ impl<'a> Work<'a> {
             let subject = format!("{}/{}", kind.folder(), id.short());
             self.reporter.report(Finding::warning(subject, error.chain()));
         }
+        self.repository.tell_vanished(&snapshots, self.reporter);
         let candidates =
             parent::candidates(self.repository, &snapshots, &self.options.host, &self.options.paths);
         let choice = self.options.parent;

@@ -76,6 +76,9 @@ pub fn run(
     for (kind, id, error) in &found.damaged {
         check.problem(Finding::problem(format!("{}/{}", kind.folder(), id.short()), error.chain()));
     }
+    for vanished in &found.vanished {
+        check.problem(vanished.finding());
+    }
     let reader = BlobReader::with_index(repository, index);
     check.snapshots(&reader, &found.snapshots, &bad)?;
     Ok(Summary {

@@ -182,7 +182,8 @@ pub(super) fn tidy(repository: &Repository, all_settled: bool, reporter: &dyn Re
         let mut damaged = Vec::new();
         let listed = repository.list_agreed(ObjectKind::Snapshot)?;
         let listed: HashSet<Id> = listed.into_iter().map(|listed| listed.id).collect();
-        for id in repository.forgotten(&mut damaged)?.iter().filter(|id| listed.contains(id)) {
+        let marks = repository.forgotten(&mut damaged)?;
+        for id in marks.iter().map(|mark| &mark.snapshot).filter(|id| listed.contains(id)) {
             delete(ObjectKind::Snapshot, id)?;
             tidied.snapshots = tidied.snapshots.saturating_add(1);
         }

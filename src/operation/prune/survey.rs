@@ -103,6 +103,7 @@ impl Survey {
     ) -> Result<Self, (Error, bool)> {
         let early = |error| (error, false);
         let snapshots = readable_snapshots(repository).map_err(early)?;
+        repository.tell_vanished(&snapshots, reporter);
         let records = gc_records(repository).map_err(early)?;
         let read = read_index(repository).map_err(early)?;
         let changed = |error| {
@@ -266,8 +267,11 @@ fn is_loss(error: &Error) -> bool {
 
 /// The snapshots, every one of which has to be readable: what an unreadable one needs is not known.
 fn readable_snapshots(repository: &Repository) -> Result<Snapshots> {
-    let listed = repository.list_agreed(ObjectKind::Snapshot)?;
-    let found = repository.snapshots_listed(listed.into_iter().map(|listed| listed.id).collect())?;
+    let list = || {
+        let listed = repository.list_agreed(ObjectKind::Snapshot)?;
+        Ok(listed.into_iter().map(|listed| listed.id).collect())
+    };
+    let found = repository.snapshots_listed(list)?;
     match found.damaged.iter().find(|(kind, ..)| *kind == ObjectKind::Snapshot) {
         None => Ok(found),
         Some((_, id, error)) => Err(Error::new(error.kind(), error.chain())

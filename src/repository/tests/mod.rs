@@ -2,6 +2,7 @@
 
 mod cached;
 mod key_slots;
+mod memory;
 mod protocol;
 mod reading;
 mod roles;

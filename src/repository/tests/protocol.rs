@@ -532,6 +532,38 @@ fn the_numbers_of_one_key_rise_and_are_its_own() {
         sequence
     };
     assert_eq!([put(&repository), put(&repository), put(&other), put(&repository)], [1, 2, 1, 3]);
+    // A mark keeps the number of a snapshot that is gone.
+    let newest = repository.snapshots().unwrap().snapshots.into_iter();
+    let newest = newest.max_by_key(|snapshot| snapshot.manifest.sequence).unwrap();
+    repository.put_forgotten(&newest.id, Some(newest.used_number())).unwrap();
+    store.memory.delete(&ObjectName::new(ObjectKind::Snapshot, newest.id)).unwrap();
+    assert_eq!([put(&repository), put(&other)], [4, 2]);
+}
+
+#[test]
+fn backups_that_end_at_once_draw_numbers_of_their_own_and_times_that_rise_with_them() {
+    let (_, repository) = create();
+    let folder = Folder::new();
+    let cache = Cache::open(folder.path(), repository.id()).unwrap();
+    let draw = || {
+        // None of them has seen the manifest of another.
+        let session = Session::begin(&repository, Some(&cache), "server").unwrap();
+        let mut manifest = manifest(Root { id: Id([1; 32]), level: 0 }, 1);
+        manifest.sequence = 1;
+        assert_eq!(session.commit_next(&mut manifest).unwrap(), Commit::Done);
+        (manifest.sequence, manifest.finished)
+    };
+    let mut drawn: Vec<_> = std::thread::scope(|scope| {
+        let running: Vec<_> = (0..8).map(|_| scope.spawn(draw)).collect();
+        running.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    drawn.sort_unstable();
+    assert!(drawn.iter().map(|(number, _)| *number).eq(1..=8), "{drawn:?}");
+    assert!(drawn.is_sorted_by(|(_, one), (_, other)| one < other), "{drawn:?}");
+    // Without a cache the repository alone tells the number.
+    assert_eq!(session::draw_number(&repository, None, 5).0, 5);
+    assert_eq!(session::draw_number(&repository, Some(&cache), 50).0, 50);
+    assert_eq!(session::draw_number(&repository, Some(&cache), 1).0, 51);
 }
 
 #[test]

@@ -151,7 +151,7 @@ fn original() -> Original {
 }
 
 fn used_number() -> UsedNumber {
-    UsedNumber { writer: [1; 32], sequence: 1, snapshot: ID }
+    UsedNumber { writer: [1; 32], sequence: 1, snapshot: ID, finished: Some(TIME) }
 }
 
 fn forgotten() -> Forgotten {

@@ -1,0 +1,100 @@
+//! What is remembered of snapshots: one that vanishes is told, and nothing else is.
+
+use super::support::{Folder, Watched, create, manifest};
+use crate::backend::{Backend, ObjectKind, ObjectName};
+use crate::error::Error;
+use crate::id::Id;
+use crate::report::{Collector, Severity};
+use crate::repository::Repository;
+use crate::repository::tree::Root;
+
+fn put(repository: &Repository, byte: u8) -> Id {
+    let id = Id([byte; 32]);
+    let manifest = manifest(Root { id: Id([1; 32]), level: 0 }, 1_790_000_000);
+    repository.put_snapshot(&id, &manifest).unwrap();
+    id
+}
+
+fn remove(store: &Watched, kind: ObjectKind, id: Id) {
+    store.memory.delete(&ObjectName::new(kind, id)).unwrap();
+}
+
+fn vanished(repository: &Repository) -> Vec<(Id, bool)> {
+    let found = repository.snapshots().unwrap();
+    found.vanished.iter().map(|vanished| (vanished.id, vanished.told)).collect()
+}
+
+#[test]
+fn what_vanishes_without_a_mark_is_told_once_and_known_until_there_is_one() {
+    let (store, repository) = create();
+    let folder = Folder::new();
+    let remembering = repository.clone().with_memory(folder.path());
+    let [first, second, third] = [1, 2, 3].map(|byte| put(&repository, byte));
+    assert_eq!(vanished(&remembering), []);
+    // Forgotten and pruned is not vanished.
+    repository.put_forgotten(&first, None).unwrap();
+    remove(&store, ObjectKind::Snapshot, first);
+    assert_eq!(vanished(&remembering), []);
+    remove(&store, ObjectKind::Snapshot, second);
+    assert_eq!(vanished(&remembering), [(second, false)]);
+    let told = || {
+        let reporter = Collector::default();
+        remembering.tell_vanished(&remembering.snapshots().unwrap(), &reporter);
+        reporter.findings()
+    };
+    let findings = told();
+    assert_eq!((findings.len(), findings[0].severity), (1, Severity::Problem));
+    assert_eq!(findings[0].subject, format!("snapshot {} of server of 2026-09-21", second.short()));
+    assert!(findings[0].cause.contains("vanished without having been forgotten"), "{findings:?}");
+    assert!(told().is_empty());
+    assert_eq!(vanished(&remembering), [(second, true)]);
+    // It is back, and vanishes again.
+    put(&repository, 2);
+    assert_eq!(vanished(&remembering), []);
+    remove(&store, ObjectKind::Snapshot, second);
+    assert_eq!(told().len(), 1);
+    // Somebody who may says that it may be gone.
+    repository.put_forgotten(&second, None).unwrap();
+    assert_eq!(vanished(&remembering), []);
+    // Who has no memory, or another, knows nothing of it.
+    remove(&store, ObjectKind::Snapshot, third);
+    assert_eq!(vanished(&repository), []);
+    assert_eq!(vanished(&repository.clone().with_memory(Folder::new().path())), []);
+    assert_eq!(vanished(&remembering), [(third, false)]);
+}
+
+#[test]
+fn neither_a_store_that_fails_nor_one_that_cannot_be_read_loses_the_memory() {
+    let (store, repository) = create();
+    let folder = Folder::new();
+    let remembering = repository.clone().with_memory(folder.path());
+    let id = put(&repository, 1);
+    assert_eq!(vanished(&remembering), []);
+    for kind in [ObjectKind::Snapshot, ObjectKind::Forgotten] {
+        store.step_in(move |call| match call {
+            super::support::Call::List(listed) if listed == kind => Err(Error::refused("no answer")),
+            _ => Ok(()),
+        });
+        assert!(remembering.snapshots().is_err());
+        store.stand_back();
+    }
+    // Damaged is there.
+    store.memory.replace(&ObjectName::new(ObjectKind::Snapshot, id), vec![0; 100]);
+    let found = remembering.snapshots().unwrap();
+    assert_eq!((found.damaged.len(), found.vanished.len()), (1, 0));
+    // A mark that does not verify accepts nothing.
+    remove(&store, ObjectKind::Snapshot, id);
+    store.memory.replace(&ObjectName::new(ObjectKind::Forgotten, id), vec![0; 100]);
+    assert_eq!(vanished(&remembering), [(id, false)]);
+}
+
+#[test]
+fn a_snapshot_is_remembered_by_the_computer_that_made_it() {
+    let (store, repository) = create();
+    let folder = Folder::new();
+    let remembering = repository.with_memory(folder.path());
+    let cache = crate::repository::cache::Cache::open(folder.path(), remembering.id()).unwrap();
+    let (id, ..) = super::support::backup(&remembering, Some(&cache), &[("a", vec![1])]).unwrap();
+    remove(&store, ObjectKind::Snapshot, id);
+    assert_eq!(vanished(&remembering), [(id, false)]);
+}
