@@ -324,6 +324,11 @@ fn a_damaged_repository_is_not_pruned() {
     let whole = damage(&manifest);
     nights.refused(&[], "cannot be known");
     put_back(&manifest, whole);
+    // A manifest that this computer has seen, and that is gone.
+    let whole = fs::read(&manifest).unwrap();
+    fs::remove_file(&manifest).unwrap();
+    nights.refused(&[], "vanished without having been forgotten");
+    put_back(&manifest, whole);
     // An index object that is gone: what it named is missing, and lies in packs that seem to be nobody's.
     for (path, _) in nights.objects_in("index") {
         let whole = fs::read(&path).unwrap();

@@ -272,6 +272,12 @@ fn readable_snapshots(repository: &Repository) -> Result<Snapshots> {
         Ok(listed.into_iter().map(|listed| listed.id).collect())
     };
     let found = repository.snapshots_listed(list)?;
+    // Whoever holds the store deleted them: what they needed is all that is left of them.
+    if let Some(vanished) = found.vanished.first() {
+        let Finding { subject, cause, hint, .. } = vanished.finding();
+        let error = Error::missing(format!("nothing is pruned: {subject} {cause}"));
+        return Err(error.hint(hint.unwrap_or_default()));
+    }
     match found.damaged.iter().find(|(kind, ..)| *kind == ObjectKind::Snapshot) {
         None => Ok(found),
         Some((_, id, error)) => Err(Error::new(error.kind(), error.chain())
