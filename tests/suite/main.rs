@@ -34,6 +34,7 @@ mod pruning;
 mod random_databases;
 mod random_trees;
 mod recovery;
+mod rewriting;
 mod sample_vault;
 mod scale;
 mod second_reader;
