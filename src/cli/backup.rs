@@ -21,6 +21,7 @@ use crate::service::vaultwarden;
 use crate::source::files::Plan;
 use crate::source::sqlite;
 use selection::Selection;
+pub(super) use selection::patterns;
 
 /// What stands in for a path on the command line.
 const SOURCES: [&str; 6] =

@@ -4,6 +4,7 @@
 //! README. No secret comes from an argument.
 
 mod backup;
+mod changed;
 mod check;
 mod completions;
 mod demo;
@@ -21,11 +22,15 @@ mod password;
 mod private_file;
 mod prune;
 mod recovery_key;
+mod repair;
 mod restore;
+mod rewrite;
 mod signals;
 mod size;
 mod snapshots;
 mod stream;
+mod tag;
+mod unforget;
 mod unlock;
 mod zone;
 
@@ -72,12 +77,20 @@ enum Command {
     Restore(restore::Arguments),
     /// Forget snapshots, by rules or by name
     Forget(Box<forget::Arguments>),
+    /// Change the tags of snapshots
+    Tag(tag::Arguments),
+    /// Take paths out of snapshots
+    Rewrite(rewrite::Arguments),
+    /// Bring forgotten snapshots back
+    Unforget(unforget::Arguments),
     /// Check that everything the snapshots need is there and whole
     Check(check::Arguments),
     /// Delete what no snapshot needs any more, while backups go on
     Prune(prune::Arguments),
     /// List backups that run or died, and give up the dead
     Unlock(unlock::Arguments),
+    /// Make the best of a repository that lost something
+    Repair(repair::Arguments),
     /// Add, list, change and remove keys
     Key(key::Arguments),
     /// Show the main job for real, in a temporary folder
@@ -128,9 +141,13 @@ fn dispatch(global: &Global, command: Command, output: &Output) -> Result<Outcom
         Command::Dump(arguments) => dump::run(global, &arguments, output),
         Command::Restore(arguments) => restore::run(global, &arguments, output),
         Command::Forget(arguments) => forget::run(global, &arguments, output),
+        Command::Tag(arguments) => tag::run(global, &arguments, output),
+        Command::Rewrite(arguments) => rewrite::run(global, &arguments, output),
+        Command::Unforget(arguments) => unforget::run(global, &arguments, output),
         Command::Check(arguments) => check::run(global, &arguments, output),
         Command::Prune(arguments) => prune::run(global, &arguments, output),
         Command::Unlock(arguments) => unlock::run(global, &arguments, output),
+        Command::Repair(arguments) => repair::run(global, &arguments, output),
         Command::Key(arguments) => key::run(global, &arguments, output),
         Command::Demo(arguments) => demo::run(&arguments, output),
         Command::Completions(arguments) => completions::run(&arguments, self::command(), output),

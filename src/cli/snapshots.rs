@@ -5,6 +5,8 @@ use super::filter::Filter;
 use super::global::Global;
 use super::output::{Output, human, json};
 use crate::error::Result;
+use crate::id::Id;
+use crate::operation::repair::snapshots as repair;
 use crate::report::{Finding, Reporter, printable};
 use crate::repository::snapshot::Snapshot;
 
@@ -26,15 +28,22 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
     let filter = arguments.filter.get()?;
     let snapshots: Vec<&Snapshot> =
         found.snapshots.iter().filter(|snapshot| filter.matches(&snapshot.manifest)).collect();
+    let damaged = repair::known_damaged(&found);
     if output.json {
-        snapshots.iter().try_for_each(|snapshot| output.object(&json::snapshot(snapshot)))?;
+        for snapshot in &snapshots {
+            let mut object = json::snapshot(snapshot);
+            if let (Some(object), Some(repaired)) = (object.as_object_mut(), damaged.get(&snapshot.id)) {
+                object.insert("repaired_as".into(), repaired.to_hex().into());
+            }
+            output.object(&object)?;
+        }
     } else {
         let mut rows = vec![
             ["Id", "Time", "Host", "Files", "Size", "Added", "State", "Tags", "Paths"]
                 .map(str::to_owned)
                 .to_vec(),
         ];
-        rows.extend(snapshots.iter().map(|snapshot| row(snapshot)));
+        rows.extend(snapshots.iter().map(|snapshot| row(snapshot, damaged.get(&snapshot.id))));
         human::table(&rows).iter().try_for_each(|line| output.line(line))?;
         let others = found.snapshots.len().saturating_sub(snapshots.len());
         let others = if filter.is_empty() { String::new() } else { format!(", {others} others not shown") };
@@ -47,7 +56,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
     Ok(Outcome::of(found.damaged.len() as u64))
 }
 
-fn row(snapshot: &Snapshot) -> Vec<String> {
+fn row(snapshot: &Snapshot, repaired: Option<&Id>) -> Vec<String> {
     let manifest = &snapshot.manifest;
     let counts = &manifest.statistics;
     let files = counts.files_new.saturating_add(counts.files_changed).saturating_add(counts.files_unmodified);
@@ -55,6 +64,13 @@ fn row(snapshot: &Snapshot) -> Vec<String> {
         (Some(service), 0) if service.whole => "proved".to_owned(),
         (_, 0) => "ok".to_owned(),
         (_, problems) => human::counted(problems, "problem"),
+    };
+    let state = match (repaired, snapshot.original()) {
+        (Some(id), _) => format!("damaged, repaired as {}", id.short()),
+        (None, Some(original)) => {
+            format!("{state}, {} from {}", json::change(original.change), original.made_from.short())
+        }
+        (None, None) => state,
     };
     let mut paths: Vec<String> =
         manifest.paths.iter().take(PATHS_SHOWN).map(|path| printable(path)).collect();

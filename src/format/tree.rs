@@ -234,6 +234,23 @@ impl Folders {
         path.clone_into(&mut self.path);
         Ok(())
     }
+
+    /// Whether all folders above a path came before, so that [`Folders::enter`] would take it.
+    pub fn lead_to(&self, path: &[u8]) -> bool {
+        let above = path::parent(path).unwrap_or_default();
+        let is_known = |length: &usize| {
+            *length == above.len() && self.path.get(..*length).is_some_and(|known| known == above)
+        };
+        above.is_empty() || self.lengths.iter().any(is_known)
+    }
+
+    /// Goes on behind a path that was not walked to, and whose folders are known to have come before.
+    pub fn skip_to(&mut self, path: &[u8], is_folder: bool) {
+        let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        self.lengths = slashes.map(|(length, _)| length).collect();
+        self.lengths.extend(is_folder.then_some(path.len()));
+        path.clone_into(&mut self.path);
+    }
 }
 
 /// Refuses a node whose fields contradict each other or are out of range, and a root that is no folder: called

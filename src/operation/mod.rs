@@ -1,10 +1,16 @@
 //! What a person asks for, whole: each operation from its first look to its last write.
 
+mod announce;
 pub mod backup;
 pub mod check;
 pub mod dump;
 pub mod forget;
 pub mod key;
 pub mod prune;
+pub mod recommit;
+pub mod repair;
 pub mod restore;
+pub mod rewrite;
+pub mod tag;
+pub mod unforget;
 pub mod unlock;

@@ -5,6 +5,7 @@ use super::snapshot::{Snapshot, Snapshots};
 use crate::backend::ObjectKind;
 use crate::error::{Error, Result};
 use crate::format::snapshot::Manifest;
+use crate::id::Id;
 use crate::report::{Finding, Reporter, printable};
 
 /// Which snapshots are meant; all of them if nothing is asked for.
@@ -81,35 +82,77 @@ impl Repository {
         reporter: &dyn Reporter,
     ) -> Result<Snapshot> {
         let found = self.snapshots()?;
-        for (kind, id, error) in &found.damaged {
-            let subject = format!("{}/{}", kind.folder(), id.short());
-            reporter.report(Finding::warning(subject, error.chain()));
-        }
+        found.report_damaged(reporter);
         self.tell_vanished(&found, reporter);
-        found.find(filter, name).cloned()
+        found.find(filter, name)
     }
 }
 
 impl Snapshots {
-    /// Finds the one that a person names, among those that a filter lets through.
-    pub fn find(&self, filter: &SnapshotFilter, name: &str) -> Result<&Snapshot> {
+    /// Tells which snapshots and marks cannot be read.
+    pub fn report_damaged(&self, reporter: &dyn Reporter) {
+        for (kind, id, error) in &self.damaged {
+            let subject = format!("{}/{}", kind.folder(), id.short());
+            reporter.report(Finding::warning(subject, error.chain()));
+        }
+    }
+
+    /// Finds the snapshot that a person names, among those that a filter lets through.
+    pub fn find(&self, filter: &SnapshotFilter, name: &str) -> Result<Snapshot> {
         match back_from_latest(name) {
             Some(back) => counted_back(self, filter, name, back),
             None => by_prefix(self, filter, name),
         }
     }
+
+    /// Finds all that a person names, each once and in the order of their times; all that a filter lets through
+    /// where none is named.
+    pub fn find_all(&self, filter: &SnapshotFilter, names: &[String]) -> Result<Vec<Snapshot>> {
+        let named: Vec<Snapshot> = names.iter().map(|name| self.find(filter, name)).collect::<Result<_>>()?;
+        let wanted = |snapshot: &&Snapshot| {
+            if names.is_empty() {
+                filter.matches(&snapshot.manifest)
+            } else {
+                named.iter().any(|named| named.id == snapshot.id)
+            }
+        };
+        Ok(self.snapshots.iter().filter(wanted).cloned().collect())
+    }
+
+    /// Finds the forgotten snapshot whose id begins with what a person gives.
+    pub fn find_forgotten(&self, name: &str) -> Result<Snapshot> {
+        let wanted = prefix(name)?;
+        let mut matches = self.forgotten.iter().filter(|snapshot| snapshot.id.to_hex().starts_with(&wanted));
+        match (matches.next(), matches.next()) {
+            (Some(snapshot), None) => Ok(snapshot.clone()),
+            (Some(_), Some(_)) => Err(several(name)),
+            (None, _) if self.snapshots.iter().any(|snapshot| snapshot.id.to_hex().starts_with(&wanted)) => {
+                Err(Error::refused(format!("snapshot {name} is not forgotten")))
+            }
+            (None, _) => Err(Error::missing(format!("there is no forgotten snapshot {name} any more"))
+                .hint("`strongroom unforget --list` lists those that may still be brought back")),
+        }
+    }
 }
 
-fn counted_back<'a>(
-    found: &'a Snapshots,
-    filter: &SnapshotFilter,
-    name: &str,
-    back: usize,
-) -> Result<&'a Snapshot> {
+/// The beginning of an id, as a person gives it.
+fn prefix(name: &str) -> Result<String> {
+    if name.len() < 4 || !name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(Error::refused(format!("{name:?} names no snapshot"))
+            .hint("give at least four digits of its id, `latest`, or `latest~1` for the one before"));
+    }
+    Ok(name.to_ascii_lowercase())
+}
+
+fn several(name: &str) -> Error {
+    Error::refused(format!("{name} names several snapshots")).hint("give more digits of the id")
+}
+
+fn counted_back(found: &Snapshots, filter: &SnapshotFilter, name: &str, back: usize) -> Result<Snapshot> {
     let among: Vec<&Snapshot> =
         found.snapshots.iter().filter(|snapshot| filter.matches(&snapshot.manifest)).collect();
     let position = among.len().checked_sub(back.saturating_add(1));
-    position.and_then(|position| among.get(position)).copied().ok_or_else(|| {
+    position.and_then(|position| among.get(position)).map(|found| (*found).clone()).ok_or_else(|| {
         let (count, all) = (among.len(), found.snapshots.len());
         let of = filter.describe();
         let counts = if filter.is_empty() {
@@ -122,33 +165,30 @@ fn counted_back<'a>(
     })
 }
 
-fn by_prefix<'a>(found: &'a Snapshots, filter: &SnapshotFilter, name: &str) -> Result<&'a Snapshot> {
-    if name.len() < 4 || !name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(Error::refused(format!("{name:?} names no snapshot"))
-            .hint("give at least four digits of its id, `latest`, or `latest~1` for the one before"));
-    }
-    let wanted = name.to_ascii_lowercase();
-    let damaged = found
-        .damaged
-        .iter()
-        .find(|(kind, id, _)| *kind == ObjectKind::Snapshot && id.to_hex().starts_with(&wanted));
-    let mut matches = found.snapshots.iter().filter(|snapshot| snapshot.id.to_hex().starts_with(&wanted));
+fn by_prefix(found: &Snapshots, filter: &SnapshotFilter, name: &str) -> Result<Snapshot> {
+    let wanted = prefix(name)?;
+    let is_meant = |id: &Id| id.to_hex().starts_with(&wanted);
+    let damaged = found.damaged.iter().find(|(kind, id, _)| *kind == ObjectKind::Snapshot && is_meant(id));
+    let mut matches = found.snapshots.iter().filter(|snapshot| is_meant(&snapshot.id));
     match (matches.next(), matches.next(), damaged) {
-        (Some(snapshot), None, _) if filter.matches(&snapshot.manifest) => Ok(snapshot),
+        (Some(snapshot), None, _) if filter.matches(&snapshot.manifest) => Ok(snapshot.clone()),
         (Some(snapshot), None, _) => {
             let short = snapshot.id.short();
             Err(Error::missing(format!("{short} is not a snapshot{}", filter.describe()))
                 .hint("leave --host, --path and --tag out where a snapshot is named by its id"))
         }
-        (Some(_), Some(_), _) => {
-            Err(Error::refused(format!("{name} names several snapshots")).hint("give more digits of the id"))
-        }
+        (Some(_), Some(_), _) => Err(several(name)),
         (None, _, Some((_, _, error))) => {
             let again = Error::new(error.kind(), error.chain());
             Err(match error.next_step() {
                 Some(step) => again.hint(step.to_owned()),
                 None => again,
             })
+        }
+        (None, _, None) if found.forgotten.iter().any(|snapshot| is_meant(&snapshot.id)) => {
+            Err(Error::missing(format!("snapshot {name} is forgotten")).hint(format!(
+                "`strongroom unforget {name}` brings it back, unless a prune took what it held"
+            )))
         }
         (None, _, None) => {
             Err(Error::missing(format!("there is no snapshot {name}"))

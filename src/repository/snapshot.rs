@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::cbor;
 use crate::format::key_slot::Role;
 use crate::format::marks::{Forgotten, Signed, UsedNumber};
-use crate::format::snapshot::{self as format, Manifest, SignedManifest};
+use crate::format::snapshot::{self as format, Manifest, Original, SignedManifest};
 use crate::id::Id;
 
 /// A committed snapshot whose signatures hold.
@@ -48,14 +48,19 @@ impl Snapshot {
         Root { id: self.manifest.root, level: self.manifest.level }
     }
 
-    /// The backup that it stands for. A key of role backup is not believed about what it made a snapshot from: it
-    /// could else speak for another host.
+    /// What it was made from. A key of role backup is not believed about that: it could else speak for another
+    /// host.
+    pub fn original(&self) -> Option<&Original> {
+        self.manifest.original.as_ref().filter(|_| self.writer_role >= Role::Maintain)
+    }
+
+    /// The backup that it stands for.
     pub fn origin(&self) -> Origin {
-        match &self.manifest.original {
-            Some(original) if self.writer_role >= Role::Maintain => {
+        match self.original() {
+            Some(original) => {
                 Origin { snapshot: original.snapshot, writer: original.writer, sequence: original.sequence }
             }
-            _ => Origin { snapshot: self.id, writer: self.writer, sequence: self.manifest.sequence },
+            None => Origin { snapshot: self.id, writer: self.writer, sequence: self.manifest.sequence },
         }
     }
 
@@ -110,9 +115,12 @@ impl Repository {
                 Err(error) => return Err(error),
             }
         }
-        found
-            .snapshots
-            .sort_by(|one, other| one.manifest.time.cmp(&other.manifest.time).then(one.id.cmp(&other.id)));
+        // What was made from another snapshot has its time, and comes after it.
+        found.snapshots.sort_by_cached_key(|snapshot| {
+            let manifest = &snapshot.manifest;
+            let made = snapshot.original().map(|_| manifest.sequence);
+            (manifest.time, made, snapshot.id)
+        });
         self.remember(&found, &forgotten);
         Ok(found)
     }

@@ -30,6 +30,21 @@ pub struct Root {
     pub level: u8,
 }
 
+/// A part of another tree that lies in one blob and the blobs below it.
+#[derive(Clone, Copy, Debug)]
+pub struct Subtree<'s> {
+    /// The blob at its top: its id, its first path, its number of nodes.
+    pub entry: &'s InnerEntry,
+    /// The blob's level.
+    pub level: u8,
+    /// How many blobs lie directly below it; none below a leaf.
+    pub children: usize,
+    /// Its last path.
+    pub last: &'s [u8],
+    /// Whether a folder lies there.
+    pub last_is_folder: bool,
+}
+
 /// Builds a tree from nodes that come in order.
 pub struct TreeBuilder<'a> {
     sink: &'a dyn BlobSink,
@@ -77,6 +92,41 @@ impl<'a> TreeBuilder<'a> {
             self.close_leaf()?;
         }
         Ok(())
+    }
+
+    /// Takes a part of another tree over as it is, if it would be stored in the same blobs were its nodes pushed one
+    /// by one; says whether it did. Nothing may follow that did not follow in the other tree.
+    ///
+    /// Where a blob ends depends on what is in it alone: that leaves it to start where one of this tree starts.
+    pub fn adopt(&mut self, part: &Subtree<'_>) -> Result<bool> {
+        let number = usize::from(part.level);
+        let first = &part.entry.path;
+        let between =
+            self.leaf.count() == 0 && self.levels.iter().take(number).all(|level| level.entries.is_empty());
+        // A blob of one child was closed because its tree ended; alone in this tree, it would not be there.
+        let stays = part.entry.nodes > 0 && (number == 0 || part.children > 1);
+        let follows = self.last.as_deref().is_none_or(|last| path::compare(last, first) == Ordering::Less);
+        if !between || !stays || !follows || !self.folders.lead_to(first) {
+            return Ok(false);
+        }
+        if number >= usize::from(limits::LEVEL_MAX) {
+            return Err(Error::refused("the tree is too high"));
+        }
+        if self.levels.len() < number {
+            self.levels.resize_with(number, Level::default);
+        }
+        for below in self.levels.iter_mut().take(number) {
+            below.closed = true;
+        }
+        self.folders.skip_to(part.last, part.last_is_folder);
+        self.last = Some(part.last.to_vec());
+        self.add_child(number, part.entry.clone())?;
+        Ok(true)
+    }
+
+    /// Whether all folders above a path were pushed.
+    pub fn has_folders_of(&self, place: &[u8]) -> bool {
+        self.folders.lead_to(place)
     }
 
     /// Closes everything and gives the top.

@@ -35,6 +35,7 @@ mod pruning;
 mod random_databases;
 mod random_trees;
 mod recovery;
+mod rewriting;
 mod sample_vault;
 mod scale;
 mod second_reader;

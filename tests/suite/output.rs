@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::site::{DEADLINE, Site, number, objects, objects_of};
 use crate::support::{Outcome, Rng, TempFolder, has_tool, run, strongroom};
 
-const COMMANDS: [&[&str]; 14] = [
+const COMMANDS: [&[&str]; 19] = [
     &["init"],
     &["backup"],
     &["snapshots"],
@@ -14,6 +14,11 @@ const COMMANDS: [&[&str]; 14] = [
     &["dump"],
     &["restore"],
     &["check"],
+    &["tag"],
+    &["rewrite"],
+    &["unforget"],
+    &["repair"],
+    &["repair", "snapshots"],
     &["key"],
     &["key", "add"],
     &["key", "list"],

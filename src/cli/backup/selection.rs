@@ -154,7 +154,7 @@ fn add_pattern(
 }
 
 /// The patterns in a file.
-fn patterns(file: &Path) -> Result<Vec<String>> {
+pub(in crate::cli) fn patterns(file: &Path) -> Result<Vec<String>> {
     let mut patterns = Vec::new();
     for (number, line) in lists::lines_without_comments(&lists::read(file)?) {
         let pattern = String::from_utf8(line)

@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::human;
 use crate::format::node::{Node, NodeKind};
-use crate::format::snapshot::{DatabaseOutcome, DatabaseReport, ServiceReport, Statistics};
+use crate::format::snapshot::{Change, DatabaseOutcome, DatabaseReport, Original, ServiceReport, Statistics};
+use crate::id::Id;
 use crate::operation::backup;
 use crate::repository::snapshot::Snapshot;
 
@@ -114,6 +115,29 @@ pub(crate) fn summary(summary: &backup::Summary, took: Duration) -> Value {
     object.into()
 }
 
+/// A kind of change in a word.
+pub(crate) fn change(change: Change) -> &'static str {
+    match change {
+        Change::Tagged => "tagged",
+        Change::Rewritten => "rewritten",
+        Change::Repaired => "repaired",
+        Change::Unforgotten => "unforgotten",
+        Change::Copied => "copied",
+    }
+}
+
+/// What a snapshot was made from.
+fn original(original: &Original) -> Value {
+    let writer = Id(original.writer).to_hex();
+    json!({
+        "snapshot": original.snapshot.to_hex(),
+        "writer": writer,
+        "sequence": original.sequence,
+        "made_from": original.made_from.to_hex(),
+        "change": change(original.change),
+    })
+}
+
 /// A snapshot in a listing.
 pub(crate) fn snapshot(snapshot: &Snapshot) -> Value {
     let manifest = &snapshot.manifest;
@@ -138,6 +162,7 @@ pub(crate) fn snapshot(snapshot: &Snapshot) -> Value {
         "summary": counts,
         "databases": manifest.databases.iter().map(database).collect::<Vec<_>>(),
         "service": manifest.service.as_ref().map(service),
+        "original": snapshot.original().map(original),
     })
 }
 

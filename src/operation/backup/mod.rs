@@ -26,20 +26,18 @@ use crate::interrupt::Interrupt;
 use crate::report::{Finding, Reporter};
 use crate::repository::Repository;
 use crate::repository::cache::Cache;
-use crate::repository::session::{self, Commit, Session};
+use crate::repository::session::{self, Commit};
 use crate::repository::tree::Root;
 use crate::service::vaultwarden::Layout;
 use crate::source::files::{ExcludeOptions, Excludes, Plan};
 use crate::source::sqlite;
 
+use super::announce::{self, ATTEMPTS};
 use database::LazyScratch;
 use work::Work;
 
 pub use stream::{Origin, StreamSource};
 pub use vaultwarden::plan as vaultwarden_plan;
-
-/// How often a backup starts again because somebody gave its session up.
-const ATTEMPTS: usize = 3;
 
 /// What to back up, and how.
 pub struct Options {
@@ -149,20 +147,8 @@ pub fn run(
     options: &Options,
     reporter: &dyn Reporter,
 ) -> Result<Summary> {
-    if let Some(cache) = cache.filter(|_| !options.dry_run) {
-        let subject = "an earlier backup of this host";
-        match session::give_up_own_dead(repository, cache, &options.host) {
-            Ok(given_up) if given_up.is_empty() => {}
-            Ok(_) => {
-                let cause = "did not end; what it stored is used by this one";
-                reporter.report(Finding::warning(subject, cause));
-            }
-            // Its session stays, which is safe: a prune waits for it. That is no reason not to back up.
-            Err(error) => {
-                let cause = format!("did not end, and cannot be given up: {}", error.chain());
-                reporter.report(Finding::warning(subject, cause));
-            }
-        }
+    if !options.dry_run {
+        announce::give_up_own_dead(repository, cache, &options.host, reporter);
     }
     for _ in 0..ATTEMPTS {
         if let Some(summary) = attempt(repository, cache, options, reporter)? {
@@ -190,7 +176,7 @@ fn attempt(
         let made = work.make(usable, true)?;
         return Ok(Some(made.summary(None, true)));
     }
-    let mut session = begin(repository, cache, options, reporter)?;
+    let mut session = announce::begin(repository, cache, &options.host, reporter)?;
     let work = Work { repository, cache, options, reporter, excludes, scratch };
     let made = session.usable().and_then(|usable| work.make(usable, false));
     let mut made = match made {
@@ -213,23 +199,4 @@ fn attempt(
     }
     work.keep_cache(&made, &id);
     Ok(Some(made.summary(Some(id), false)))
-}
-
-/// Announces the session. A cache that cannot hold its lock is no reason not to back up: it goes without, as
-/// where no cache is wanted.
-fn begin<'a>(
-    repository: &'a Repository,
-    cache: Option<&Cache>,
-    options: &Options,
-    reporter: &dyn Reporter,
-) -> Result<Session<'a>> {
-    let failed = match Session::begin(repository, cache, &options.host) {
-        Err(error) if cache.is_some() => error,
-        begun => return begun,
-    };
-    // Where it was the store that failed, it fails again.
-    let session = Session::begin(repository, None, &options.host)?;
-    let cause = format!("cannot be used to tell whether this backup ended: {}", failed.chain());
-    reporter.report(Finding::warning("the cache", cause));
-    Ok(session)
 }

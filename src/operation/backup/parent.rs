@@ -21,7 +21,8 @@ use crate::repository::reader::{BlobReader, BlobSource};
 use crate::repository::snapshot::{Snapshot, Snapshots};
 use crate::repository::tree::TreeReader;
 
-/// Snapshots that a backup of this host and these paths may be compared with, newest first.
+/// Snapshots that a backup of this host and these paths may be compared with, newest first. A forgotten one is among
+/// them as long as another was made from it.
 pub(super) fn candidates<'s>(
     repository: &Repository,
     snapshots: &'s Snapshots,
@@ -32,13 +33,19 @@ pub(super) fn candidates<'s>(
     let same_paths = |snapshot: &Snapshot| {
         snapshot.manifest.paths.iter().map(|path| path.as_slice()).eq(paths.iter().map(Vec::as_slice))
     };
-    let mut candidates: Vec<&Snapshot> = snapshots
-        .snapshots
-        .iter()
+    // One that was replaced, as when its tags were changed, tells as well as before what did not change.
+    let stands_for = |snapshot: &Snapshot| {
+        snapshots.snapshots.iter().any(|live| live.id != snapshot.id && live.origin().snapshot == snapshot.id)
+    };
+    let replaced = snapshots.forgotten.iter().filter(|snapshot| stands_for(snapshot));
+    // Reversed, the live ones come before those that they replaced.
+    let mut candidates: Vec<&Snapshot> = replaced
+        .chain(&snapshots.snapshots)
         .filter(|snapshot| {
             snapshot.writer == writer && snapshot.manifest.host == host && same_paths(snapshot)
         })
         .collect();
+    candidates.sort_by_key(|snapshot| snapshot.manifest.time);
     candidates.reverse();
     candidates
 }

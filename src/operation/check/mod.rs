@@ -32,6 +32,13 @@ use crate::repository::tree::TreeReader;
 
 use places::{PlacesByPack, at, without_good_copy};
 
+/// What to do about a pack that is gone.
+const PACK_GONE: &str =
+    "bring it back from a copy of the repository; else `strongroom repair index` forgets it";
+/// What to do about a pack that is not what it was.
+const PACK_DAMAGED: &str = "`strongroom repair packs` saves what of it is whole";
+/// What to do about files that cannot be restored.
+const FILES_LOST: &str = "`strongroom repair snapshots` stores what is left; first a backup, which stores again what it still finds";
 /// Files named for one snapshot before the rest is only counted.
 const NAMED_MAX: u64 = 20;
 
@@ -67,7 +74,7 @@ pub fn run(
     for (_, error) in &read.damaged {
         check.problem(
             Finding::problem("the index", error.chain())
-                .with_hint("the packs still hold what it named; the next backup finds them again"),
+                .with_hint("the packs still hold what it named: `strongroom repair index` names them again"),
         );
     }
     let packs = repository.backend().list(ObjectKind::Pack)?;
@@ -99,7 +106,7 @@ struct Check<'a> {
 }
 
 /// Blobs of which no whole copy is known.
-type Bad = HashSet<(BlobKind, Id)>;
+pub(crate) type Bad = HashSet<(BlobKind, Id)>;
 
 impl Check<'_> {
     fn problem(&self, finding: Finding) {
@@ -143,12 +150,13 @@ impl Check<'_> {
             match sizes.get(&pack.id) {
                 None => {
                     *good = false;
-                    self.problem(Finding::problem(name, "is missing, and the index names blobs in it"));
+                    let finding = Finding::problem(name, "is missing, and the index names blobs in it");
+                    self.problem(finding.with_hint(PACK_GONE));
                 }
                 Some(size) if *size != pack.size => {
                     *good = false;
                     let cause = format!("has {size} bytes where the index says {}", pack.size);
-                    self.problem(Finding::problem(name, cause));
+                    self.problem(Finding::problem(name, cause).with_hint(PACK_DAMAGED));
                 }
                 Some(_) => {}
             }
@@ -212,7 +220,8 @@ impl Check<'_> {
                 }
             };
             if let Err(error) = self.read_pack(index, &pack.id, &places, &opened) {
-                self.problem(Finding::problem(format!("pack {}", pack.id.short()), error.chain()));
+                let name = format!("pack {}", pack.id.short());
+                self.problem(Finding::problem(name, error.chain()).with_hint(PACK_DAMAGED));
             }
             self.reporter.progress().add_files(1);
             self.reporter.progress().add_bytes(pack.size);
@@ -308,10 +317,8 @@ impl Check<'_> {
                 Ok(Some(entry)) => entry,
                 Ok(None) => break,
                 Err(error) => {
-                    self.problem(Finding::problem(
-                        name,
-                        format!("its tree cannot be walked: {}", error.chain()),
-                    ));
+                    let cause = format!("its tree cannot be walked: {}", error.chain());
+                    self.problem(Finding::problem(name, cause).with_hint(FILES_LOST));
                     break;
                 }
             };
@@ -323,7 +330,8 @@ impl Check<'_> {
                 named = named.saturating_add(1);
                 if named <= NAMED_MAX {
                     let subject = format!("{name}: /{}", printable(&entry.path));
-                    self.problem(Finding::problem(subject, error.chain()));
+                    let finding = Finding::problem(subject, error.chain());
+                    self.problem(if named == 1 { finding.with_hint(FILES_LOST) } else { finding });
                 }
             }
         }

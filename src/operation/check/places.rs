@@ -12,7 +12,7 @@ pub(crate) fn at<T>(list: &[T], number: u32) -> Option<&T> {
 }
 
 /// Blobs of which no place is good, and how many places there are.
-pub(super) fn without_good_copy(index: &Index, good: &dyn Fn(u32, &Place) -> bool) -> Result<(Bad, u64)> {
+pub(crate) fn without_good_copy(index: &Index, good: &dyn Fn(u32, &Place) -> bool) -> Result<(Bad, u64)> {
     let mut bad = Bad::new();
     let mut count = 0u64;
     // The places of one id follow each other.

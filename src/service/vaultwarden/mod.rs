@@ -19,6 +19,7 @@ mod paths;
 mod proof;
 mod remembered;
 mod settings;
+mod taken_out;
 #[cfg(test)]
 mod testing;
 mod timestamp;
@@ -30,3 +31,4 @@ pub use live::{FileNow, LiveDatabase, Recheck};
 pub use proof::{Outcome, Proof, Tally};
 pub use remembered::{recall, remember};
 pub use settings::{Key, Setting, Settings};
+pub use taken_out::take_out;

@@ -153,7 +153,7 @@ impl Excludes {
     }
 
     /// Whether a pattern passes over the entry at an absolute host path.
-    pub(super) fn matches(&self, host: &[u8]) -> bool {
+    pub fn matches(&self, host: &[u8]) -> bool {
         let as_given = !self.patterns.is_empty() && self.patterns.matches(host);
         as_given
             || !self.patterns_any_case.is_empty() && self.patterns_any_case.matches(&pattern::lowercase(host))

@@ -1,0 +1,91 @@
+//! `strongroom repair snapshots`
+
+use crate::cli::changed::{Changes, name_gone};
+use crate::cli::exit::Outcome;
+use crate::cli::filter::Filter;
+use crate::cli::global::Global;
+use crate::cli::output::Output;
+use crate::error::Result;
+use crate::format::key_slot::Role;
+use crate::format::snapshot::Change;
+use crate::operation::recommit::{Around, Made};
+use crate::operation::repair::snapshots::{self as repair, Damaged, Options};
+use crate::report::printable;
+use crate::repository::host;
+use crate::repository::snapshot::Snapshot;
+
+/// Arguments of `repair snapshots`.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  strongroom repair snapshots --dry-run\n  \
+    strongroom repair snapshots --read-data --forget\n\n\
+    Each damaged snapshot is stored anew without the files that are lost; `snapshots` shows which became\n\
+    which. The old ones stay unless --forget is given. Before this, bring back what can be: run\n\
+    `strongroom repair index`, `strongroom repair packs`, and a backup, which stores lost chunks again.")]
+pub(in crate::cli) struct Arguments {
+    /// Snapshots: prefixes of their ids, `latest`, `latest~1`; all if none is named
+    #[arg(value_name = "SNAPSHOT")]
+    snapshots: Vec<String>,
+    /// Read every byte of every pack too, to find what is damaged in them; needs a full key
+    #[arg(long)]
+    read_data: bool,
+    /// Forget the damaged snapshots
+    #[arg(long)]
+    forget: bool,
+    /// Store nothing; name each lost file
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    #[command(flatten)]
+    filter: Filter,
+}
+
+pub(in crate::cli) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Result<Outcome> {
+    let repository = global.open(output)?;
+    let role = if arguments.read_data { Role::Full } else { Role::Maintain };
+    repository.keyring().require(role, "repairing snapshots")?;
+    let found = repository.snapshots()?;
+    found.report_damaged(output);
+    let wanted = found.find_all(&arguments.filter.get()?, &arguments.snapshots)?;
+    let (cache, host) = (global.cache(&repository, output), host::name());
+    let interrupt = output.signals.in_good_order();
+    let around = Around { cache: cache.as_ref(), host: &host, reporter: output, interrupt: &interrupt };
+    let options = Options { read_data: arguments.read_data, forget: arguments.forget };
+    let progress = output.start_progress("looking for what is lost");
+    let damaged = repair::find(&repository, &found, &wanted, options, around);
+    drop(progress);
+    let damaged = damaged?;
+    let fresh = || damaged.iter().filter(|damaged| damaged.repaired_as.is_none());
+    name_gone(fresh().map(|damaged| (&damaged.snapshot, &damaged.draft)), true, output)?;
+    fresh().try_for_each(|damaged| name_made_up(damaged, output))?;
+    let mut changes = Changes::new(output, Change::Repaired, arguments.forget, arguments.dry_run);
+    for damaged in damaged.iter().filter(|damaged| damaged.draft.root.is_none()) {
+        changes.ruined(&damaged.snapshot.id);
+    }
+    for damaged in &damaged {
+        if let Some(id) = damaged.repaired_as {
+            output.say(&format!("snapshot {} is repaired as {}", damaged.snapshot.id.short(), id.short()))?;
+        }
+    }
+    if arguments.dry_run {
+        for damaged in fresh().filter(|damaged| damaged.draft.root.is_some()) {
+            changes.planned(&damaged.snapshot, Some(&damaged.draft), &damaged.snapshot.manifest.tags);
+        }
+        return changes.finish();
+    }
+    let progress = output.start_progress("repairing snapshots");
+    let mut told = |old: &Snapshot, made: Made| changes.told(old, &made, &old.manifest.tags);
+    let done = repair::run(&repository, &damaged, options, around, &mut told);
+    drop(progress);
+    let outcome = changes.finish()?;
+    done.map(|()| outcome)
+}
+
+fn name_made_up(damaged: &Damaged, output: &Output) -> Result<()> {
+    for folder in &damaged.draft.made_up {
+        let short = damaged.snapshot.id.short();
+        output.say(&format!(
+            "/{}: owner, mode and times of this folder are lost (in {short})",
+            printable(folder)
+        ))?;
+    }
+    Ok(())
+}

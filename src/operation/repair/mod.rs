@@ -1,0 +1,3 @@
+//! Repair: making the best of a repository that lost something.
+
+pub mod snapshots;

@@ -1,0 +1,121 @@
+//! Repairing snapshots: each that lost something is stored anew without it.
+//!
+//! Invariants: what is merely not to be had now is never taken for lost. The old snapshot stays unless it is told
+//! otherwise, and always where nothing of it is left to be stored anew.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::error::Result;
+use crate::format::snapshot::Change;
+use crate::id::Id;
+use crate::repository::Repository;
+use crate::repository::snapshot::{Snapshot, Snapshots};
+
+use crate::operation::recommit::{self, Around, Draft, Made, Order};
+
+/// How to repair.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Whether every pack is read, to see what of it is lost.
+    pub read_data: bool,
+    /// Whether the damaged snapshots are forgotten.
+    pub forget: bool,
+}
+
+impl Options {
+    fn order(self) -> Order<'static> {
+        Order {
+            change: Change::Repaired,
+            leave_out: None,
+            forget: self.forget,
+            read_data: self.read_data,
+            edit: &|_| {},
+        }
+    }
+}
+
+/// A snapshot that lost something.
+#[derive(Clone, Debug)]
+pub struct Damaged {
+    /// It.
+    pub snapshot: Snapshot,
+    /// What it lost, and what is left.
+    pub draft: Draft,
+    /// The snapshot that holds what is left of it, where it was repaired before.
+    pub repaired_as: Option<Id>,
+}
+
+/// Which snapshots are known to be damaged, because a live one says that it was repaired from them, itself or by
+/// way of others; each with the live one.
+pub fn known_damaged(snapshots: &Snapshots) -> HashMap<Id, Id> {
+    let all = snapshots.snapshots.iter().chain(&snapshots.forgotten);
+    let by_id: HashMap<Id, &Snapshot> = all.map(|snapshot| (snapshot.id, snapshot)).collect();
+    let mut damaged = HashMap::new();
+    for live in &snapshots.snapshots {
+        let mut original = live.original();
+        // Whoever may sign them could write manifests that name each other.
+        for _ in 0..by_id.len() {
+            let Some(said) = original else { break };
+            if said.change == Change::Repaired {
+                damaged.insert(said.made_from, live.id);
+            }
+            original = by_id.get(&said.made_from).and_then(|before| before.original());
+        }
+    }
+    damaged
+}
+
+/// Finds which of the snapshots lost something. Stores nothing.
+pub fn find(
+    repository: &Repository,
+    all: &Snapshots,
+    wanted: &[Snapshot],
+    options: Options,
+    around: Around<'_>,
+) -> Result<Vec<Damaged>> {
+    around.reporter.progress().set_stage("walking the trees of snapshots");
+    // What a snapshot was repaired as may have lost something since, whether it is wanted or not.
+    let looked_at: Vec<Snapshot> = if wanted.is_empty() { Vec::new() } else { all.snapshots.clone() };
+    let drafts = recommit::plan(repository, &options.order(), &looked_at, around)?;
+    let drafts: HashMap<Id, Draft> = looked_at.iter().map(|snapshot| snapshot.id).zip(drafts).collect();
+    let draft_of = |id: &Id| drafts.get(id);
+    let is_wanted: HashSet<Id> = wanted.iter().map(|snapshot| snapshot.id).collect();
+    let mut found = Vec::new();
+    for snapshot in wanted {
+        let Some(draft) = draft_of(&snapshot.id).filter(|draft| !draft.is_same()) else { continue };
+        let holds_the_rest = |other: &&Snapshot| {
+            let was_made_of_it = || {
+                let original = other.original().map(|original| (original.change, original.made_from));
+                original == Some((Change::Repaired, snapshot.id))
+            };
+            // One that lost something as well is stored anew itself, if it is wanted.
+            let will_be = || is_wanted.contains(&other.id) && was_made_of_it();
+            other.id != snapshot.id
+                && other.origin().snapshot == snapshot.origin().snapshot
+                && draft_of(&other.id)
+                    .is_some_and(|rest| rest.root == draft.root && (rest.is_same() || will_be()))
+        };
+        let repaired = all.snapshots.iter().filter(|_| draft.root.is_some()).find(holds_the_rest);
+        let repaired_as = repaired.map(|other| other.id);
+        found.push(Damaged { snapshot: snapshot.clone(), draft: draft.clone(), repaired_as });
+    }
+    Ok(found)
+}
+
+/// Stores what is left of damaged snapshots anew, but for those that were repaired before.
+pub fn run(
+    repository: &Repository,
+    damaged: &[Damaged],
+    options: Options,
+    around: Around<'_>,
+    told: &mut dyn FnMut(&Snapshot, Made),
+) -> Result<()> {
+    let fresh =
+        damaged.iter().filter(|damaged| damaged.repaired_as.is_none() && damaged.draft.root.is_some());
+    let fresh = fresh.map(|damaged| damaged.snapshot.clone()).collect();
+    recommit::commit(repository, &options.order(), fresh, around, told)?;
+    for done in damaged.iter().filter(|damaged| options.forget && damaged.repaired_as.is_some()) {
+        repository.put_forgotten(&done.snapshot.id, Some(done.snapshot.used_number()))?;
+    }
+    Ok(())
+}
