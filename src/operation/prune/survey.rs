@@ -102,8 +102,7 @@ impl Survey {
         reporter: &dyn Reporter,
     ) -> Result<Self, (Error, bool)> {
         let early = |error| (error, false);
-        let snapshots = readable_snapshots(repository).map_err(early)?;
-        repository.tell_vanished(&snapshots, reporter);
+        let snapshots = readable_snapshots(repository, reporter).map_err(early)?;
         let records = gc_records(repository).map_err(early)?;
         let read = read_index(repository).map_err(early)?;
         let changed = |error| {
@@ -266,17 +265,20 @@ fn is_loss(error: &Error) -> bool {
 }
 
 /// The snapshots, every one of which has to be readable: what an unreadable one needs is not known.
-fn readable_snapshots(repository: &Repository) -> Result<Snapshots> {
+fn readable_snapshots(repository: &Repository, reporter: &dyn Reporter) -> Result<Snapshots> {
     let list = || {
         let listed = repository.list_agreed(ObjectKind::Snapshot)?;
         Ok(listed.into_iter().map(|listed| listed.id).collect())
     };
     let found = repository.snapshots_listed(list)?;
-    // Whoever holds the store deleted them: what they needed is all that is left of them.
-    if let Some(vanished) = found.vanished.first() {
-        let Finding { subject, cause, hint, .. } = vanished.finding();
-        let error = Error::missing(format!("nothing is pruned: {subject} {cause}"));
-        return Err(error.hint(hint.unwrap_or_default()));
+    if !found.vanished.is_empty() {
+        // Whoever holds the store deleted them: what they needed is all that is left of them.
+        found.vanished.iter().for_each(|vanished| reporter.report(vanished.finding()));
+        let count = found.vanished.len();
+        return Err(Error::missing(format!(
+            "nothing is pruned: {count} snapshots vanished without having been forgotten, and what only they needed would go"
+        ))
+        .hint("bring them back from a copy of the repository, or accept the loss by `strongroom forget`"));
     }
     match found.damaged.iter().find(|(kind, ..)| *kind == ObjectKind::Snapshot) {
         None => Ok(found),
