@@ -6,6 +6,7 @@
 mod backup;
 mod check;
 mod completions;
+mod copy;
 mod demo;
 mod dump;
 mod exit;
@@ -16,6 +17,7 @@ mod init;
 mod key;
 mod ls;
 mod man;
+mod other;
 mod output;
 mod password;
 mod private_file;
@@ -78,6 +80,8 @@ enum Command {
     Prune(prune::Arguments),
     /// List backups that run or died, and give up the dead
     Unlock(unlock::Arguments),
+    /// Copy snapshots from another repository, which may have other keys
+    Copy(copy::Arguments),
     /// Add, list, change and remove keys
     Key(key::Arguments),
     /// Show the main job for real, in a temporary folder
@@ -131,6 +135,7 @@ fn dispatch(global: &Global, command: Command, output: &Output) -> Result<Outcom
         Command::Check(arguments) => check::run(global, &arguments, output),
         Command::Prune(arguments) => prune::run(global, &arguments, output),
         Command::Unlock(arguments) => unlock::run(global, &arguments, output),
+        Command::Copy(arguments) => copy::run(global, &arguments, output),
         Command::Key(arguments) => key::run(global, &arguments, output),
         Command::Demo(arguments) => demo::run(&arguments, output),
         Command::Completions(arguments) => completions::run(&arguments, self::command(), output),
