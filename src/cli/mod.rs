@@ -23,6 +23,7 @@ mod password;
 mod private_file;
 mod prune;
 mod recovery_key;
+mod repair;
 mod restore;
 mod signals;
 mod size;
@@ -80,6 +81,8 @@ enum Command {
     Prune(prune::Arguments),
     /// List backups that run or died, and give up the dead
     Unlock(unlock::Arguments),
+    /// Bring back what was lost: the index, damaged packs, and what another repository still has
+    Repair(repair::Arguments),
     /// Copy snapshots from another repository, which may have other keys
     Copy(copy::Arguments),
     /// Add, list, change and remove keys
@@ -135,6 +138,7 @@ fn dispatch(global: &Global, command: Command, output: &Output) -> Result<Outcom
         Command::Check(arguments) => check::run(global, &arguments, output),
         Command::Prune(arguments) => prune::run(global, &arguments, output),
         Command::Unlock(arguments) => unlock::run(global, &arguments, output),
+        Command::Repair(arguments) => repair::run(global, &arguments, output),
         Command::Copy(arguments) => copy::run(global, &arguments, output),
         Command::Key(arguments) => key::run(global, &arguments, output),
         Command::Demo(arguments) => demo::run(&arguments, output),

@@ -7,5 +7,6 @@ pub mod dump;
 pub mod forget;
 pub mod key;
 pub mod prune;
+pub mod repair;
 pub mod restore;
 pub mod unlock;

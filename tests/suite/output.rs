@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::site::{DEADLINE, Site, number, objects, objects_of};
 use crate::support::{Outcome, Rng, TempFolder, has_tool, run, strongroom};
 
-const COMMANDS: [&[&str]; 14] = [
+const COMMANDS: [&[&str]; 18] = [
     &["init"],
     &["backup"],
     &["snapshots"],
@@ -14,6 +14,10 @@ const COMMANDS: [&[&str]; 14] = [
     &["dump"],
     &["restore"],
     &["check"],
+    &["copy"],
+    &["repair"],
+    &["repair", "index"],
+    &["repair", "packs"],
     &["key"],
     &["key", "add"],
     &["key", "list"],

@@ -32,6 +32,17 @@ pub(in crate::operation) enum Trouble {
     Store(Error),
 }
 
+/// How a file that is no database is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::operation) enum Profile {
+    /// As the source cut it.
+    AsItWas,
+    /// As a file.
+    File,
+    /// As a dump.
+    Dump,
+}
+
 /// Reads files of one repository and cuts them for another.
 pub(in crate::operation) struct Recutter<'a> {
     source: &'a BlobReader<'a>,
@@ -70,12 +81,23 @@ impl<'a> Recutter<'a> {
         node: &Node,
         sink: &dyn BlobSink,
     ) -> std::result::Result<Content, Trouble> {
+        self.recut_as(node, sink, Profile::AsItWas)
+    }
+
+    /// The same, cut in a way that is known.
+    pub(in crate::operation) fn recut_as(
+        &self,
+        node: &Node,
+        sink: &dyn BlobSink,
+        profile: Profile,
+    ) -> std::result::Result<Content, Trouble> {
         let empty = Content::default();
         let content = node.content.as_ref().unwrap_or(&empty);
         let mut cutting = Cutting {
             recutter: self,
             node,
             sink,
+            profile,
             cutter: None,
             waiting: Vec::new(),
             waiting_bytes: 0,
@@ -100,6 +122,7 @@ struct Cutting<'a> {
     recutter: &'a Recutter<'a>,
     node: &'a Node,
     sink: &'a dyn BlobSink,
+    profile: Profile,
     cutter: Option<Cutter<'a>>,
     waiting: Vec<(Id, u64)>,
     waiting_bytes: u64,
@@ -132,7 +155,7 @@ impl Cutting<'_> {
     /// Reads what waits, and stores every chunk whose end is certain.
     fn flush(&mut self, ended: bool) -> Result<()> {
         let source = self.recutter.source;
-        self.cutter.get_or_insert_with(|| cutter(self.recutter, self.node, &self.waiting));
+        self.cutter.get_or_insert_with(|| cutter(self.recutter, self.node, self.profile, &self.waiting));
         let waiting = std::mem::take(&mut self.waiting);
         self.waiting_bytes = 0;
         let plains: Vec<Vec<u8>> =
@@ -181,16 +204,18 @@ impl Cutting<'_> {
 
 /// How a file is cut: a database by page, as it was; else by content. Nothing says which profile cut a file, but the
 /// length of its first chunk tells, where there is another behind it. What was a stream has no inode.
-fn cutter<'a>(recutter: &'a Recutter<'_>, node: &Node, first: &[(Id, u64)]) -> Cutter<'a> {
+fn cutter<'a>(recutter: &'a Recutter<'_>, node: &Node, profile: Profile, first: &[(Id, u64)]) -> Cutter<'a> {
     if let Some(database) = &node.database {
         let bytes = u64::from(database.page_size).saturating_mul(u64::from(database.run_pages));
         if bytes > 0 && bytes <= crate::chunker::page::RUN_MAX_BYTES {
             return Cutter::Runs(usize::try_from(bytes).unwrap_or(usize::MAX));
         }
     }
-    let is_dump = match first {
-        [(_, length), _, ..] => *length <= recutter.dump_maximum,
-        _ => node.inode == 0,
+    let is_dump = match (profile, first) {
+        (Profile::File, _) => false,
+        (Profile::Dump, _) => true,
+        (Profile::AsItWas, [(_, length), _, ..]) => *length <= recutter.dump_maximum,
+        (Profile::AsItWas, _) => node.inode == 0,
     };
     Cutter::Gear(if is_dump { &recutter.dump } else { &recutter.file })
 }

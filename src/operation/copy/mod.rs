@@ -117,11 +117,7 @@ pub fn run(
     let recutter = Recutter::new(&reader, destination, &options.interrupt)?;
     let sources = source.snapshots()?.snapshots;
     let copy = Copy { recutter: &recutter, destination, cache, sources: &sources, options, reporter };
-    let present = Present::new(destination, &copy.copies()?);
-    let wanted: Vec<&Snapshot> = snapshots.iter().filter(|snapshot| !present.has(snapshot)).collect();
-    let bytes = |snapshot: &&Snapshot| snapshot.manifest.statistics.bytes_processed;
-    let total = wanted.iter().map(bytes).fold(0u64, u64::saturating_add);
-    reporter.progress().set_total(wanted.len() as u64, total);
+    let wanted = copy.wanted(snapshots)?;
     let skipped = snapshots.len().saturating_sub(wanted.len()) as u64;
     let mut summary = Summary { present: skipped, ..Summary::default() };
     let dry = if options.dry_run { Some(session::usable(destination)?) } else { None };
@@ -138,17 +134,10 @@ pub fn run(
                 summary.add(&copied);
                 told(&copied)?;
             }
-            Err(Trouble::Source(error)) if passes(&error) => {
+            Err(trouble) => {
+                pass_over(snapshot, trouble, reporter)?;
                 summary.failed = summary.failed.saturating_add(1);
-                let subject = format!("snapshot {}", snapshot.id.short());
-                reporter.report(
-                    Finding::problem(subject, format!("is not copied: {}", error.chain())).with_hint(
-                        "run `strongroom check` on the source; `strongroom repair` says what can be done",
-                    ),
-                );
             }
-            Err(Trouble::Source(error)) => return Err(error.context("the source cannot be read")),
-            Err(Trouble::Store(error)) => return Err(error),
         }
     }
     if let Some(writer) = dry {
@@ -157,9 +146,24 @@ pub fn run(
     Ok(summary)
 }
 
-/// Whether an error concerns one snapshot and not the whole source.
-fn passes(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Missing | ErrorKind::Corrupt | ErrorKind::Unsupported)
+/// Reports a snapshot that cannot be read whole. Any other trouble ends the copy.
+fn pass_over(snapshot: &Snapshot, trouble: Trouble, reporter: &dyn Reporter) -> Result<()> {
+    let error = match trouble {
+        Trouble::Store(error) => return Err(error),
+        Trouble::Source(error) => error,
+    };
+    match error.kind() {
+        ErrorKind::Missing | ErrorKind::Corrupt | ErrorKind::Unsupported => {
+            let subject = format!("snapshot {}", snapshot.id.short());
+            let finding = Finding::problem(subject, format!("is not copied: {}", error.chain()));
+            reporter.report(finding.with_hint(
+                "run `strongroom check` on the source; `strongroom repair --help` says what can be done",
+            ));
+            Ok(())
+        }
+        ErrorKind::Interrupted => Err(error),
+        _ => Err(error.context("the source cannot be read")),
+    }
 }
 
 /// What all snapshots share.
@@ -173,6 +177,16 @@ struct Copy<'a> {
 }
 
 impl Copy<'_> {
+    /// The snapshots that the destination does not have.
+    fn wanted<'s>(&self, snapshots: &'s [Snapshot]) -> Result<Vec<&'s Snapshot>> {
+        let present = Present::new(self.destination, &self.copies()?);
+        let wanted: Vec<&Snapshot> = snapshots.iter().filter(|snapshot| !present.has(snapshot)).collect();
+        let bytes = |snapshot: &&Snapshot| snapshot.manifest.statistics.bytes_processed;
+        let total = wanted.iter().map(bytes).fold(0u64, u64::saturating_add);
+        self.reporter.progress().set_total(wanted.len() as u64, total);
+        Ok(wanted)
+    }
+
     /// The snapshots of the destination that count.
     fn copies(&self) -> Result<Vec<Snapshot>> {
         let found = self.destination.snapshots()?;

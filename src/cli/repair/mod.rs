@@ -1,0 +1,46 @@
+//! `strongroom repair`: making the best of a repository that lost something.
+
+mod from;
+mod index;
+mod packs;
+
+use clap::Subcommand;
+
+use super::exit::Outcome;
+use super::global::Global;
+use super::output::Output;
+use crate::error::Result;
+
+/// Arguments of `repair`.
+#[derive(clap::Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    arg_required_else_help = true,
+    after_help = "Examples:\n  strongroom repair index\n  strongroom repair packs\n  \
+    strongroom repair --from /mnt/second --from-key-file second.key\n\n\
+    What is lost and still lies on the host comes back with the next backup. First `strongroom check\n\
+    --read-data` tells what is wrong; then, in this order: `repair index`, `repair packs`, a backup,\n\
+    `repair --from`."
+)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    from: from::FromArguments,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Rebuild the index from the packs
+    Index(index::Arguments),
+    /// Save what is still whole in damaged packs
+    Packs(packs::Arguments),
+}
+
+pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Result<Outcome> {
+    match &arguments.command {
+        Some(Command::Index(arguments)) => index::run(global, arguments, output),
+        Some(Command::Packs(arguments)) => packs::run(global, arguments, output),
+        None => from::run(global, &arguments.from, output),
+    }
+}
