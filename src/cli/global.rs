@@ -2,7 +2,7 @@
 //!
 //! Invariant: an empty variable counts as unset; a flag wins over a variable, a key file over a password.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
@@ -72,9 +72,17 @@ impl Global {
 
     /// Opens the repository.
     pub(super) fn open(&self, output: &Output) -> Result<Repository> {
-        let backend: Arc<dyn Backend> = Arc::new(LocalBackend::open(&self.location()?)?);
-        let credential = self.credential(output)?;
-        let repository = Repository::open(backend, &credential)?;
+        self.open_at(&self.location()?, || self.credential(output))
+    }
+
+    /// Opens a repository that lies in this folder. Nobody is asked for the key to one that is not there.
+    pub(super) fn open_at(
+        &self,
+        folder: &Path,
+        credential: impl FnOnce() -> Result<Credential>,
+    ) -> Result<Repository> {
+        let backend: Arc<dyn Backend> = Arc::new(LocalBackend::open(folder)?);
+        let repository = Repository::open(backend, &credential()?)?;
         let caches = if self.no_cache { None } else { self.cache_folder().ok() };
         let cache = caches.as_ref().map(|folder| Cache::index_folder(folder, repository.id()));
         let repository = repository.with_index_folders(IndexFolders::new(cache, Some(std::env::temp_dir())));
@@ -104,7 +112,7 @@ impl Global {
         if let Some(path) = variable("STRONGROOM_KEY_FILE") {
             return read_key_file(&PathBuf::from(path));
         }
-        match password::from_environment(output)? {
+        match password::from_environment("STRONGROOM", output)? {
             Some(password) => Ok(Credential::Password(password)),
             None => password::ask("password of the repository: ", output).map(Credential::Password),
         }
@@ -114,7 +122,7 @@ impl Global {
     pub(super) fn new_password(&self, output: &Output) -> Result<Credential> {
         let password = if self.names_password() {
             self.named_password(output)?
-        } else if let Some(password) = password::from_environment(output)? {
+        } else if let Some(password) = password::from_environment("STRONGROOM", output)? {
             password
         } else {
             password::ask_new("password for the new key: ", output)?
@@ -170,7 +178,7 @@ impl Global {
     }
 }
 
-fn read_key_file(path: &std::path::Path) -> Result<Credential> {
+pub(super) fn read_key_file(path: &Path) -> Result<Credential> {
     let text = password::read_secret_file(path, KEY_FILE_MAX, "key file")?;
     let text = zeroize::Zeroizing::new(String::from_utf8_lossy(&text).into_owned());
     parse_key_file(&text)

@@ -7,6 +7,7 @@ mod backup;
 mod changed;
 mod check;
 mod completions;
+mod copy;
 mod demo;
 mod dump;
 mod exit;
@@ -17,6 +18,7 @@ mod init;
 mod key;
 mod ls;
 mod man;
+mod other;
 mod output;
 mod password;
 mod private_file;
@@ -89,8 +91,10 @@ enum Command {
     Prune(prune::Arguments),
     /// List backups that run or died, and give up the dead
     Unlock(unlock::Arguments),
-    /// Make the best of a repository that lost something
+    /// Bring back what was lost, and make the best of what cannot be
     Repair(repair::Arguments),
+    /// Copy snapshots from another repository, which may have other keys
+    Copy(copy::Arguments),
     /// Add, list, change and remove keys
     Key(key::Arguments),
     /// Show the main job for real, in a temporary folder
@@ -148,6 +152,7 @@ fn dispatch(global: &Global, command: Command, output: &Output) -> Result<Outcom
         Command::Prune(arguments) => prune::run(global, &arguments, output),
         Command::Unlock(arguments) => unlock::run(global, &arguments, output),
         Command::Repair(arguments) => repair::run(global, &arguments, output),
+        Command::Copy(arguments) => copy::run(global, &arguments, output),
         Command::Key(arguments) => key::run(global, &arguments, output),
         Command::Demo(arguments) => demo::run(&arguments, output),
         Command::Completions(arguments) => completions::run(&arguments, self::command(), output),

@@ -53,17 +53,16 @@ pub(super) fn from_command(command: &OsStr, output: &Output) -> Result<Password>
     first_line(&text, "the password command")
 }
 
-/// The password that the environment names, if any.
-pub(super) fn from_environment(output: &Output) -> Result<Option<Password>> {
-    if let Some(path) = variable("STRONGROOM_PASSWORD_FILE") {
+/// The password that the environment names, if any, in the variables that begin with `prefix`.
+pub(super) fn from_environment(prefix: &str, output: &Output) -> Result<Option<Password>> {
+    if let Some(path) = variable(&format!("{prefix}_PASSWORD_FILE")) {
         return from_file(&PathBuf::from(path)).map(Some);
     }
-    if let Some(command) = variable("STRONGROOM_PASSWORD_COMMAND") {
+    if let Some(command) = variable(&format!("{prefix}_PASSWORD_COMMAND")) {
         return from_command(&command, output).map(Some);
     }
-    variable("STRONGROOM_PASSWORD")
-        .map(|password| check(Zeroizing::new(password.into_vec()), "STRONGROOM_PASSWORD"))
-        .transpose()
+    let name = format!("{prefix}_PASSWORD");
+    variable(&name).map(|password| check(Zeroizing::new(password.into_vec()), &name)).transpose()
 }
 
 /// Asks at the terminal.

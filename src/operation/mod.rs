@@ -3,6 +3,7 @@
 mod announce;
 pub mod backup;
 pub mod check;
+pub mod copy;
 pub mod dump;
 pub mod forget;
 pub mod key;

@@ -123,23 +123,32 @@ impl Repository {
     /// # Errors
     /// `NoRepository`; `WrongKey` where no slot opens; `Corrupt` where the config is not what its MAC says.
     pub fn open(backend: Arc<dyn Backend>, credential: &Credential) -> Result<Self> {
-        let bytes = backend.get(&ObjectName::CONFIG, limits::SMALL_OBJECT_MAX).map_err(|error| {
-            if error.kind() == ErrorKind::Missing { no_repository(backend.as_ref()) } else { error }
-        })?;
-        let (config, covered, mac) = config::decode(&bytes)?;
+        let bytes = read_config(backend.as_ref())?;
+        let (config, ..) = config::decode(&bytes)?;
         let keyring = keys::open_any(backend.as_ref(), &config.repository, credential)?;
+        Self::with_keys(backend, &bytes, Arc::new(keyring))
+    }
+
+    /// The same repository in another place, where a copy of its files lies there; opened with the keys at hand.
+    ///
+    /// # Errors
+    /// `NoRepository`; `Corrupt` where the config there is not what its MAC says.
+    pub fn twin(&self, backend: Arc<dyn Backend>) -> Result<Option<Self>> {
+        let bytes = read_config(backend.as_ref())?;
+        if config::decode(&bytes)?.0.repository != *self.id() {
+            return Ok(None);
+        }
+        Self::with_keys(backend, &bytes, Arc::clone(&self.keyring)).map(Some)
+    }
+
+    fn with_keys(backend: Arc<dyn Backend>, bytes: &[u8], keyring: Arc<Keyring>) -> Result<Self> {
+        let (config, covered, mac) = config::decode(bytes)?;
         let expected = derive::keyed_hash(&keyring.key(Purpose::ConfigMac), covered);
         if !derive::equal(expected.as_bytes(), &mac) {
             return Err(Error::corrupt("the repository's config was altered: its MAC does not fit")
                 .hint("restore the object `config` from a copy of the repository"));
         }
-        Ok(Self {
-            backend,
-            config: Arc::new(config),
-            keyring: Arc::new(keyring),
-            index_folders: Arc::default(),
-            memory: None,
-        })
+        Ok(Self { backend, config: Arc::new(config), keyring, index_folders: Arc::default(), memory: None })
     }
 
     /// Says where a large index may lie on this computer; all of it is in memory otherwise.
@@ -202,6 +211,12 @@ impl Repository {
     pub(crate) fn list_ids(&self, kind: ObjectKind) -> Result<Vec<Id>> {
         Ok(self.backend.list(kind)?.into_iter().map(|listed| listed.id).collect())
     }
+}
+
+fn read_config(backend: &dyn Backend) -> Result<Vec<u8>> {
+    backend
+        .get(&ObjectName::CONFIG, limits::SMALL_OBJECT_MAX)
+        .map_err(|error| if error.kind() == ErrorKind::Missing { no_repository(backend) } else { error })
 }
 
 fn no_repository(backend: &dyn Backend) -> Error {

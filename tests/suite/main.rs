@@ -18,6 +18,7 @@
 mod architecture;
 mod backup_options;
 mod benches;
+mod copying;
 mod damage;
 mod demo;
 mod durability;
@@ -35,6 +36,7 @@ mod pruning;
 mod random_databases;
 mod random_trees;
 mod recovery;
+mod repairing;
 mod rewriting;
 mod sample_vault;
 mod scale;

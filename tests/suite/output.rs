@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::site::{DEADLINE, Site, number, objects, objects_of};
 use crate::support::{Outcome, Rng, TempFolder, has_tool, run, strongroom};
 
-const COMMANDS: [&[&str]; 19] = [
+const COMMANDS: [&[&str]; 25] = [
     &["init"],
     &["backup"],
     &["snapshots"],
@@ -14,10 +14,16 @@ const COMMANDS: [&[&str]; 19] = [
     &["dump"],
     &["restore"],
     &["check"],
+    &["forget"],
+    &["prune"],
+    &["unlock"],
+    &["copy"],
     &["tag"],
     &["rewrite"],
     &["unforget"],
     &["repair"],
+    &["repair", "index"],
+    &["repair", "packs"],
     &["repair", "snapshots"],
     &["key"],
     &["key", "add"],

@@ -1,5 +1,8 @@
 //! `strongroom repair`: making the best of a repository that lost something.
 
+mod from;
+mod index;
+mod packs;
 mod snapshots;
 
 use clap::Subcommand;
@@ -11,20 +14,38 @@ use crate::error::Result;
 
 /// Arguments of `repair`.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  strongroom repair snapshots --dry-run")]
+#[command(
+    args_conflicts_with_subcommands = true,
+    arg_required_else_help = true,
+    after_help = "Examples:\n  strongroom repair index\n  strongroom repair packs\n  \
+    strongroom repair --from /mnt/second --from-key-file second.key\n  \
+    strongroom repair snapshots --dry-run\n\n\
+    What is lost and still lies on the host comes back with the next backup. First `strongroom check\n\
+    --read-data` tells what is wrong; then, in this order: `repair index`, `repair packs`, a backup,\n\
+    `repair --from`, and for what is lost for good `repair snapshots`."
+)]
 pub(super) struct Arguments {
+    #[command(flatten)]
+    from: from::FromArguments,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Subcommand)]
 enum Command {
+    /// Rebuild the index from the packs
+    Index(index::Arguments),
+    /// Save what is still whole in damaged packs
+    Packs(packs::Arguments),
     /// Store snapshots anew without the files that are lost
     Snapshots(snapshots::Arguments),
 }
 
 pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Result<Outcome> {
     match &arguments.command {
-        Command::Snapshots(arguments) => snapshots::run(global, arguments, output),
+        Some(Command::Index(arguments)) => index::run(global, arguments, output),
+        Some(Command::Packs(arguments)) => packs::run(global, arguments, output),
+        Some(Command::Snapshots(arguments)) => snapshots::run(global, arguments, output),
+        None => from::run(global, &arguments.from, output),
     }
 }

@@ -7,9 +7,9 @@
 mod database;
 mod event;
 mod finding;
-mod parent;
-mod read;
-mod scan;
+pub(super) mod parent;
+pub(super) mod read;
+pub(super) mod scan;
 mod store;
 mod stream;
 mod unchanged;

@@ -78,7 +78,7 @@ pub(super) fn chosen<'s>(
 }
 
 /// Where the previous tree's blobs come from.
-pub(super) enum ParentSource<'a> {
+pub(in crate::operation) enum ParentSource<'a> {
     /// The sealed cache.
     Cache(Arc<CachedTree<'a>>),
     /// The repository itself, where the key opens metadata.
@@ -88,7 +88,7 @@ pub(super) enum ParentSource<'a> {
 impl<'a> ParentSource<'a> {
     /// Opens the newest candidate that can be read: from the cache, else, where the key allows, from the
     /// repository.
-    pub(super) fn open<'s>(
+    pub(in crate::operation) fn open<'s>(
         repository: &'a Repository,
         cache: Option<&Cache>,
         candidates: &[&'s Snapshot],
@@ -111,7 +111,7 @@ impl<'a> ParentSource<'a> {
     }
 
     /// The cached tree, where that is the source.
-    pub(super) fn cached(&self) -> Option<Arc<CachedTree<'a>>> {
+    pub(in crate::operation) fn cached(&self) -> Option<Arc<CachedTree<'a>>> {
         match self {
             Self::Cache(tree) => Some(Arc::clone(tree)),
             Self::Repository(_) => None,
@@ -119,7 +119,7 @@ impl<'a> ParentSource<'a> {
     }
 
     /// The source to read from.
-    pub(super) fn source(&self) -> &dyn BlobSource {
+    pub(in crate::operation) fn source(&self) -> &dyn BlobSource {
         match self {
             Self::Cache(tree) => tree.as_ref(),
             Self::Repository(reader) => reader,
@@ -128,7 +128,7 @@ impl<'a> ParentSource<'a> {
 }
 
 /// Walks the previous tree in step with the files.
-pub(super) struct Parent<'a> {
+pub(in crate::operation) struct Parent<'a> {
     reader: Option<TreeReader<'a>>,
     next: Option<LeafEntry>,
     started: bool,
@@ -136,12 +136,12 @@ pub(super) struct Parent<'a> {
 
 impl<'a> Parent<'a> {
     /// A parent, or none.
-    pub(super) fn new(reader: Option<TreeReader<'a>>) -> Self {
+    pub(in crate::operation) fn new(reader: Option<TreeReader<'a>>) -> Self {
         Self { reader, next: None, started: false }
     }
 
     /// The node that stood at this path; paths come in rising order.
-    pub(super) fn at(&mut self, place: &[u8]) -> Result<Option<Node>> {
+    pub(in crate::operation) fn at(&mut self, place: &[u8]) -> Result<Option<Node>> {
         let Some(reader) = &mut self.reader else { return Ok(None) };
         if !self.started {
             self.started = true;
@@ -163,7 +163,7 @@ impl<'a> Parent<'a> {
     }
 
     /// Stops looking: what comes is new.
-    pub(super) fn give_up(&mut self) {
+    pub(in crate::operation) fn give_up(&mut self) {
         self.reader = None;
         self.next = None;
     }

@@ -19,7 +19,7 @@ const BUFFER: usize = 8 << 20;
 const BUFFER_STEP: usize = 512 << 10;
 
 /// How a stream is cut.
-pub(super) enum Cutter<'a> {
+pub(in crate::operation) enum Cutter<'a> {
     /// By content.
     Gear(&'a GearChunker),
     /// Into runs of this many bytes.
@@ -28,14 +28,14 @@ pub(super) enum Cutter<'a> {
 
 impl Cutter<'_> {
     /// What must lie in a buffer before a cut is certain.
-    fn reach(&self) -> usize {
+    pub(in crate::operation) fn reach(&self) -> usize {
         match self {
             Self::Gear(chunker) => chunker.sizes().maximum,
             Self::Runs(length) => *length,
         }
     }
 
-    fn cut(&self, bytes: &[u8]) -> usize {
+    pub(in crate::operation) fn cut(&self, bytes: &[u8]) -> usize {
         match self {
             Self::Gear(chunker) => chunker.cut(bytes),
             Self::Runs(length) => bytes.len().min(*length),

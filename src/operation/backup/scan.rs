@@ -358,7 +358,7 @@ impl Scanner<'_> {
 }
 
 /// Whether every chunk and list of a node is still stored; notes its lists for the cache on the way.
-pub(super) fn still_stored(
+pub(in crate::operation) fn still_stored(
     source: &dyn BlobSource,
     index: &Index,
     recorder: Option<&TreeRecorder<'_>>,

@@ -6,6 +6,7 @@
 //!
 //! Invariant: nothing is changed. Damage is a finding, never the end of the check.
 
+pub(crate) mod pack;
 pub(crate) mod places;
 
 use std::collections::{HashMap, HashSet};
@@ -13,30 +14,25 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
-use crate::backend::{Listed, ObjectKind, ObjectName};
+use crate::backend::{Listed, ObjectKind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::blob::{BlobKind, Class};
 use crate::format::key_slot::Role;
 use crate::format::node::{Content, Node, NodeKind};
 use crate::id::Id;
 use crate::interrupt::Interrupt;
-use crate::limits;
 use crate::report::{Finding, Reporter, printable};
 use crate::repository::Repository;
-use crate::repository::blob::{OpenBuffers, open_frame};
 use crate::repository::content::visit_chunks;
-use crate::repository::index::{Index, Place, ReadObjects, open_pack, read_unindexed_pack};
+use crate::repository::index::{Index, Place, ReadObjects, read_unindexed_pack};
 use crate::repository::reader::BlobReader;
+use crate::repository::session;
 use crate::repository::snapshot::Snapshot;
 use crate::repository::tree::TreeReader;
 
+use pack::PackReading;
 use places::{PlacesByPack, at, without_good_copy};
 
-/// What to do about a pack that is gone.
-const PACK_GONE: &str =
-    "bring it back from a copy of the repository; else `strongroom repair index` forgets it";
-/// What to do about a pack that is not what it was.
-const PACK_DAMAGED: &str = "`strongroom repair packs` saves what of it is whole";
 /// What to do about files that cannot be restored.
 const FILES_LOST: &str = "`strongroom repair snapshots` stores what is left; first a backup, which stores again what it still finds";
 /// Files named for one snapshot before the rest is only counted.
@@ -66,15 +62,20 @@ pub fn run(
 ) -> Result<Summary> {
     repository.keyring().require(Role::Maintain, "checking a repository")?;
     let (problems, bytes_read) = (AtomicU64::new(0), AtomicU64::new(0));
-    let check = Check { repository, reporter, interrupt, problems, bytes_read };
+    let condemned = HashSet::new();
+    let mut check = Check { repository, reporter, interrupt, problems, bytes_read, condemned };
     check.small_objects()?;
+    match session::condemned(repository) {
+        Ok(condemned) => check.condemned = condemned,
+        Err(error) => check.problem(Finding::problem("a prune's record", error.chain())),
+    }
     // Every object is opened: what a copy on this computer says of one proves nothing about it.
     let read = ReadObjects::read_afresh(repository)?;
     let index = Index::build(&read, &|_| true)?;
     for (_, error) in &read.damaged {
         check.problem(
             Finding::problem("the index", error.chain())
-                .with_hint("the packs still hold what it named: `strongroom repair index` names them again"),
+                .with_hint("the packs still hold what it named: run `strongroom repair index`"),
         );
     }
     let packs = repository.backend().list(ObjectKind::Pack)?;
@@ -97,12 +98,32 @@ pub fn run(
     })
 }
 
+/// Names the files that have lost something, as far as the index and the listing of packs tell; gives how many
+/// complaints there were.
+pub(crate) fn name_losses(
+    repository: &Repository,
+    reporter: &dyn Reporter,
+    interrupt: &Interrupt,
+) -> Result<u64> {
+    let (problems, bytes_read) = (AtomicU64::new(0), AtomicU64::new(0));
+    let check = Check { repository, reporter, interrupt, problems, bytes_read, condemned: HashSet::new() };
+    let read = ReadObjects::read(repository)?;
+    let listed = repository.backend().list(ObjectKind::Pack)?;
+    let present: HashSet<Id> = listed.into_iter().map(|pack| pack.id).collect();
+    let index = Index::build(&read, &|pack| present.contains(pack))?;
+    let reader = BlobReader::with_index(repository, index);
+    check.snapshots(&reader, &repository.snapshots()?.snapshots, &Bad::new())?;
+    Ok(check.problems.into_inner())
+}
+
 struct Check<'a> {
     repository: &'a Repository,
     reporter: &'a dyn Reporter,
     interrupt: &'a Interrupt,
     problems: AtomicU64,
     bytes_read: AtomicU64,
+    /// Packs that are to be deleted: what is wrong with them concerns nobody who has another copy.
+    condemned: HashSet<Id>,
 }
 
 /// Blobs of which no whole copy is known.
@@ -112,6 +133,18 @@ impl Check<'_> {
     fn problem(&self, finding: Finding) {
         self.problems.fetch_add(1, Ordering::Relaxed);
         self.reporter.report(finding);
+    }
+
+    /// Tells what is wrong with a pack: of one that is condemned, no more than that.
+    fn pack_problem(&self, pack: &Id, cause: impl Into<String>) {
+        let name = format!("pack {}", pack.short());
+        if self.condemned.contains(pack) {
+            let cause = format!("is to be deleted by the next prune, and {}", cause.into());
+            self.reporter.report(Finding::warning(name, cause));
+        } else {
+            let next = "`strongroom repair packs` saves what is still whole in it";
+            self.problem(Finding::problem(name, cause).with_hint(next));
+        }
     }
 
     fn small_objects(&self) -> Result<()> {
@@ -134,9 +167,6 @@ impl Check<'_> {
                 }
             }
         }
-        if let Err(error) = crate::repository::session::condemned(self.repository) {
-            self.problem(Finding::problem("a prune's record", error.chain()));
-        }
         Ok(())
     }
 
@@ -146,17 +176,22 @@ impl Check<'_> {
         let sizes: HashMap<Id, u64> = listed.iter().map(|pack| (pack.id, pack.size)).collect();
         let mut good_packs = vec![true; index.packs().len()];
         for (pack, good) in index.packs().iter().zip(&mut good_packs) {
-            let name = format!("pack {}", pack.id.short());
             match sizes.get(&pack.id) {
                 None => {
                     *good = false;
-                    let finding = Finding::problem(name, "is missing, and the index names blobs in it");
-                    self.problem(finding.with_hint(PACK_GONE));
+                    let name = format!("pack {}", pack.id.short());
+                    let cause = "is missing, and the index names blobs in it";
+                    self.problem(Finding::problem(name, cause).with_hint(
+                        "back up again to store what is still there; `strongroom repair --from` takes the rest \
+                         from another repository, and `strongroom repair index` forgets the pack",
+                    ));
                 }
                 Some(size) if *size != pack.size => {
                     *good = false;
-                    let cause = format!("has {size} bytes where the index says {}", pack.size);
-                    self.problem(Finding::problem(name, cause).with_hint(PACK_DAMAGED));
+                    self.pack_problem(
+                        &pack.id,
+                        format!("has {size} bytes where the index says {}", pack.size),
+                    );
                 }
                 Some(_) => {}
             }
@@ -181,13 +216,13 @@ impl Check<'_> {
     fn packs_without_index(&self, index: &Index, listed: &[Listed]) -> Result<()> {
         let named: HashSet<Id> = index.packs().iter().map(|pack| pack.id).collect();
         let mut whole = 0u64;
-        for pack in listed.iter().filter(|pack| !named.contains(&pack.id)) {
+        let counts = |pack: &&Listed| !named.contains(&pack.id) && !self.condemned.contains(&pack.id);
+        for pack in listed.iter().filter(counts) {
             self.interrupt.check()?;
             match read_unindexed_pack(self.repository, &pack.id) {
                 Ok(_) => whole = whole.saturating_add(1),
                 Err(error) => {
-                    let name = format!("pack {}", pack.id.short());
-                    self.problem(Finding::problem(name, format!("is in no index, and {}", error.chain())));
+                    self.pack_problem(&pack.id, format!("is in no index, and {}", error.chain()));
                 }
             }
         }
@@ -220,8 +255,7 @@ impl Check<'_> {
                 }
             };
             if let Err(error) = self.read_pack(index, &pack.id, &places, &opened) {
-                let name = format!("pack {}", pack.id.short());
-                self.problem(Finding::problem(name, error.chain()).with_hint(PACK_DAMAGED));
+                self.pack_problem(&pack.id, error.chain());
             }
             self.reporter.progress().add_files(1);
             self.reporter.progress().add_bytes(pack.size);
@@ -230,58 +264,16 @@ impl Check<'_> {
         Ok(good)
     }
 
-    /// Reads one pack whole: its name, its table, and each blob; tells which of the places are good.
+    /// Reads one pack whole; tells which of the places are good.
     fn read_pack(&self, index: &Index, id: &Id, places: &[Place], good: &dyn Fn(usize)) -> Result<()> {
-        let bytes =
-            self.repository.backend().get(&ObjectName::new(ObjectKind::Pack, *id), limits::PACK_MAX)?;
-        self.bytes_read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        let mut first = self.check_table(id, &bytes, places).err();
-        let mut lost = 0u64;
-        let mut buffers = OpenBuffers::default();
-        for (number, place) in places.iter().enumerate() {
-            if !self.repository.keyring().opens(place.kind.class()) {
-                if first.is_none() {
-                    good(number);
-                }
-                continue;
-            }
-            match self.open(index, place, &bytes, &mut buffers) {
-                Ok(()) => good(number),
-                Err(error) => {
-                    lost = lost.saturating_add(1);
-                    first = Some(first.take().unwrap_or(error));
-                }
+        let reading = PackReading::read(self.repository, index, id, places)?;
+        self.bytes_read.fetch_add(reading.bytes.len() as u64, Ordering::Relaxed);
+        for (number, whole) in reading.whole.iter().enumerate() {
+            if *whole {
+                good(number);
             }
         }
-        match first {
-            None => Ok(()),
-            Some(error) if lost == 0 => Err(error.context("is damaged, though every blob in it is whole")),
-            Some(error) => {
-                Err(error.context(format!("is damaged: {lost} of its {} blobs are lost", places.len())))
-            }
-        }
-    }
-
-    fn open(&self, index: &Index, place: &Place, bytes: &[u8], buffers: &mut OpenBuffers) -> Result<()> {
-        let start = usize::try_from(place.offset).unwrap_or(usize::MAX);
-        let length = usize::try_from(place.stored_length).unwrap_or(usize::MAX);
-        let frame = bytes
-            .get(start..start.saturating_add(length))
-            .ok_or_else(|| Error::corrupt("the pack is shorter than the index says"))?;
-        let key = index.content_key(self.repository, place)?;
-        let keyring = self.repository.keyring();
-        open_frame(keyring, key, place.kind, &place.id, place.plain_length, frame, buffers).map(|_| ())
-    }
-
-    fn check_table(&self, id: &Id, bytes: &[u8], places: &[Place]) -> Result<()> {
-        let table = open_pack(self.repository, id, bytes)?;
-        let mut named: Vec<(Id, u32)> =
-            table.entries.iter().map(|entry| (entry.id, entry.stored_length)).collect();
-        let mut indexed: Vec<(Id, u32)> =
-            places.iter().map(|place| (place.id, place.stored_length)).collect();
-        named.sort_unstable();
-        indexed.sort_unstable();
-        if named == indexed { Ok(()) } else { Err(Error::corrupt("its table and the index do not agree")) }
+        reading.verdict()
     }
 
     fn snapshots(&self, reader: &BlobReader<'_>, snapshots: &[Snapshot], bad: &Bad) -> Result<()> {

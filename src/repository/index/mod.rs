@@ -63,7 +63,7 @@ pub use folders::IndexFolders;
 pub use read::ReadObjects;
 pub(crate) use read::read_index_object;
 pub use stream::Places;
-pub(crate) use unindexed::{indexed, open_pack, read_unindexed_pack};
+pub(crate) use unindexed::{indexed, open_pack, read_unindexed_pack, table_of_damaged};
 
 use covered::Covered;
 use gather::Gatherer;

@@ -39,9 +39,19 @@ pub(crate) fn open_pack(repository: &Repository, id: &Id, bytes: &[u8]) -> Resul
     Ok(table)
 }
 
+/// The table of a damaged pack, where that opens all the same, and the length of what stands before it. Nothing of
+/// what it says of the frames is proved but by the frames themselves.
+pub(crate) fn table_of_damaged(repository: &Repository, bytes: &[u8]) -> Result<(Table, u64)> {
+    open_sealed_table(repository, bytes).map(|(table, length)| (table, length as u64))
+}
+
 /// The table of a pack, and the length of what stands before it.
 fn open_table(repository: &Repository, bytes: &[u8]) -> Result<(Table, usize)> {
     pack::check_header(bytes)?;
+    open_sealed_table(repository, bytes)
+}
+
+fn open_sealed_table(repository: &Repository, bytes: &[u8]) -> Result<(Table, usize)> {
     let short = || Error::corrupt("it is too short");
     let bound = associated(HeaderKind::Pack, repository.id(), &Id::default());
     let trailer = bytes.last_chunk::<TRAILER_LEN>().ok_or_else(short)?;

@@ -1,0 +1,101 @@
+//! `strongroom repair packs`
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use crate::cli::exit::Outcome;
+use crate::cli::global::Global;
+use crate::cli::output::{Output, human};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::Id;
+use crate::operation::repair::packs::{self, Options, Summary};
+use crate::repository::host;
+
+/// Arguments of `repair packs`.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  strongroom repair packs\n  strongroom repair packs 3f9a41c2 --dry-run\n\n\
+    Every blob of a damaged pack that is still whole goes into a new pack. The damaged one is condemned, and\n\
+    the next prune deletes it. Needs a full key; a key of role maintain repairs packs of names and lists.\n\
+    Exit code 3 if something is lost, 1 if a pack could not be had."
+)]
+pub(super) struct Arguments {
+    /// Packs, by the first digits of their ids; all of them are read if none is named
+    #[arg(value_name = "PACK")]
+    packs: Vec<String>,
+    /// Change nothing; tell which packs are damaged
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+}
+
+pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Result<Outcome> {
+    let repository = global.open(output)?;
+    let cache = global.cache(&repository, output);
+    let options = Options {
+        packs: arguments.packs.clone(),
+        dry_run: arguments.dry_run,
+        host: host::name(),
+        interrupt: output.signals.in_good_order(),
+    };
+    let progress = output.start_progress("repairing packs");
+    let summary = packs::run(&repository, cache.as_ref(), &options, output);
+    drop(progress);
+    let summary = summary?;
+    if output.json {
+        let damaged: Vec<String> = summary.packs_damaged.iter().map(Id::to_hex).collect();
+        output.object(&json!({
+            "message_type": "summary",
+            "dry_run": arguments.dry_run,
+            "packs_read": summary.packs_read,
+            "packs_damaged": damaged,
+            "packs_left": summary.packs_left,
+            "blobs_saved": summary.blobs_saved,
+            "blobs_lost": summary.blobs_lost,
+            "losses": summary.losses,
+        }))?;
+    } else {
+        print(&summary, arguments.dry_run, output)?;
+    }
+    if summary.packs_left > 0 {
+        let left = human::counted(summary.packs_left, "pack");
+        return Err(Error::new(ErrorKind::Io, format!("{left} could not be repaired: see above")));
+    }
+    let lost: u64 = summary.blobs_lost.values().fold(0, |sum, lost| sum.saturating_add(*lost));
+    let found = if arguments.dry_run { summary.packs_damaged.len() as u64 } else { 0 };
+    Ok(Outcome::of(lost.saturating_add(summary.losses).saturating_add(found)))
+}
+
+fn print(summary: &Summary, dry_run: bool, output: &Output) -> Result<()> {
+    let damaged = human::counted(summary.packs_damaged.len() as u64, "damaged pack");
+    output.say(&format!("{} read, {damaged}", human::counted(summary.packs_read, "pack")))?;
+    if dry_run {
+        return output.say("dry run: nothing was changed");
+    }
+    if summary.packs_damaged.is_empty() {
+        return Ok(());
+    }
+    let saved = human::counted(summary.blobs_saved, "blob");
+    output.say(&format!("{saved} saved; the damaged packs go with the next `strongroom prune`"))?;
+    if summary.blobs_lost.is_empty() {
+        return output.say("nothing was lost");
+    }
+    output.say(&format!("lost: {}", kinds(&summary.blobs_lost)))?;
+    if summary.losses == 0 {
+        return output.say("no snapshot needs what was lost");
+    }
+    next_steps(output)
+}
+
+/// Numbers of blobs by kind, in words.
+pub(super) fn kinds(counts: &BTreeMap<&'static str, u64>) -> String {
+    let counts: Vec<String> = counts.iter().map(|(kind, number)| human::counted(*number, kind)).collect();
+    counts.join(", ").replace("leafs", "leaves")
+}
+
+/// What can be done about a loss.
+pub(super) fn next_steps(output: &Output) -> Result<()> {
+    output.say("what is still on the host comes back with the next `strongroom backup`;")?;
+    output.say("what another repository has, with `strongroom repair --from`;")?;
+    output.say("`strongroom repair snapshots` then gives up what is gone")
+}

@@ -1,0 +1,115 @@
+//! Reading one pack whole: its name, its table, and each blob in it.
+//!
+//! Invariant: a pack is damaged where its bytes are not what its name and its seals say. That they cannot be had, or are
+//! of a version that is not known, is no damage.
+
+use crate::backend::{ObjectKind, ObjectName};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::Id;
+use crate::limits;
+use crate::repository::Repository;
+use crate::repository::blob::{OpenBuffers, open_frame};
+use crate::repository::index::{Index, Place, open_pack};
+
+/// What reading a pack came to.
+pub(crate) struct PackReading {
+    /// Its bytes.
+    pub(crate) bytes: Vec<u8>,
+    /// Of each place whether the blob there is whole. Where the key does not open it, it is if the pack is.
+    pub(crate) whole: Vec<bool>,
+    /// What is wrong with name, header, frames or table.
+    pub(crate) fault: Option<Error>,
+    /// Whether table and index say the same.
+    pub(crate) agrees: bool,
+    /// The first blob's error.
+    blob: Option<Error>,
+}
+
+impl PackReading {
+    /// Reads a pack, `places` being all that the index says of it.
+    ///
+    /// # Errors
+    /// Where it cannot be had.
+    pub(crate) fn read(repository: &Repository, index: &Index, id: &Id, places: &[Place]) -> Result<Self> {
+        let name = ObjectName::new(ObjectKind::Pack, *id);
+        let bytes = repository.backend().get(&name, limits::PACK_MAX)?;
+        let (fault, agrees) = match open_pack(repository, id, &bytes) {
+            Ok(table) => {
+                let named = table.entries.iter().map(|entry| (entry.id, entry.stored_length)).collect();
+                let indexed = places.iter().map(|place| (place.id, place.stored_length)).collect();
+                (None, sorted(named) == sorted(indexed))
+            }
+            Err(error) => (Some(error), true),
+        };
+        let mut reading = Self { bytes, whole: Vec::new(), fault, agrees, blob: None };
+        let mut buffers = OpenBuffers::default();
+        for place in places {
+            let whole = if repository.keyring().opens(place.kind.class()) {
+                let opened = open(repository, index, place, &reading.bytes, &mut buffers);
+                let whole = opened.is_ok();
+                reading.blob = reading.blob.take().or(opened.err());
+                whole
+            } else {
+                reading.fault.is_none() && reading.agrees
+            };
+            reading.whole.push(whole);
+        }
+        Ok(reading)
+    }
+
+    /// Whether its own bytes are at fault.
+    pub(crate) fn is_damaged(&self) -> bool {
+        let corrupt = |error: &Error| error.kind() == ErrorKind::Corrupt;
+        match &self.fault {
+            Some(fault) => corrupt(fault),
+            // The table and the name are right: where the index is too, the blobs were never what their ids say.
+            None => self.agrees && self.blob.as_ref().is_some_and(corrupt),
+        }
+    }
+
+    /// Blobs that are not whole.
+    pub(crate) fn lost(&self) -> u64 {
+        self.whole.iter().filter(|whole| !**whole).count() as u64
+    }
+
+    /// What is wrong with it, if anything is.
+    pub(crate) fn verdict(mut self) -> Result<()> {
+        let lost = if self.blob.is_some() { self.lost() } else { 0 };
+        let disagrees = || Error::corrupt("its table and the index do not agree");
+        let first = self.fault.take().or_else(|| (!self.agrees).then(disagrees)).or(self.blob.take());
+        match first {
+            None => Ok(()),
+            Some(error) if lost == 0 => Err(error.context("is damaged, though every blob in it is whole")),
+            Some(error) => {
+                Err(error.context(format!("is damaged: {lost} of its {} blobs are lost", self.whole.len())))
+            }
+        }
+    }
+}
+
+fn sorted(mut records: Vec<(Id, u32)>) -> Vec<(Id, u32)> {
+    records.sort_unstable();
+    records
+}
+
+/// The frame of a place, as it lies in its pack.
+pub(crate) fn frame<'b>(place: &Place, bytes: &'b [u8]) -> Result<&'b [u8]> {
+    let start = usize::try_from(place.offset).unwrap_or(usize::MAX);
+    let length = usize::try_from(place.stored_length).unwrap_or(usize::MAX);
+    bytes
+        .get(start..start.saturating_add(length))
+        .ok_or_else(|| Error::corrupt("the pack is shorter than the index says"))
+}
+
+fn open(
+    repository: &Repository,
+    index: &Index,
+    place: &Place,
+    bytes: &[u8],
+    buffers: &mut OpenBuffers,
+) -> Result<()> {
+    let frame = frame(place, bytes)?;
+    let key = index.content_key(repository, place)?;
+    let keyring = repository.keyring();
+    open_frame(keyring, key, place.kind, &place.id, place.plain_length, frame, buffers).map(|_| ())
+}

@@ -1,0 +1,219 @@
+//! Repairing from another repository: what is lost here and whole there.
+//!
+//! Two cases. A repository of the same id is a copy of this one's files: blobs have the same names, and whole packs can be
+//! put back as they were. Any other has names of its own: a file of a damaged snapshot is looked up in the snapshots
+//! there, read, and cut as it was cut here; where that gives the names that are missing, they are stored.
+//!
+//! Invariants: whatever comes from the other repository is stored only under the id that its plaintext has here, and
+//! only if a snapshot here needs that id. Damaged packs are condemned once everything is stored and named.
+
+mod heal;
+mod match_files;
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::damage::{Found, Packs};
+use super::packs::{condemn, save_all};
+use crate::backend::{ObjectKind, ObjectName};
+use crate::crypto::derive;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::key_slot::Role;
+use crate::id::Id;
+use crate::interrupt::Interrupt;
+use crate::limits;
+use crate::operation::check::name_losses;
+use crate::report::{Finding, Reporter};
+use crate::repository::Repository;
+use crate::repository::cache::Cache;
+use crate::repository::index::{indexed, read_unindexed_pack};
+use crate::repository::mover::BlobMover;
+use crate::repository::reader::BlobReader;
+use crate::repository::session::{self, Adopted, Session};
+use crate::repository::writer::BlobWriter;
+
+use heal::Healer;
+
+/// How to repair.
+pub struct Options {
+    /// Name of this host, for the session.
+    pub host: String,
+    /// Change nothing; tell what is damaged.
+    pub dry_run: bool,
+    /// Whether to stop.
+    pub interrupt: Interrupt,
+}
+
+/// What was done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Whether the other repository is a copy of this one's files.
+    pub same: bool,
+    /// Packs read here.
+    pub packs_read: u64,
+    /// Packs that were missing here and were put back whole.
+    pub packs_restored: u64,
+    /// Packs that are missing here.
+    pub packs_missing: u64,
+    /// Damaged packs that were condemned.
+    pub packs_damaged: Vec<Id>,
+    /// Packs that could not be had, or not be repaired, and are as they were.
+    pub packs_left: u64,
+    /// Blobs saved from damaged packs.
+    pub blobs_saved: u64,
+    /// Blobs that came from the other repository, by kind.
+    pub blobs_found: BTreeMap<&'static str, u64>,
+    /// Files and trees that still lack something.
+    pub losses: u64,
+}
+
+/// Repairs from another repository.
+///
+/// # Errors
+/// Whatever keeps this repository from being listed or written, or the other from being opened.
+pub fn run(
+    repository: &Repository,
+    other: &Repository,
+    cache: Option<&Cache>,
+    options: &Options,
+    reporter: &dyn Reporter,
+) -> Result<Summary> {
+    repository.keyring().require(Role::Full, "repairing from another repository")?;
+    other.keyring().require(Role::Full, "reading the other repository")?;
+    if repository.backend().location() == other.backend().location() {
+        return Err(Error::refused("the other repository is this one").hint("name one that lies elsewhere"));
+    }
+    let mut summary = Summary { same: repository.id() == other.id(), ..Summary::default() };
+    if options.dry_run {
+        let packs = Packs::survey(repository)?;
+        let found = find(repository, &packs, options, reporter, &mut summary)?;
+        summary.packs_missing = packs.missing.len() as u64;
+        summary.packs_damaged = found.damaged;
+        summary.losses = name_losses(repository, reporter, &options.interrupt)?;
+        return Ok(summary);
+    }
+    if let Some(cache) = cache {
+        session::give_up_own_dead(repository, cache, &options.host)?;
+    }
+    // A prune that begins now waits for this session before it deletes what is counted on here.
+    let mut session = Session::begin(repository, cache, &options.host)?;
+    let repaired = repair(repository, other, options, reporter, &mut summary);
+    session.end();
+    repaired?;
+    summary.losses = name_losses(repository, reporter, &options.interrupt)?;
+    Ok(summary)
+}
+
+fn find(
+    repository: &Repository,
+    packs: &Packs,
+    options: &Options,
+    reporter: &dyn Reporter,
+    summary: &mut Summary,
+) -> Result<Found> {
+    let all: Vec<Id> = packs.present.keys().copied().collect();
+    let found = packs.find_damaged(repository, &all, reporter, &options.interrupt)?;
+    summary.packs_read = all.len() as u64;
+    summary.packs_left = found.trouble;
+    Ok(found)
+}
+
+fn repair(
+    repository: &Repository,
+    other: &Repository,
+    options: &Options,
+    reporter: &dyn Reporter,
+    summary: &mut Summary,
+) -> Result<()> {
+    let packs = survey(repository, other, options, reporter, summary)?;
+    let found = find(repository, &packs, options, reporter, summary)?;
+    reporter.progress().set_stage("saving blobs");
+    let mover = BlobMover::new(repository);
+    let (saved, condemned) =
+        save_all(repository, &packs, &found.damaged, &mover, &options.interrupt, reporter)?;
+    mover.finish()?;
+    summary.blobs_saved = saved.blobs.len() as u64;
+    let mut good = packs.index_without(&found.damaged)?;
+    let adopted = adopt(repository, &packs, &found.unnamed)?;
+    good.extend(&adopted)?;
+    let writer = BlobWriter::new(repository, &good)?;
+    let local = BlobReader::new(repository, reporter)?;
+    let foreign = BlobReader::new(other, reporter)?;
+    reporter.progress().set_stage("looking for what is lost");
+    let healer = Healer::new(&local, &foreign, &writer, saved.blobs, options, reporter)?;
+    let healed = healer.run(summary.same);
+    summary.blobs_found = healer.found();
+    // Whatever ended it: what was stored is named, so that the next run need not fetch it again.
+    let written = writer.finish(adopted);
+    healed?;
+    written?;
+    condemn(repository, &packs, &condemned, reporter)?;
+    let left = found.damaged.len().saturating_sub(condemned.len()) as u64;
+    summary.packs_left = summary.packs_left.saturating_add(left);
+    summary.packs_damaged = condemned;
+    Ok(())
+}
+
+/// Looks at what there is, once whole packs that are missing here have been put back.
+fn survey(
+    repository: &Repository,
+    other: &Repository,
+    options: &Options,
+    reporter: &dyn Reporter,
+    summary: &mut Summary,
+) -> Result<Packs> {
+    let packs = Packs::survey(repository)?;
+    summary.packs_missing = packs.missing.len() as u64;
+    if summary.same && !packs.missing.is_empty() {
+        // One that a prune deleted meanwhile is not named any more; what is missing twice is lost.
+        let before = packs.missing;
+        let missing: Vec<Id> = Packs::survey(repository)?.missing;
+        let missing: Vec<Id> = missing.into_iter().filter(|pack| before.contains(pack)).collect();
+        summary.packs_restored = put_back(repository, other, &missing, options, reporter)?;
+        return Packs::survey(repository);
+    }
+    Ok(packs)
+}
+
+/// Whole packs that no index names, as an interrupted run leaves them.
+fn adopt(repository: &Repository, packs: &Packs, unnamed: &[Id]) -> Result<Adopted> {
+    let mut adopted = Vec::new();
+    for pack in unnamed {
+        let size = packs.present.get(pack).copied().unwrap_or(0);
+        match read_unindexed_pack(repository, pack) {
+            Ok(table) => adopted.push(indexed(*pack, size, table)),
+            Err(error) if error.kind() == ErrorKind::Missing => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(adopted)
+}
+
+/// Puts packs back that are missing here and whole there. They are the ones the index names, byte for byte.
+fn put_back(
+    repository: &Repository,
+    other: &Repository,
+    missing: &[Id],
+    options: &Options,
+    reporter: &dyn Reporter,
+) -> Result<u64> {
+    let there: HashSet<Id> = other.list_ids(ObjectKind::Pack)?.into_iter().collect();
+    reporter.progress().set_stage("putting packs back");
+    let mut restored = 0u64;
+    for pack in missing.iter().filter(|pack| there.contains(*pack)) {
+        options.interrupt.check()?;
+        let name = ObjectName::new(ObjectKind::Pack, *pack);
+        let bytes = match other.backend().get(&name, limits::PACK_MAX) {
+            Ok(bytes) if derive::hash(&bytes) == *pack => bytes,
+            Ok(_) => {
+                let cause = "is damaged in the other repository as well";
+                reporter.report(Finding::warning(format!("pack {}", pack.short()), cause));
+                continue;
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::Missing | ErrorKind::Corrupt) => continue,
+            Err(error) => return Err(error.context("the other repository cannot be read")),
+        };
+        repository.backend().put(&name, &bytes)?;
+        restored = restored.saturating_add(1);
+    }
+    Ok(restored)
+}
