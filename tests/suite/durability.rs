@@ -1,85 +1,15 @@
 //! What a backup brings to the disk, and in which order, as the system sees it: nothing is named before it is on the
 //! disk, nothing is referred to before its name is, and nothing is flushed without need.
 
-use std::collections::HashMap;
-use std::fs;
-use std::process::Command;
-
-use crate::site::{DEADLINE, Site};
-use crate::support::{Rng, has_tool, run, untested};
+use crate::site::Site;
+use crate::support::Rng;
+use crate::traced::{Call, can_trace, traced};
 
 /// What is looked at: whatever flushes, names, opens, removes or writes.
 const CALLS: &str = "fsync,fdatasync,syncfs,sync_file_range,sync,renameat2,renameat,rename,linkat,link,openat,unlinkat,write,pwrite64";
 
 /// Where an object gets its name, and what that name is.
 const KINDS: [&str; 4] = ["packs", "index", "snapshots", "sessions"];
-
-/// One call, and the lines of the trace between which it ran.
-#[derive(Debug)]
-struct Call {
-    name: String,
-    text: String,
-    entered: usize,
-    left: usize,
-}
-
-impl Call {
-    /// The path of the handle that it was given first.
-    fn handle(&self) -> &str {
-        let start = self.text.find('<').map_or(self.text.len(), |at| at + 1);
-        let rest = &self.text[start..];
-        &rest[..rest.find('>').unwrap_or(0)]
-    }
-
-    /// The names that it was given.
-    fn names(&self) -> Vec<&str> {
-        self.text.split('"').skip(1).step_by(2).collect()
-    }
-
-    fn succeeded(&self) -> bool {
-        self.text.rsplit_once(" = ").is_some_and(|(_, result)| !result.starts_with('-'))
-    }
-}
-
-/// Takes a trace apart; what a thread began and ended in different lines becomes one call.
-fn parse(trace: &str) -> Vec<Call> {
-    let mut begun: HashMap<&str, (String, usize)> = HashMap::new();
-    let mut calls = Vec::new();
-    for (line, text) in trace.lines().enumerate() {
-        let (thread, text) = text.split_once(' ').expect("each line starts with a thread");
-        let text = text.trim_start();
-        if text.starts_with("+++") || text.starts_with("---") {
-            continue;
-        }
-        if let Some(start) = text.strip_suffix("<unfinished ...>") {
-            begun.insert(thread, (start.trim_end().to_owned(), line));
-            continue;
-        }
-        let (text, entered) = match text.strip_prefix("<... ") {
-            Some(rest) => {
-                let (start, entered) = begun.remove(thread).expect("it was begun");
-                (start + rest.split_once("resumed>").expect("it goes on").1, entered)
-            }
-            None => (text.to_owned(), line),
-        };
-        let name = text.split('(').next().expect("a call").to_owned();
-        calls.push(Call { name, text, entered, left: line });
-    }
-    calls
-}
-
-/// Runs a backup under strace, in the environment of every other test.
-fn traced(site: &Site, arguments: &[&str]) -> Vec<Call> {
-    let program = site.command(arguments);
-    let trace = site.join("trace");
-    let mut strace = Command::new("strace");
-    strace.env_clear().current_dir(site.folder.path());
-    strace.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    strace.args(["-f", "-y", "-s", "0", "-e", &format!("trace={CALLS}"), "-o"]).arg(&trace);
-    strace.arg(program.get_program()).args(program.get_args());
-    run(&mut strace, DEADLINE).expect_code(0);
-    parse(&fs::read_to_string(trace).unwrap())
-}
 
 /// An object that got its name.
 struct Object<'a> {
@@ -197,11 +127,8 @@ impl<'a> Seen<'a> {
 #[test]
 fn a_backup_is_on_the_disk_in_the_order_of_the_protocol() {
     let what = "the order in which a backup reaches the disk";
-    if !has_tool("strace", what) {
+    if !can_trace(what) {
         return;
-    }
-    if !Command::new("strace").args(["-o", "/dev/null", "true"]).output().unwrap().status.success() {
-        return untested(&format!("{what} (may not trace a program)"));
     }
     let site = Site::new();
     let mut rng = Rng::new(77);
@@ -213,7 +140,7 @@ fn a_backup_is_on_the_disk_in_the_order_of_the_protocol() {
             site.folder.write("data/small", "another");
         }
         let before = KINDS.map(|kind| site.count(kind));
-        let calls = traced(&site, &["-q", "backup", "data"]);
+        let calls = traced(&site, &["-s", "0"], CALLS, &["-q", "backup", "data"]);
         let seen = Seen::new(&calls, &site);
         let packs = seen.of("packs").len();
         assert!((fewest..=most).contains(&packs), "night {night}: {packs} packs");
@@ -228,21 +155,4 @@ fn a_backup_is_on_the_disk_in_the_order_of_the_protocol() {
         assert_eq!(after, [before[0] + packs, before[1] + named[1], before[2] + 1, 0]);
     }
     site.assert_sound();
-}
-
-#[test]
-fn a_call_that_another_thread_interrupts_is_one_call() {
-    let calls = parse(
-        "7 fsync(9</r/a b> <unfinished ...>\n8 openat(3</r>, \"x\", O_RDONLY) = -1 ENOENT (No such file)\n\
-         7 <... fsync resumed>)              = 0\n7 +++ exited with 0 +++\n",
-    );
-    assert_eq!(calls.len(), 2);
-    assert_eq!(
-        (calls[0].name.as_str(), calls[0].names(), calls[0].succeeded()),
-        ("openat", vec!["x"], false)
-    );
-    assert_eq!(
-        (calls[1].handle(), calls[1].entered, calls[1].left, calls[1].succeeded()),
-        ("/r/a b", 0, 2, true)
-    );
 }

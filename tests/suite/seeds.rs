@@ -96,10 +96,17 @@ fn named<T>(seed: u64, next: &AtomicU64, step: impl FnOnce() -> T) -> T {
     })
 }
 
+/// The bytes of the full key that opens what is made here.
+pub(crate) const KEY_FILE: u8 = 7;
+
 /// A new repository in memory with a full key, whose files are cut into chunks of these sizes.
 pub(crate) fn repository(chunks: ChunkSizes) -> Repository {
-    let backend = MemoryBackend::new();
-    let credential = Credential::KeyFile(Secret::new([7; 32]));
+    repository_on(&MemoryBackend::new(), chunks)
+}
+
+/// The same in a store at hand, which is empty.
+pub(crate) fn repository_on(backend: &MemoryBackend, chunks: ChunkSizes) -> Repository {
+    let credential = Credential::KeyFile(Secret::new([KEY_FILE; 32]));
     let time = Timestamp { seconds: 1_790_000_000, nanoseconds: 0 };
     let key = NewKey { credential: &credential, cost: Cost::LEAST, label: "test", time };
     let made = Repository::create(Arc::new(backend.clone()), &key).expect("it is made");
@@ -108,7 +115,7 @@ pub(crate) fn repository(chunks: ChunkSizes) -> Repository {
     let mac = derive::keyed_hash(&made.keyring().key(Purpose::ConfigMac), &bytes);
     bytes.extend_from_slice(mac.as_bytes());
     backend.replace(&ObjectName::CONFIG, bytes);
-    Repository::open(Arc::new(backend), &credential).expect("it opens")
+    Repository::open(Arc::new(backend.clone()), &credential).expect("it opens")
 }
 
 /// Backs a folder up as the root of a snapshot; nothing may be amiss.

@@ -112,7 +112,10 @@ pub fn run(
     let records = condemn::condemn(repository, &survey, &work.condemned)?;
     let settled = settle::settle(repository, cache, &records, options, reporter)?;
     summary.pending = amount(&survey, &settled.pending);
-    let seen: HashSet<Id> = survey.packs.keys().copied().collect();
+    let seen: HashSet<Id> = survey.packs.keys().chain(&survey.vanished).copied().collect();
+    let deletion = delete::Deletion { repository, options, reporter };
+    let written = deletion.rewrite_index(&survey.vanished)?;
+    summary.written_bytes = summary.written_bytes.saturating_add(written);
     let basis = Basis::new(survey, &work.moves, &moved, &records);
     summary.waits_again = settled.waiting_records.iter().any(|id| before.contains(id));
     summary.open_sessions = settled.open;
@@ -122,7 +125,6 @@ pub fn run(
         summary.rescued_blobs = rescued.blobs;
         summary.written_bytes = summary.written_bytes.saturating_add(rescued.stored_bytes);
         stage("deleting");
-        let deletion = delete::Deletion { repository, options, reporter };
         summary.written_bytes =
             summary.written_bytes.saturating_add(deletion.rewrite_index(&settled.ready_packs)?);
         summary.deleted = deletion.delete_packs(&settled.ready_packs)?;

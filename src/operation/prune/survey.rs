@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Options;
-use crate::backend::ObjectKind;
+use crate::backend::{ObjectKind, ObjectName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::blob::BlobKind;
 use crate::format::snapshot::Change;
@@ -43,6 +43,9 @@ pub(super) struct Survey {
     pub(super) kept: Bits,
     /// Needed blobs that lie in condemned packs only: they have to be copied out.
     pub(super) homeless: Vec<u32>,
+    /// Packs that the index names and that are gone, though nobody condemns them: what a backup published that was given
+    /// up while it lived, or whose write landed late. Nothing needs them, or there would be no survey.
+    pub(super) vanished: HashSet<Id>,
     /// Whether something that a repaired snapshot needs is lost.
     pub(super) has_losses: bool,
 }
@@ -84,7 +87,7 @@ impl Bits {
 }
 
 impl Survey {
-    /// Looks at everything; again where the index changed meanwhile and something seemed to be missing for it.
+    /// Looks at everything; again where something seemed to be missing and the store changed meanwhile.
     pub(super) fn take(repository: &Repository, options: &Options, reporter: &dyn Reporter) -> Result<Self> {
         for _ in 1..SURVEYS_MAX {
             match Self::look(repository, options, reporter) {
@@ -95,19 +98,22 @@ impl Survey {
         Self::look(repository, options, reporter).map_err(|(error, _)| error)
     }
 
-    /// One look. An error comes with whether the index has changed since it was read.
+    /// One look. An error comes with whether the index, or what is forgotten, has changed since it was read.
     fn look(
         repository: &Repository,
         options: &Options,
         reporter: &dyn Reporter,
     ) -> Result<Self, (Error, bool)> {
         let early = |error| (error, false);
+        let marks = repository.list_ids(ObjectKind::Forgotten).map_err(early)?;
         let snapshots = readable_snapshots(repository, reporter).map_err(early)?;
         let records = gc_records(repository).map_err(early)?;
         let read = read_index(repository).map_err(early)?;
         let changed = |error| {
-            let now = repository.list_ids(ObjectKind::Index);
-            (error, now.is_ok_and(|now| now != read.listed()))
+            // Another prune may have deleted what only snapshots needed that somebody forgot since they were read.
+            let indexes = repository.list_ids(ObjectKind::Index).is_ok_and(|now| now != read.listed());
+            let forgotten = repository.list_ids(ObjectKind::Forgotten).is_ok_and(|now| now != marks);
+            (error, indexes || forgotten)
         };
         let listed = repository.list_agreed(ObjectKind::Pack).map_err(early)?;
         let packs: HashMap<Id, u64> = listed.into_iter().map(|listed| (listed.id, listed.size)).collect();
@@ -119,6 +125,7 @@ impl Survey {
             .copied()
             .collect();
         unnamed.sort_unstable();
+        let vanished = vanished(repository, &named, &packs, &condemned).map_err(early)?;
         let index = Index::build(&read, &|pack| packs.contains_key(pack)).map_err(early)?;
         index.report_troubles(reporter);
         let listed_snapshots =
@@ -132,6 +139,7 @@ impl Survey {
             uses: Vec::new(),
             kept: Bits::new(index.numbers()),
             homeless: Vec::new(),
+            vanished,
             has_losses: false,
             index,
         };
@@ -162,6 +170,8 @@ impl Survey {
         let known = reach.walk(reader, old.iter().map(|snapshot| snapshot.root()), &options.interrupt)?;
         self.has_losses = !known.is_empty();
         if self.has_losses {
+            // They may be what is lost, and come back from a copy of the repository.
+            self.vanished.clear();
             let cause = format!("need {} blobs that are lost; the rest of them is kept", known.len());
             reporter.report(Finding::warning("snapshots that were repaired", cause));
         }
@@ -253,6 +263,30 @@ fn each_blob(index: &Index, mut take: impl FnMut(&[(u32, Place)])) -> Result<()>
     Ok(())
 }
 
+/// The packs that are named and gone. A pack is stored before it is named, and no name is used again: what is not there
+/// now never will be.
+fn vanished(
+    repository: &Repository,
+    named: &HashSet<Id>,
+    packs: &HashMap<Id, u64>,
+    condemned: &HashSet<Id>,
+) -> Result<HashSet<Id>> {
+    let mut vanished = HashSet::new();
+    for id in named.iter().filter(|id| !packs.contains_key(*id) && !condemned.contains(*id)) {
+        match repository.backend().size(&ObjectName::new(ObjectKind::Pack, *id)) {
+            Err(error) if error.kind() == ErrorKind::Missing => {
+                vanished.insert(*id);
+            }
+            Err(error) => return Err(error),
+            Ok(_) => {
+                return Err(Error::corrupt("the store's listing of packs leaves out objects that are there")
+                    .hint("nothing is deleted by such a listing: find out what is wrong with the store"));
+            }
+        }
+    }
+    Ok(vanished)
+}
+
 fn repaired_from(snapshot: &Snapshot) -> Option<Id> {
     let original = snapshot.manifest.original.as_ref();
     // Only who may prune may say that a loss is known.
@@ -306,7 +340,7 @@ fn gc_records(repository: &Repository) -> Result<Vec<(Id, Vec<Id>)>> {
 }
 
 /// The index, every object of which has to be readable: the packs of one that is not would seem to be nobody's.
-fn read_index(repository: &Repository) -> Result<ReadObjects> {
+pub(super) fn read_index(repository: &Repository) -> Result<ReadObjects> {
     let listed = repository.list_agreed(ObjectKind::Index)?;
     let read = ReadObjects::read(repository)?;
     if let Some((id, error)) = read.damaged.first() {
@@ -318,7 +352,7 @@ fn read_index(repository: &Repository) -> Result<ReadObjects> {
             .hint("run `strongroom repair index`"));
     }
     for listed in &listed {
-        let name = crate::backend::ObjectName::new(ObjectKind::Index, listed.id);
+        let name = ObjectName::new(ObjectKind::Index, listed.id);
         let vanished = read.listed().binary_search(&listed.id).is_err();
         match vanished.then(|| repository.backend().size(&name)) {
             None => {}
