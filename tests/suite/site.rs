@@ -29,7 +29,16 @@ pub(crate) struct Site {
 impl Site {
     /// Makes the repository.
     pub(crate) fn new() -> Self {
-        let folder = TempFolder::new();
+        Self::within(TempFolder::new())
+    }
+
+    /// The same in memory, where there is a place for that: for many small runs.
+    pub(crate) fn in_memory() -> Self {
+        Self::within(TempFolder::in_memory())
+    }
+
+    /// The same in this folder.
+    pub(crate) fn within(folder: TempFolder) -> Self {
         let mut init = strongroom(&folder);
         init.args(["-q", "-r", "repo", "init", "--new-key-file", "full.key"]);
         run(&mut init, DEADLINE).expect_code(0);

@@ -277,11 +277,16 @@ impl Backend for LocalBackend {
     fn list(&self, kind: ObjectKind) -> Result<Vec<Listed>> {
         let mut listed = self.entries_of(kind).map_err(|errno| {
             let error = Error::io(format!("cannot list {}/{}", self.location, kind.folder()), errno);
-            // Nothing to see and nothing there are not the same: a folder that should be there may be away.
-            if errno == Errno::NOENT {
-                return error.hint("if a copy of the repository left out its empty folders, make this one");
+            match error.kind() {
+                // Nothing to see and nothing there are not the same: a folder that should be there may be away.
+                ErrorKind::Missing => {
+                    error.hint("if a copy of the repository left out its empty folders, make this one")
+                }
+                ErrorKind::Denied => {
+                    error.hint("check the owner and the mode of this folder and of those in it")
+                }
+                _ => error,
             }
-            error
         })?;
         listed.sort_unstable_by_key(|object| object.id);
         Ok(listed)

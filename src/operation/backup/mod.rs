@@ -16,6 +16,7 @@ mod unchanged;
 mod vaultwarden;
 mod work;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -26,7 +27,7 @@ use crate::interrupt::Interrupt;
 use crate::report::{Finding, Reporter};
 use crate::repository::Repository;
 use crate::repository::cache::Cache;
-use crate::repository::session::{self, Commit};
+use crate::repository::session::{self, Commit, Usable};
 use crate::repository::tree::Root;
 use crate::service::vaultwarden::Layout;
 use crate::source::files::{ExcludeOptions, Excludes, Plan};
@@ -150,8 +151,9 @@ pub fn run(
     if !options.dry_run {
         announce::give_up_own_dead(repository, cache, &options.host, reporter);
     }
+    let mut missing = None;
     for _ in 0..ATTEMPTS {
-        if let Some(summary) = attempt(repository, cache, options, reporter)? {
+        if let Some(summary) = attempt(repository, cache, options, &mut missing, reporter)? {
             return Ok(summary);
         }
         let cause = "was given up by somebody else before it could commit; it starts again";
@@ -161,10 +163,12 @@ pub fn run(
         .hint("find out who unlocks the repository while this host backs up"))
 }
 
+/// One attempt. `missing` keeps which packs were missing at the first.
 fn attempt(
     repository: &Repository,
     cache: Option<&Cache>,
     options: &Options,
+    missing: &mut Option<HashSet<Id>>,
     reporter: &dyn Reporter,
 ) -> Result<Option<Summary>> {
     options.interrupt.check()?;
@@ -178,7 +182,8 @@ fn attempt(
     }
     let mut session = announce::begin(repository, cache, &options.host, reporter)?;
     let work = Work { repository, cache, options, reporter, excludes, scratch };
-    let made = session.usable().and_then(|usable| work.make(usable, false));
+    let usable = session.usable().map(|usable| without_own_losses(usable, missing));
+    let made = usable.and_then(|usable| work.make(usable, false));
     let mut made = match made {
         Ok(made) => made,
         Err(error) => {
@@ -199,4 +204,14 @@ fn attempt(
     }
     work.keep_cache(&made, &id);
     Ok(Some(made.summary(Some(id), false)))
+}
+
+/// What an attempt that was given up had stored, a prune may have deleted before its index named it: no snapshot needs
+/// that, and so it is no loss.
+fn without_own_losses(mut usable: Usable, missing: &mut Option<HashSet<Id>>) -> Usable {
+    match missing {
+        Some(at_first) => usable.missing.retain(|pack| at_first.contains(pack)),
+        None => *missing = Some(usable.missing.iter().copied().collect()),
+    }
+    usable
 }

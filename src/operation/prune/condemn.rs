@@ -4,7 +4,7 @@
 //! of a prune that died behind it.
 
 use super::survey::Survey;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::Id;
 use crate::repository::Repository;
 
@@ -18,7 +18,26 @@ pub(super) type Records = Vec<(Id, Vec<Id>)>;
 pub(super) fn condemn(repository: &Repository, survey: &Survey, packs: &[Id]) -> Result<Records> {
     let mut records = survey.records.clone();
     for packs in packs.chunks(PACKS_PER_RECORD) {
-        records.push((repository.put_condemned(packs.to_vec())?, packs.to_vec()));
+        let stored = match repository.put_condemned(packs.to_vec()) {
+            // What writers left that died may go at any time, and may be room enough where there is none.
+            Err(error)
+                if error.kind() == ErrorKind::NoSpace && repository.backend().remove_leftovers()?.0 > 0 =>
+            {
+                repository.put_condemned(packs.to_vec())
+            }
+            stored => stored,
+        };
+        records.push((stored.map_err(no_room)?, packs.to_vec()));
     }
     Ok(records)
+}
+
+fn no_room(error: Error) -> Error {
+    if error.kind() != ErrorKind::NoSpace {
+        return error;
+    }
+    error.context("nothing was deleted, for what is to go has to be written down first").hint(
+        "free some space: a few KiB are enough for that record and for the index; then run \
+         `strongroom prune --max-unused unlimited`, which copies nothing",
+    )
 }

@@ -152,12 +152,19 @@ impl Deletion<'_> {
             .try_reduce(Amount::default, |one, other| Ok(one.plus(other)))
     }
 
-    /// Takes packs out of the index that were there before and are gone: another prune, which wrote the same index object
-    /// anew at the same time, may have named what this one had taken out. Gives the bytes written.
-    pub(super) fn unname(&self, seen: &HashSet<Id>) -> Result<u64> {
+    /// Takes packs out of the index that are gone: another prune, which wrote the same index object anew at the same time
+    /// as this one or as one that died, may have named what had been taken out, or named a pack of its own that others
+    /// had deleted by then. Only of use where nothing that is needed is lost. Gives the bytes written.
+    pub(super) fn unname(&self, deleted: &HashSet<Id>) -> Result<u64> {
+        let condemned = session::condemned(self.repository)?;
+        let named: HashSet<Id> = read_index(self.repository)?.packs().collect();
+        // Listed last: what an index object names was there before it.
         let listed = self.repository.list_agreed(ObjectKind::Pack)?;
         let listed: HashSet<Id> = listed.into_iter().map(|listed| listed.id).collect();
-        self.rewrite_index(&seen.difference(&listed).copied().collect())
+        // What others have condemned is theirs to take out.
+        let theirs = |pack: &Id| condemned.contains(pack) && !deleted.contains(pack);
+        let gone = named.into_iter().filter(|pack| !listed.contains(pack) && !theirs(pack));
+        self.rewrite_index(&gone.collect())
     }
 
     /// Deletes these records, whose packs are gone.

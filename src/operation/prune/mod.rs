@@ -112,13 +112,11 @@ pub fn run(
     let records = condemn::condemn(repository, &survey, &work.condemned)?;
     let settled = settle::settle(repository, cache, &records, options, reporter)?;
     summary.pending = amount(&survey, &settled.pending);
-    let seen: HashSet<Id> = survey.packs.keys().chain(&survey.vanished).copied().collect();
-    let deletion = delete::Deletion { repository, options, reporter };
-    let written = deletion.rewrite_index(&survey.vanished)?;
-    summary.written_bytes = summary.written_bytes.saturating_add(written);
+    let has_losses = survey.has_losses;
     let basis = Basis::new(survey, &work.moves, &moved, &records);
     summary.waits_again = settled.waiting_records.iter().any(|id| before.contains(id));
     summary.open_sessions = settled.open;
+    let deletion = delete::Deletion { repository, options, reporter };
     if !settled.ready.is_empty() {
         stage("looking for what somebody came to need meanwhile");
         let rescued = rescue::rescue(repository, &basis, options, reporter)?;
@@ -128,9 +126,13 @@ pub fn run(
         summary.written_bytes =
             summary.written_bytes.saturating_add(deletion.rewrite_index(&settled.ready_packs)?);
         summary.deleted = deletion.delete_packs(&settled.ready_packs)?;
-        summary.written_bytes = summary.written_bytes.saturating_add(deletion.unname(&seen)?);
-        deletion.delete_gc(&settled.ready)?;
     }
+    if !has_losses {
+        // Where something is lost, whoever finds it again finds its place in the index as well.
+        let written = deletion.unname(&settled.ready_packs)?;
+        summary.written_bytes = summary.written_bytes.saturating_add(written);
+    }
+    deletion.delete_gc(&settled.ready)?;
     summary.tidied = delete::tidy(repository, settled.waiting_records.is_empty(), reporter)?;
     memory::remember(repository, cache, &settled.waits, reporter)?;
     Ok(summary)

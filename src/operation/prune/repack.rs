@@ -39,7 +39,7 @@ pub(super) fn repack(
         .fold(0u64, |sum, place| sum.saturating_add(u64::from(place.stored_length)));
     reporter.progress().set_total(by_pack.len() as u64, bytes);
     let mover = BlobMover::new(repository);
-    by_pack.into_par_iter().try_for_each(|(number, places)| {
+    let added = by_pack.into_par_iter().try_for_each(|(number, places)| {
         options.interrupt.check()?;
         let pack = survey.index.packs().get(number).map(|pack| pack.id);
         let pack = pack.ok_or_else(|| Error::refused("a place names a pack that is not in the index"))?;
@@ -49,8 +49,19 @@ pub(super) fn repack(
             .progress()
             .add_bytes(places.iter().fold(0, |sum, place| sum + u64::from(place.stored_length)));
         Ok::<(), Error>(())
-    })?;
-    mover.finish()
+    });
+    added.and_then(|()| mover.finish()).map_err(no_room)
+}
+
+/// Where nothing more fits, whole packs that nothing needs can go all the same.
+fn no_room(error: Error) -> Error {
+    if error.kind() != ErrorKind::NoSpace {
+        return error;
+    }
+    error.hint(
+        "nothing was deleted: free some space, or run `strongroom prune --max-unused unlimited`, which copies nothing \
+         unless it has to",
+    )
 }
 
 /// The places to be moved, by pack, in the order in which they lie there.

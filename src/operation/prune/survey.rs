@@ -43,9 +43,6 @@ pub(super) struct Survey {
     pub(super) kept: Bits,
     /// Needed blobs that lie in condemned packs only: they have to be copied out.
     pub(super) homeless: Vec<u32>,
-    /// Packs that the index names and that are gone, though nobody condemns them: what a backup published that was given
-    /// up while it lived, or whose write landed late. Nothing needs them, or there would be no survey.
-    pub(super) vanished: HashSet<Id>,
     /// Whether something that a repaired snapshot needs is lost.
     pub(super) has_losses: bool,
 }
@@ -125,7 +122,6 @@ impl Survey {
             .copied()
             .collect();
         unnamed.sort_unstable();
-        let vanished = vanished(repository, &named, &packs, &condemned).map_err(early)?;
         let index = Index::build(&read, &|pack| packs.contains_key(pack)).map_err(early)?;
         index.report_troubles(reporter);
         let listed_snapshots =
@@ -139,7 +135,6 @@ impl Survey {
             uses: Vec::new(),
             kept: Bits::new(index.numbers()),
             homeless: Vec::new(),
-            vanished,
             has_losses: false,
             index,
         };
@@ -170,8 +165,6 @@ impl Survey {
         let known = reach.walk(reader, old.iter().map(|snapshot| snapshot.root()), &options.interrupt)?;
         self.has_losses = !known.is_empty();
         if self.has_losses {
-            // They may be what is lost, and come back from a copy of the repository.
-            self.vanished.clear();
             let cause = format!("need {} blobs that are lost; the rest of them is kept", known.len());
             reporter.report(Finding::warning("snapshots that were repaired", cause));
         }
@@ -261,30 +254,6 @@ fn each_blob(index: &Index, mut take: impl FnMut(&[(u32, Place)])) -> Result<()>
     }
     hand_over(&mut places);
     Ok(())
-}
-
-/// The packs that are named and gone. A pack is stored before it is named, and no name is used again: what is not there
-/// now never will be.
-fn vanished(
-    repository: &Repository,
-    named: &HashSet<Id>,
-    packs: &HashMap<Id, u64>,
-    condemned: &HashSet<Id>,
-) -> Result<HashSet<Id>> {
-    let mut vanished = HashSet::new();
-    for id in named.iter().filter(|id| !packs.contains_key(*id) && !condemned.contains(*id)) {
-        match repository.backend().size(&ObjectName::new(ObjectKind::Pack, *id)) {
-            Err(error) if error.kind() == ErrorKind::Missing => {
-                vanished.insert(*id);
-            }
-            Err(error) => return Err(error),
-            Ok(_) => {
-                return Err(Error::corrupt("the store's listing of packs leaves out objects that are there")
-                    .hint("nothing is deleted by such a listing: find out what is wrong with the store"));
-            }
-        }
-    }
-    Ok(vanished)
 }
 
 fn repaired_from(snapshot: &Snapshot) -> Option<Id> {

@@ -29,7 +29,7 @@ impl Needs {
             let store = store_of(&small.empty);
             let repository = Small::open(Arc::new(store), Who::Host(0));
             let (summary, _) = back_up(&repository, None, "host", &folders.path(folder));
-            let blobs = named(&repository).into_iter().flat_map(|(_, blobs)| blobs).collect();
+            let blobs = named(&repository).into_values().flatten().collect();
             (summary.expect("a backup").root.id, (folder, blobs))
         });
         Self(needs.collect())
