@@ -130,7 +130,7 @@ fn tell_plan(plan: &Plan, dry_run: bool, output: &Output) -> Result<()> {
     row("condemned earlier", plan.condemned_earlier);
     row("to delete", plan.unused_packs);
     row("to delete, in no index", plan.unnamed_packs);
-    row("in no index, kept while a backup may run", plan.unnamed_kept);
+    row("in no index, kept for now", plan.unnamed_kept);
     row("to repack", plan.repacked);
     if plan.moved_bytes > 0 {
         rows.push(["to copy out of those".to_owned(), human::bytes(plan.moved_bytes)]);

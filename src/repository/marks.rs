@@ -7,6 +7,7 @@ use super::{Repository, host};
 use crate::backend::ObjectKind;
 use crate::crypto::sign::SignaturePurpose;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::key_slot::Role;
 use crate::format::marks::{self as format, Abandoned, Condemned, Forgotten, Session, UsedNumber};
 use crate::id::Id;
 
@@ -46,6 +47,11 @@ impl Repository {
     /// # Errors
     /// `RoleNotAllowed` where the key does not sign marks.
     pub fn put_forgotten(&self, id: &Id, number: Option<UsedNumber>) -> Result<()> {
+        self.keyring().require(Role::Maintain, "forgetting a snapshot")?;
+        // One that is there stays: it may tell more.
+        if self.read_forgotten(id).is_ok() {
+            return Ok(());
+        }
         let mark = Forgotten { snapshot: *id, time: host::now(), number };
         let signed = self.sign_record(id, SignaturePurpose::Forgotten, &mark, "forgetting a snapshot")?;
         match self.put_named(ObjectKind::Forgotten, id, &signed) {

@@ -20,6 +20,9 @@ use crate::format::tree;
 use crate::id::Id;
 use crate::interrupt::Interrupt;
 
+/// So many lost blobs are told of.
+const LOST_MAX: usize = 10_000;
+
 /// A blob that a snapshot needs and that cannot be had.
 #[derive(Debug)]
 pub struct Lost {
@@ -195,6 +198,9 @@ fn unknown() -> Error {
 fn tell(lost: &Mutex<Vec<Lost>>, kind: BlobKind, id: Id, cause: Error) -> Result<()> {
     let mut lost =
         lost.lock().map_err(|_| Error::refused("another thread failed while it walked the trees"))?;
-    lost.push(Lost { kind, id, cause });
+    // Whoever writes a tree can name what is not there over and over.
+    if lost.len() < LOST_MAX {
+        lost.push(Lost { kind, id, cause });
+    }
     Ok(())
 }

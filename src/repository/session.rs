@@ -238,7 +238,12 @@ pub fn session_states(repository: &Repository) -> Result<Vec<(Id, SessionState)>
         // Its snapshot was forgotten and is gone: whatever comes of it yet is forgotten as well.
         match repository.read_forgotten(&id) {
             Ok(_) => Ok((id, SessionState::GivenUp)),
-            Err(error) if matches!(error.kind(), ErrorKind::Missing | ErrorKind::Corrupt) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::Missing | ErrorKind::Corrupt | ErrorKind::Unsupported
+                ) =>
+            {
                 Ok((id, SessionState::Open))
             }
             Err(error) => Err(error),

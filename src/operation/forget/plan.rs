@@ -157,7 +157,11 @@ pub(super) fn group(snapshots: &[Snapshot], used: &[UsedNumber], choice: &Choice
             });
         }
     }
-    let age = |member: &Member| (member.moment, number_of(&member.snapshot), member.snapshot.id);
+    // Of two that stand for one backup, the one that was made from the other is the later.
+    let made = |snapshot: &Snapshot| snapshot.original().map(|_| snapshot.manifest.sequence);
+    let age = |member: &Member| {
+        (member.moment, number_of(&member.snapshot), made(&member.snapshot), member.snapshot.id)
+    };
     groups
         .into_iter()
         .map(|(key, mut members)| {

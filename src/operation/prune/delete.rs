@@ -5,7 +5,6 @@
 //! up: whoever commits late has to find them, and nobody knows that he has looked.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use rayon::prelude::{IntoParallelIterator, ParallelIterator};
 
@@ -15,6 +14,7 @@ use crate::backend::{ObjectKind, ObjectName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::index::IndexObject;
 use crate::id::Id;
+use crate::operation::repair::index::records::{digest, narrow};
 use crate::report::{Finding, Reporter};
 use crate::repository::Repository;
 use crate::repository::index::{publish_packs, read_index_object};
@@ -107,11 +107,11 @@ impl Deletion<'_> {
         let mut seen = HashSet::new();
         let mut kept = Vec::new();
         for (_, object) in batch {
-            let envelopes: Arc<[_]> = object.envelopes.into();
-            for pack in object.packs {
+            for pack in object.packs.into_iter().filter(|pack| !packs.contains(&pack.id)) {
+                let (pack, envelopes) = narrow(pack, &object.envelopes)?;
                 // Two objects may say different things of one pack; a reader tries both.
-                if !packs.contains(&pack.id) && seen.insert((pack.id, pack.size, pack.entries.len())) {
-                    kept.push((pack, Arc::clone(&envelopes)));
+                if seen.insert((pack.id, digest(&pack, &envelopes))) {
+                    kept.push((pack, envelopes));
                 }
             }
         }
@@ -119,7 +119,10 @@ impl Deletion<'_> {
         let mut found = HashSet::new();
         for id in &published.objects {
             let object = read_index_object(self.repository, id)?;
-            found.extend(object.packs.into_iter().map(|pack| (pack.id, pack.size, pack.entries.len())));
+            for pack in object.packs {
+                let (pack, envelopes) = narrow(pack, &object.envelopes)?;
+                found.insert((pack.id, digest(&pack, &envelopes)));
+            }
         }
         if found != seen {
             return Err(Error::corrupt("the index that was written anew is not the one that was meant")
@@ -163,8 +166,22 @@ impl Deletion<'_> {
         let listed: HashSet<Id> = listed.into_iter().map(|listed| listed.id).collect();
         // What others have condemned is theirs to take out.
         let theirs = |pack: &Id| condemned.contains(pack) && !deleted.contains(pack);
-        let gone = named.into_iter().filter(|pack| !listed.contains(pack) && !theirs(pack));
-        self.rewrite_index(&gone.collect())
+        let mut gone = HashSet::new();
+        for pack in named.into_iter().filter(|pack| !listed.contains(pack) && !theirs(pack)) {
+            match self.repository.backend().size(&ObjectName::new(ObjectKind::Pack, pack)) {
+                Err(error) if error.kind() == ErrorKind::Missing => {
+                    gone.insert(pack);
+                }
+                Err(error) => return Err(error),
+                Ok(_) => {
+                    return Err(Error::corrupt(
+                        "the store's listing of packs leaves out objects that are there",
+                    )
+                    .hint("find out what is wrong with the store, and try again"));
+                }
+            }
+        }
+        self.rewrite_index(&gone)
     }
 
     /// Deletes these records, whose packs are gone.
@@ -177,34 +194,63 @@ impl Deletion<'_> {
     }
 }
 
-/// Removes sessions that ended, manifests of forgotten snapshots where no packs wait, and what crashed runs left half-written. Trouble here leaves things for the next run.
-pub(super) fn tidy(repository: &Repository, all_settled: bool, reporter: &dyn Reporter) -> Result<Tidied> {
-    let mut tidied = Tidied::default();
-    let delete = |kind, id: &Id| repository.backend().delete(&ObjectName::new(kind, *id));
+/// Removes sessions that ended, manifests of forgotten snapshots where no packs wait, and what crashed runs left
+/// half-written. All else is done by then: trouble here is told, and leaves things for the next run.
+pub(super) fn tidy(repository: &Repository, all_settled: bool, tidied: &mut Tidied, reporter: &dyn Reporter) {
+    let steps = [
+        ("ended sessions", remove_sessions(repository, tidied)),
+        ("manifests of forgotten snapshots", remove_manifests(repository, all_settled, tidied, reporter)),
+        ("what crashed runs left", remove_leftovers(repository, tidied)),
+    ];
+    for (what, step) in steps {
+        if let Err(error) = step {
+            let mut finding = Finding::warning(what, format!("cannot be cleared up: {}", error.chain()));
+            finding.hint = error.next_step().map(str::to_owned);
+            reporter.report(finding);
+        }
+    }
+}
+
+fn remove_sessions(repository: &Repository, tidied: &mut Tidied) -> Result<()> {
     for (id, state) in session::session_states(repository)? {
         match state {
             SessionState::Open => continue,
             SessionState::Committed => {}
-            SessionState::GivenUp => repository.put_forgotten(&id, None)?,
+            SessionState::GivenUp => match repository.put_forgotten(&id, None) {
+                // Junk under the name of its mark: it stays open.
+                Err(error) if error.kind() == ErrorKind::Corrupt => continue,
+                stored => stored?,
+            },
         }
-        delete(ObjectKind::Session, &id)?;
+        repository.backend().delete(&ObjectName::new(ObjectKind::Session, id))?;
         tidied.sessions = tidied.sessions.saturating_add(1);
     }
-    if all_settled {
-        let mut damaged = Vec::new();
-        let listed = repository.list_agreed(ObjectKind::Snapshot)?;
-        let listed: HashSet<Id> = listed.into_iter().map(|listed| listed.id).collect();
-        let marks = repository.forgotten(&mut damaged)?;
-        for id in marks.iter().map(|mark| &mark.snapshot).filter(|id| listed.contains(id)) {
-            delete(ObjectKind::Snapshot, id)?;
-            tidied.snapshots = tidied.snapshots.saturating_add(1);
-        }
-        for (kind, id, error) in damaged {
-            reporter.report(Finding::warning(format!("{}/{}", kind.folder(), id.short()), error.chain()));
-        }
+    Ok(())
+}
+
+fn remove_manifests(
+    repository: &Repository,
+    all_settled: bool,
+    tidied: &mut Tidied,
+    reporter: &dyn Reporter,
+) -> Result<()> {
+    if !all_settled {
+        return Ok(());
     }
-    let removed = repository.backend().remove_leftovers()?;
-    tidied.temporary_files = removed.0;
-    tidied.temporary_bytes = removed.1;
-    Ok(tidied)
+    let mut damaged = Vec::new();
+    let listed = repository.list_agreed(ObjectKind::Snapshot)?;
+    let listed: HashSet<Id> = listed.into_iter().map(|listed| listed.id).collect();
+    for mark in repository.forgotten(&mut damaged)?.iter().filter(|mark| listed.contains(&mark.snapshot)) {
+        repository.backend().delete(&ObjectName::new(ObjectKind::Snapshot, mark.snapshot))?;
+        tidied.snapshots = tidied.snapshots.saturating_add(1);
+    }
+    for (kind, id, error) in damaged {
+        reporter.report(Finding::warning(format!("{}/{}", kind.folder(), id.short()), error.chain()));
+    }
+    Ok(())
+}
+
+fn remove_leftovers(repository: &Repository, tidied: &mut Tidied) -> Result<()> {
+    (tidied.temporary_files, tidied.temporary_bytes) = repository.backend().remove_leftovers()?;
+    Ok(())
 }

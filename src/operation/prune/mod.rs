@@ -11,6 +11,7 @@
 //! be what is missing. Interrupted anywhere, the next run takes up what is there.
 
 mod condemn;
+mod confirm;
 mod delete;
 mod memory;
 mod plan;
@@ -133,8 +134,8 @@ pub fn run(
         summary.written_bytes = summary.written_bytes.saturating_add(written);
     }
     deletion.delete_gc(&settled.ready)?;
-    summary.tidied = delete::tidy(repository, settled.waiting_records.is_empty(), reporter)?;
     memory::remember(repository, cache, &settled.waits, reporter)?;
+    delete::tidy(repository, settled.waiting_records.is_empty(), &mut summary.tidied, reporter);
     Ok(summary)
 }
 

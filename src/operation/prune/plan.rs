@@ -2,11 +2,11 @@
 //!
 //! Invariant: a plan names only packs that count; of a pack that is emptied, every kept blob is moved.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::Options;
 use super::survey::Survey;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::repository::packer::PACK_TARGET;
 
@@ -99,6 +99,7 @@ pub(super) fn make(survey: &Survey, options: &Options, running: bool) -> Result<
     }
     take_unnamed(survey, running, &mut plan, &mut work);
     let mut candidates = Vec::new();
+    let kept = kept_by_pack(survey);
     for (number, (pack, uses)) in survey.index.packs().iter().zip(&survey.uses).enumerate() {
         plan.used_bytes = plan.used_bytes.saturating_add(uses.kept_bytes);
         plan.used_blobs = plan.used_blobs.saturating_add(uses.kept_blobs);
@@ -108,10 +109,10 @@ pub(super) fn make(survey: &Survey, options: &Options, running: bool) -> Result<
         }
         plan.unused_bytes = plan.unused_bytes.saturating_add(uses.unused_bytes);
         plan.unused_blobs = plan.unused_blobs.saturating_add(uses.unused_blobs);
-        if uses.kept_blobs == 0 {
+        if kept.get(&pack.id).copied().unwrap_or(0) == 0 {
             plan.unused_packs = plan.unused_packs.plus(one(pack.size));
             work.condemned.push(pack.id);
-        } else {
+        } else if kept.get(&pack.id) == Some(&uses.kept_blobs) {
             candidates.push(number);
         }
     }
@@ -125,7 +126,35 @@ pub(super) fn make(survey: &Survey, options: &Options, running: bool) -> Result<
     take_partly_used(survey, options, candidates, &mut plan, &mut work);
     let gone = plan.unused_packs.plus(plan.unnamed_packs).plus(plan.repacked).plus(plan.condemned_earlier);
     plan.freed_bytes = gone.bytes.saturating_sub(plan.moved_bytes);
+    refuse_contradiction(survey, &work)?;
     Ok((plan, work))
+}
+
+/// Blobs that are kept in each pack, whatever index objects say of its size: it may have several numbers.
+fn kept_by_pack(survey: &Survey) -> HashMap<Id, u64> {
+    let mut kept: HashMap<Id, u64> = HashMap::new();
+    for (pack, uses) in survey.index.packs().iter().zip(&survey.uses) {
+        let blobs = kept.entry(pack.id).or_default();
+        *blobs = blobs.saturating_add(uses.kept_blobs);
+    }
+    kept
+}
+
+/// No pack goes in which a blob is kept that is not moved: looked at once more, for all depends on it.
+fn refuse_contradiction(survey: &Survey, work: &Work) -> Result<()> {
+    let condemned: HashSet<&Id> = work.condemned.iter().collect();
+    let packs = survey.index.packs().iter().zip(&survey.uses).enumerate();
+    let mut homes = packs.filter(|(number, (_, uses))| {
+        uses.kept_blobs > 0 && !uses.condemned && !work.moves.emptied.contains(number)
+    });
+    match homes.find(|(_, (pack, _))| condemned.contains(&pack.id)) {
+        None => Ok(()),
+        Some((_, (pack, _))) => Err(Error::corrupt(format!(
+            "nothing is pruned: index objects contradict each other about pack {}",
+            pack.id.short()
+        ))
+        .hint("run `strongroom repair index --read-all-packs`")),
+    }
 }
 
 fn one(bytes: u64) -> Amount {
@@ -164,8 +193,12 @@ fn take_partly_used(
     let allowed = allowed(options.max_unused, plan.used_bytes);
     let small = (PACK_TARGET as u64).checked_div(SMALL_PART).unwrap_or(0);
     let mut room = options.max_repack.unwrap_or(u64::MAX);
+    let class = |number: &usize| survey.index.packs().get(*number).map(|pack| pack.class);
+    let is_small = |number: &usize| options.repack_small && size(number) < small;
+    let together: Vec<_> = candidates.iter().filter(|number| is_small(number)).map(class).collect();
     for number in candidates {
-        let wanted = unused(&number) > 0 && left > allowed || options.repack_small && size(&number) < small;
+        let others = together.iter().filter(|other| **other == class(&number)).count();
+        let wanted = unused(&number) > 0 && left > allowed || is_small(&number) && others > 1;
         let bytes = uses(&number).kept_bytes;
         let Some(rest) = room.checked_sub(bytes).filter(|_| wanted) else { continue };
         room = rest;

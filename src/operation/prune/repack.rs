@@ -1,6 +1,7 @@
 //! Step 1 and step 5: copying sealed blobs out of packs into new ones, and publishing their index.
 //!
-//! Invariants: a pack is read whole and has to be the one that its name says before anything of it is copied. The new
+//! Invariants: a pack is read whole, has to be the one that its name says, and its own table has to say what the index
+//! says, before anything of it is copied. The new
 //! packs and their index objects are acknowledged before this returns: only then may the old ones be condemned.
 
 use std::collections::BTreeMap;
@@ -8,13 +9,12 @@ use std::collections::BTreeMap;
 use rayon::prelude::{IntoParallelIterator, ParallelIterator};
 
 use super::Options;
+use super::confirm::{OpenedPack, not_there};
 use super::plan::Moves;
 use super::survey::Survey;
 use crate::backend::{ObjectKind, ObjectName};
-use crate::crypto::derive;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Id;
-use crate::limits;
 use crate::operation::check::places::PlacesByPack;
 use crate::report::Reporter;
 use crate::repository::Repository;
@@ -99,22 +99,16 @@ fn move_out(
             .context(format!("{name} holds blobs that are needed and cannot be copied out of it"))
             .hint("nothing was deleted; run `strongroom repair packs`, then prune again")
     };
-    let bytes = match repository.backend().get(&name, limits::PACK_MAX) {
+    let opened = match OpenedPack::read(repository, pack) {
         Err(error) if error.kind() == ErrorKind::Missing => {
             return Err(Error::new(ErrorKind::Busy, format!("{name} is gone: another prune is at work"))
                 .hint("run this one again when that one is done"));
         }
         read => read.map_err(damaged)?,
     };
-    if derive::hash(&bytes) != *pack {
-        return Err(damaged(Error::corrupt("its bytes are not the ones its name says")));
-    }
     for place in places {
-        let start = usize::try_from(place.offset).unwrap_or(usize::MAX);
-        let length = usize::try_from(place.stored_length).unwrap_or(usize::MAX);
-        let frame = bytes.get(start..start.saturating_add(length));
-        let frame = frame.ok_or_else(|| damaged(Error::corrupt("it is shorter than the index says")))?;
         let envelope = survey.index.envelope(place)?;
+        let frame = opened.frame(place, &envelope).ok_or_else(|| damaged(not_there()))?;
         mover.add(&SealedBlob {
             kind: place.kind,
             id: place.id,

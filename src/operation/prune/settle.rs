@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use super::condemn::Records;
 use super::{Options, memory, packs_of};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::id::Id;
-use crate::report::Reporter;
+use crate::report::{Finding, Reporter};
 use crate::repository::Repository;
 use crate::repository::cache::Cache;
 use crate::repository::session::{self, SessionState};
@@ -48,7 +48,7 @@ pub(super) fn settle(
     reporter: &dyn Reporter,
 ) -> Result<Settled> {
     let known = memory::waits(repository, cache);
-    let mut settled = look(repository, records, &known)?;
+    let mut settled = look(repository, records, &known, reporter)?;
     if options.wait && !settled.open.is_empty() {
         reporter.progress().set_stage("waiting for running backups");
     }
@@ -57,19 +57,35 @@ pub(super) fn settle(
             options.interrupt.check()?;
             std::thread::sleep(PAUSE.checked_div(STEPS).unwrap_or(PAUSE));
         }
-        let known = settled.waits.clone();
-        settled = look(repository, records, &known)?;
+        let mut known = settled.waits.clone();
+        // What was ready stays ready, whoever began since.
+        known.extend(settled.ready.iter().map(|record| (*record, Vec::new())));
+        settled = look(repository, records, &known, reporter)?;
     }
     Ok(settled)
 }
 
-fn look(repository: &Repository, records: &Records, known: &HashMap<Id, Vec<Id>>) -> Result<Settled> {
+fn look(
+    repository: &Repository,
+    records: &Records,
+    known: &HashMap<Id, Vec<Id>>,
+    reporter: &dyn Reporter,
+) -> Result<Settled> {
     let mut open = Vec::new();
     for (id, state) in session::session_states(repository)? {
         match state {
             SessionState::Committed => {}
             // Whoever gave it up may have died before he stored this mark.
-            SessionState::GivenUp => repository.put_forgotten(&id, None)?,
+            SessionState::GivenUp => match repository.put_forgotten(&id, None) {
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    let finding = Finding::warning(format!("forgotten/{}", id.short()), error.chain());
+                    reporter.report(
+                        finding.with_hint("it forgets nothing: remove it from the store, and prune again"),
+                    );
+                    open.push(id);
+                }
+                stored => stored?,
+            },
             SessionState::Open => open.push(id),
         }
     }

@@ -6,13 +6,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::Options;
+use super::{Options, confirm};
 use crate::backend::{ObjectKind, ObjectName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::blob::BlobKind;
-use crate::format::snapshot::Change;
 use crate::id::Id;
 use crate::operation::check::places::at;
+use crate::operation::repair::snapshots::known_damaged;
 use crate::report::{Finding, Reporter};
 use crate::repository::Repository;
 use crate::repository::index::{Index, Place, ReadObjects};
@@ -140,7 +140,7 @@ impl Survey {
         };
         let fetched = Index::build(&read, &|pack| survey.packs.contains_key(pack)).map_err(early)?;
         let reader = BlobReader::with_index(repository, fetched);
-        survey.reach(&reader, &snapshots.snapshots, options, reporter).map_err(changed)?;
+        survey.reach(&reader, &snapshots, options, reporter).map_err(changed)?;
         Ok(survey)
     }
 
@@ -148,15 +148,15 @@ impl Survey {
     fn reach(
         &mut self,
         reader: &BlobReader<'_>,
-        snapshots: &[Snapshot],
+        snapshots: &Snapshots,
         options: &Options,
         reporter: &dyn Reporter,
     ) -> Result<()> {
         let index = std::mem::take(&mut self.index);
         let reach = Reach::new(&index);
-        let repaired: HashSet<Id> = snapshots.iter().filter_map(repaired_from).collect();
+        let repaired = known_damaged(snapshots);
         let (old, whole): (Vec<&Snapshot>, Vec<&Snapshot>) =
-            snapshots.iter().partition(|snapshot| repaired.contains(&snapshot.id));
+            snapshots.snapshots.iter().partition(|snapshot| repaired.contains_key(&snapshot.id));
         let lost = reach.walk(reader, whole.iter().map(|snapshot| snapshot.root()), &options.interrupt)?;
         if let Some(first) = lost.first() {
             return Err(losses(&lost, first, !self.unnamed.is_empty()));
@@ -168,14 +168,21 @@ impl Survey {
             let cause = format!("need {} blobs that are lost; the rest of them is kept", known.len());
             reporter.report(Finding::warning("snapshots that were repaired", cause));
         }
-        self.choose(&index, &reach)?;
+        self.choose(reader.repository(), &index, &reach, options)?;
         drop(reach);
         self.index = index;
         Ok(())
     }
 
-    /// Chooses, of each needed blob, the copy in the pack that is used most; only packs that count have one.
-    fn choose(&mut self, index: &Index, reach: &Reach<'_>) -> Result<()> {
+    /// Chooses, of each needed blob, the copy in the pack that is used most; only packs that count have one. Where there
+    /// are several, [`confirm`] says which of them can be given up.
+    fn choose(
+        &mut self,
+        repository: &Repository,
+        index: &Index,
+        reach: &Reach<'_>,
+        options: &Options,
+    ) -> Result<()> {
         let condemned = index.packs().iter().map(|pack| self.condemned.contains(&pack.id));
         self.uses = condemned.map(|condemned| PackUse { condemned, ..PackUse::default() }).collect();
         let mut needed_bytes = vec![0u64; index.packs().len()];
@@ -194,27 +201,59 @@ impl Survey {
             // In thousandths, so that the choice is the same on every machine.
             needed.saturating_mul(1000).checked_div(size).unwrap_or(0)
         };
+        let mut contested = Vec::new();
         each_blob(index, |places| {
             let needed = places.iter().any(|(number, _)| reach.contains(*number));
-            let counts = |place: &Place| at(&self.uses, place.pack).is_some_and(|pack| !pack.condemned);
-            let home = places
-                .iter()
-                .filter(|(_, place)| needed && counts(place))
-                .max_by_key(|(number, place)| (share(place), std::cmp::Reverse(*number)))
-                .map(|(number, _)| *number);
-            if needed && home.is_none() {
+            let mut homes: Vec<(u32, Place)> =
+                places.iter().filter(|(_, place)| needed && self.counts(index, place)).copied().collect();
+            homes.sort_by_key(|(number, place)| (std::cmp::Reverse(share(place)), *number));
+            if needed && homes.is_empty() {
                 self.homeless.extend(places.first().map(|(number, _)| *number));
             }
-            for (number, place) in places {
-                let kept = home == Some(*number);
-                if kept {
-                    self.kept.set(*number);
-                }
-                if let Some(pack) = slot(&mut self.uses, place.pack) {
-                    pack.count(kept, u64::from(place.stored_length));
-                }
+            let home = match homes.as_slice() {
+                [(number, _)] => Some(*number),
+                _ => None,
+            };
+            if homes.len() > 1 {
+                contested.push(homes);
             }
-        })
+            for (number, place) in places {
+                self.enter(*number, place, home == Some(*number));
+            }
+        })?;
+        let kept = confirm::keep(repository, index, &contested, options)?;
+        for (number, place) in contested
+            .iter()
+            .zip(&kept)
+            .flat_map(|(places, kept)| places.iter().filter(|(number, _)| kept.contains(number)))
+        {
+            self.move_to_kept(*number, place);
+        }
+        Ok(())
+    }
+
+    /// Whether a place is one that may be kept: its pack is not condemned, and as large as the index says.
+    fn counts(&self, index: &Index, place: &Place) -> bool {
+        let sized = index.pack(place).is_ok_and(|pack| self.packs.get(&pack.id) == Some(&pack.size));
+        sized && at(&self.uses, place.pack).is_some_and(|pack| !pack.condemned)
+    }
+
+    fn enter(&mut self, number: u32, place: &Place, kept: bool) {
+        if kept {
+            self.kept.set(number);
+        }
+        if let Some(pack) = slot(&mut self.uses, place.pack) {
+            pack.count(kept, u64::from(place.stored_length));
+        }
+    }
+
+    /// A place that was taken for one that is not kept is kept after all.
+    fn move_to_kept(&mut self, number: u32, place: &Place) {
+        if let Some(pack) = slot(&mut self.uses, place.pack) {
+            pack.unused_bytes = pack.unused_bytes.saturating_sub(u64::from(place.stored_length));
+            pack.unused_blobs = pack.unused_blobs.saturating_sub(1);
+        }
+        self.enter(number, place, true);
     }
 }
 
@@ -256,24 +295,19 @@ fn each_blob(index: &Index, mut take: impl FnMut(&[(u32, Place)])) -> Result<()>
     Ok(())
 }
 
-fn repaired_from(snapshot: &Snapshot) -> Option<Id> {
-    let original = snapshot.manifest.original.as_ref();
-    // Only who may prune may say that a loss is known.
-    let believed = original.filter(|_| snapshot.origin().snapshot != snapshot.id);
-    believed.filter(|original| original.change == Change::Repaired).map(|original| original.made_from)
-}
-
 fn is_loss(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Missing | ErrorKind::Corrupt)
 }
 
 /// The snapshots, every one of which has to be readable: what an unreadable one needs is not known.
 fn readable_snapshots(repository: &Repository, reporter: &dyn Reporter) -> Result<Snapshots> {
+    let mut listed: Vec<Id> = Vec::new();
     let list = || {
-        let listed = repository.list_agreed(ObjectKind::Snapshot)?;
-        Ok(listed.into_iter().map(|listed| listed.id).collect())
+        listed.extend(repository.list_agreed(ObjectKind::Snapshot)?.into_iter().map(|listed| listed.id));
+        Ok(listed.clone())
     };
     let found = repository.snapshots_listed(list)?;
+    refuse_unread(repository, &listed, &found)?;
     if !found.vanished.is_empty() {
         // Whoever holds the store deleted them: what they needed is all that is left of them.
         found.vanished.iter().for_each(|vanished| reporter.report(vanished.finding()));
@@ -294,14 +328,36 @@ fn readable_snapshots(repository: &Repository, reporter: &dyn Reporter) -> Resul
     }
 }
 
+/// A snapshot that is listed, cannot be had and is not forgotten: a reader passes over it, and a prune would delete all
+/// that is left of it.
+fn refuse_unread(repository: &Repository, listed: &[Id], found: &Snapshots) -> Result<()> {
+    let read = found.snapshots.iter().chain(&found.forgotten).map(|snapshot| snapshot.id);
+    let known: HashSet<Id> = read.chain(found.damaged.iter().map(|(_, id, _)| *id)).collect();
+    for id in listed.iter().filter(|id| !known.contains(id)) {
+        repository.read_forgotten(id).map_err(|_| {
+            Error::missing(format!(
+                "nothing is pruned: snapshots/{id} is listed, and the store does not give it"
+            ))
+            .hint("find out what is wrong with the store, and try again")
+        })?;
+    }
+    Ok(())
+}
+
 /// The gc records; one that cannot be read stops a prune as it stops a backup.
 fn gc_records(repository: &Repository) -> Result<Vec<(Id, Vec<Id>)>> {
     let mut records = Vec::new();
     for listed in repository.list_agreed(ObjectKind::Gc)? {
         match repository.read_condemned(&listed.id) {
             Ok(record) => records.push((listed.id, record.packs)),
-            // Its prune finished meanwhile.
-            Err(error) if error.kind() == ErrorKind::Missing => {}
+            // Its prune finished meanwhile, or the store does not give what it lists.
+            Err(error) if error.kind() == ErrorKind::Missing => {
+                let name = ObjectName::new(ObjectKind::Gc, listed.id);
+                match repository.backend().size(&name) {
+                    Err(gone) if gone.kind() == ErrorKind::Missing => {}
+                    _ => return Err(error.context("another prune's record cannot be read")),
+                }
+            }
             Err(error) => return Err(error.context("another prune's record cannot be read")),
         }
     }

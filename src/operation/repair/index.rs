@@ -5,7 +5,7 @@
 //! a format version that is not known is never touched, nor is one that a backup adds meanwhile. Memory holds the names
 //! of packs and never all of their tables.
 
-mod records;
+pub(in crate::operation) mod records;
 #[cfg(test)]
 mod tests;
 

@@ -22,7 +22,7 @@ use crate::repository::index::{indexed, open_pack, read_index_object};
 const AT_ONCE: usize = 8;
 
 /// A record of a pack, and the envelopes that its entries name.
-pub(super) type Record = (IndexedPack, Vec<Envelope>);
+pub(in crate::operation) type Record = (IndexedPack, Vec<Envelope>);
 
 /// Reads a pack whole, and gives what its own table says of it.
 pub(super) fn read_table(repository: &Repository, id: &Id) -> Result<Record> {
@@ -35,7 +35,7 @@ pub(super) fn read_table(repository: &Repository, id: &Id) -> Result<Record> {
 }
 
 /// The record with just the envelopes that it names, in the order in which it does.
-pub(super) fn narrow(mut pack: IndexedPack, envelopes: &[Envelope]) -> Result<Record> {
+pub(in crate::operation) fn narrow(mut pack: IndexedPack, envelopes: &[Envelope]) -> Result<Record> {
     let mut numbers: HashMap<u16, u16> = HashMap::new();
     let mut narrowed = Vec::new();
     for entry in &mut pack.entries {
@@ -58,7 +58,7 @@ pub(super) fn narrow(mut pack: IndexedPack, envelopes: &[Envelope]) -> Result<Re
 }
 
 /// A hash of all that a narrowed record says.
-pub(super) fn digest(pack: &IndexedPack, envelopes: &[Envelope]) -> Id {
+pub(in crate::operation) fn digest(pack: &IndexedPack, envelopes: &[Envelope]) -> Id {
     let mut bytes = pack.size.to_le_bytes().to_vec();
     bytes.push(pack.class.code());
     for entry in &pack.entries {
