@@ -11,6 +11,7 @@ use super::size::parse_size;
 use crate::error::Result;
 use crate::id::Id;
 use crate::operation::prune::{self, Amount, Limit, Options, Plan, Summary};
+use crate::report::{Finding, Reporter};
 use crate::repository::Repository;
 use crate::repository::cache::Cache;
 use crate::repository::host;
@@ -182,10 +183,11 @@ fn tell_done(summary: &Summary, started: Instant, output: &Output) -> Result<()>
             if sessions.len() == 1 { "session" } else { "sessions" },
             sessions.join(", ")
         );
-        output.warn(
-            &cause,
-            Some("the next prune deletes them; `strongroom unlock` shows whether a session is dead"),
-        );
+        let hint = "the next prune deletes them; `strongroom unlock` shows whether a session is dead";
+        // What leads to an exit code is told even where quiet is asked for.
+        let finding =
+            if summary.waits_again { Finding::problem("", cause) } else { Finding::warning("", cause) };
+        output.report(finding.with_hint(hint));
     }
     Ok(())
 }

@@ -27,7 +27,7 @@ use crate::source::files::ExcludeOptions;
     strongroom rewrite --exclude /srv/secret --forget --host server\n\n\
     Patterns are those of `backup`, held against the paths that `strongroom ls` shows. Without a snapshot,\n\
     all that --host, --path and --tag leave are meant; those that hold nothing of the kind stay as they\n\
-    are. The bytes are gone only once the old snapshots are forgotten and a prune has run."
+    are. The bytes are gone only once the old snapshots are forgotten and `prune --max-unused 0` has run."
 )]
 pub(super) struct Arguments {
     /// Snapshots: prefixes of their ids, `latest`, `latest~1`

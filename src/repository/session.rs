@@ -92,8 +92,15 @@ impl<'a> Session<'a> {
 
     /// Step 4: writes the manifest, then looks for a mark. Step 5: removes the session.
     ///
+    /// Before that it makes sure that its session is still announced: nobody may remove it, but where somebody did, a
+    /// prune did not wait for this backup and may have deleted what it stored.
+    ///
     /// The packs and the index that the manifest refers to must have been acknowledged before.
     pub fn commit(mut self, manifest: &Manifest) -> Result<Commit> {
+        match self.repository.backend().size(&ObjectName::new(ObjectKind::Session, self.id)) {
+            Err(error) if error.kind() == ErrorKind::Missing => return Ok(Commit::Abandoned),
+            announced => announced.map(|_| ())?,
+        }
         self.repository.put_snapshot(&self.id, manifest)?;
         let abandoned = self.repository.list_ids(ObjectKind::Abandoned)?;
         if abandoned.contains(&self.id) {
@@ -160,7 +167,12 @@ pub(crate) fn condemned(repository: &Repository) -> Result<HashSet<Id>> {
             // listing of packs, which comes later, shows that.
             Err(error) if error.kind() == ErrorKind::Missing => {}
             Err(error) => {
-                return Err(error.context("a prune's record cannot be read, so no chunk is safe to reuse"));
+                return Err(error
+                    .context("a prune's record cannot be read, so no chunk is safe to reuse")
+                    .hint(format!(
+                        "bring back gc/{id} from a copy of the repository; if no prune wrote it, remove it while nobody \
+                         prunes"
+                    )));
             }
         }
     }

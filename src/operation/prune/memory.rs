@@ -2,7 +2,7 @@
 //!
 //! Kept sealed in the cache. Losing it costs a guard and some waiting, never data.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use minicbor::{Decode, Encode};
 
@@ -62,15 +62,17 @@ pub(super) fn refuse_sharp_drop(
         ))
 }
 
-/// Keeps what the next run should know.
+/// Keeps what the next run should know; before anything is deleted, for this run may die in the middle of it.
 pub(super) fn remember(
     repository: &Repository,
     cache: Option<&Cache>,
     waits: &HashMap<Id, Vec<Id>>,
+    going: &HashSet<Id>,
     reporter: &dyn Reporter,
 ) -> Result<()> {
     let Some(cache) = cache else { return Ok(()) };
-    let packs = repository.list_agreed(ObjectKind::Pack)?.len() as u64;
+    let listed = repository.list_agreed(ObjectKind::Pack)?;
+    let packs = listed.iter().filter(|pack| !going.contains(&pack.id)).count() as u64;
     let mut waits: Vec<(Id, Vec<Id>)> = waits.iter().map(|(id, open)| (*id, open.clone())).collect();
     waits.sort_unstable();
     let bytes = cbor::encode(&Remembered { packs, waits })?;

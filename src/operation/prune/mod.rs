@@ -20,6 +20,9 @@ mod rescue;
 mod settle;
 mod survey;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashSet;
 
 use crate::error::{ErrorKind, Result};
@@ -124,9 +127,13 @@ pub fn run(
         summary.rescued_blobs = rescued.blobs;
         summary.written_bytes = summary.written_bytes.saturating_add(rescued.stored_bytes);
         stage("deleting");
+        memory::remember(repository, cache, &settled.waits, &settled.ready_packs, reporter)?;
         summary.written_bytes =
             summary.written_bytes.saturating_add(deletion.rewrite_index(&settled.ready_packs)?);
         summary.deleted = deletion.delete_packs(&settled.ready_packs)?;
+    }
+    if settled.ready.is_empty() {
+        memory::remember(repository, cache, &settled.waits, &settled.ready_packs, reporter)?;
     }
     if !has_losses {
         // Where something is lost, whoever finds it again finds its place in the index as well.
@@ -134,7 +141,6 @@ pub fn run(
         summary.written_bytes = summary.written_bytes.saturating_add(written);
     }
     deletion.delete_gc(&settled.ready)?;
-    memory::remember(repository, cache, &settled.waits, reporter)?;
     delete::tidy(repository, settled.waiting_records.is_empty(), &mut summary.tidied, reporter);
     Ok(summary)
 }

@@ -358,7 +358,12 @@ fn gc_records(repository: &Repository) -> Result<Vec<(Id, Vec<Id>)>> {
                     _ => return Err(error.context("another prune's record cannot be read")),
                 }
             }
-            Err(error) => return Err(error.context("another prune's record cannot be read")),
+            Err(error) => {
+                return Err(error.context("another prune's record cannot be read").hint(format!(
+                    "bring back gc/{} from a copy of the repository; if no prune wrote it, remove it while nobody prunes",
+                    listed.id
+                )));
+            }
         }
     }
     Ok(records)

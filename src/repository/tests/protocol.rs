@@ -56,6 +56,17 @@ fn abandon(repository: &Repository, id: &Id) {
 }
 
 #[test]
+fn a_backup_whose_session_was_taken_away_does_not_commit() {
+    let (_, repository) = create();
+    let session = Session::begin(&repository, None, "server").unwrap();
+    let name = ObjectName::new(ObjectKind::Session, *session.id());
+    repository.backend().delete(&name).unwrap();
+    let manifest = crate::format::tests::manifest();
+    assert_eq!(session.commit(&manifest).unwrap(), Commit::Abandoned);
+    assert!(repository.snapshots().unwrap().snapshots.is_empty());
+}
+
+#[test]
 fn a_backup_makes_its_calls_in_the_order_of_the_protocol() {
     let (store, repository) = create();
     // With objects of every kind there, so that what is read lies between the listings.
@@ -84,6 +95,7 @@ fn a_backup_makes_its_calls_in_the_order_of_the_protocol() {
         "put Pack",
         "put Pack",
         "put Index",
+        "size Session",
         "put Snapshot",
         "list Abandoned",
         "delete Session",
