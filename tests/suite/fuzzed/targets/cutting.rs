@@ -91,6 +91,7 @@ pub(super) fn zstd(bytes: &[u8]) {
     let mut plain = Vec::new();
     if decoded(compress::decompress(source.0, length, &mut plain)).is_some() {
         assert_eq!(plain.len(), length);
+        assert!(source.0.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]), "something else than a frame");
     }
     let mut packed = Vec::new();
     if compress::compress(source.0, &mut packed).unwrap() {
