@@ -20,6 +20,10 @@ test:
 test-long:
     sh tests/run --long
 
+# Fuzz the decoders under libFuzzer; `just fuzz --minutes 10 leaf`, see fuzz/run.
+fuzz *options:
+    sh fuzz/run {{ options }}
+
 # Make a vault, back it up while a server works on it, get it back, compare.
 demo:
     cargo run --release -- demo

@@ -12,6 +12,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// The level used unless another is asked for.
 pub const DEFAULT_LEVEL: i32 = 3;
 
+/// First bytes of a frame. What zstd passes over begins otherwise, and would be a frame of no bytes to its library.
+const FRAME_START: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
 /// A blob is stored compressed only if that saves at least one part in this many.
 const LEAST_GAIN: usize = 50;
 
@@ -48,7 +51,9 @@ pub fn compress(plain: &[u8], out: &mut Vec<u8>) -> Result<bool> {
 
 /// Replaces `plain` by the contents of a frame that must give exactly `plain_length` bytes.
 pub fn decompress(frame: &[u8], plain_length: usize, plain: &mut Vec<u8>) -> Result<()> {
-    if zstd::zstd_safe::find_frame_compressed_size(frame) != Ok(frame.len()) {
+    let one_frame = frame.starts_with(&FRAME_START)
+        && zstd::zstd_safe::find_frame_compressed_size(frame) == Ok(frame.len());
+    if !one_frame {
         return Err(Error::corrupt("its compressed form is not one zstd frame"));
     }
     plain.resize(plain_length, 0);
@@ -87,6 +92,12 @@ mod tests {
         assert_eq!(back, plain);
         assert!(decompress(&frame, plain.len() - 1, &mut back).is_err());
         assert!(decompress(&frame, plain.len() + 1, &mut back).is_err());
+        // A frame that holds nothing but what is to be passed over is none, not even of no bytes.
+        let skippable = [0x50, 0x2a, 0x4d, 0x18, 1, 0, 0, 0, 7];
+        let empty = [0x28, 0xb5, 0x2f, 0xfd, 0x20, 0, 1, 0, 0];
+        assert!(decompress(&skippable, 0, &mut back).is_err());
+        decompress(&empty, 0, &mut back).unwrap();
+        assert!(back.is_empty());
         let mut noise = vec![0; 4096];
         blake3::Hasher::new().finalize_xof().fill(&mut noise);
         assert!(!compress(&noise, &mut out).unwrap());

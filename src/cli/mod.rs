@@ -113,7 +113,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 done but some
     10 no repository, 11 busy, 12 wrong key or a key whose role does not allow it, 130 interrupted.";
 
 /// The commands, each with the exit codes at the end of its help.
-fn command() -> clap::Command {
+pub fn command() -> clap::Command {
     with_exit_codes(Arguments::command())
 }
 

@@ -27,6 +27,7 @@ mod faults;
 mod folders;
 mod forge;
 mod forget;
+mod fuzzed;
 mod hostile;
 mod interrupted;
 mod key_changes;
