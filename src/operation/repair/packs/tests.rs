@@ -177,7 +177,7 @@ fn what_is_bad_in_one_pack_comes_from_a_condemned_one() {
 fn a_pack_that_is_damaged_at_the_first_reading_alone_is_left() {
     for gone in [false, true] {
         let (store_of, repository) = create();
-        let pack = store(&repository, &[1, 2]);
+        store(&repository, &[1, 2]);
         let mut reads = 0;
         *store_of.after_get.lock().unwrap() = Some(Box::new(move |_, name, read| {
             reads += 1;
