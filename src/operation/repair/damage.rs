@@ -1,7 +1,10 @@
 //! Which packs are damaged, and saving what is still whole in them.
 //!
 //! Invariants: a blob is saved only if it opens and is what its id names. A pack counts as damaged only if its own bytes
-//! are at fault: one that cannot be had is trouble, and is left alone.
+//! are at fault, and are again when it is read a second time: one that cannot be had is trouble, and is left alone. A
+//! pack counts as good only if this run read it and found it whole.
+
+mod saving;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
@@ -9,21 +12,20 @@ use std::sync::Mutex;
 use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
 use crate::backend::{ObjectKind, ObjectName};
-use crate::crypto::secret::Secret;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::blob::BlobKind;
-use crate::format::pack::{Envelope, frame_offsets};
 use crate::id::Id;
 use crate::interrupt::Interrupt;
 use crate::limits;
-use crate::operation::check::pack::{PackReading, frame};
+use crate::operation::check::pack::PackReading;
 use crate::operation::check::places::PlacesByPack;
 use crate::report::{Finding, Reporter};
 use crate::repository::Repository;
-use crate::repository::blob::{OpenBuffers, open_envelope, open_frame};
-use crate::repository::index::{Index, Place, ReadObjects, table_of_damaged};
-use crate::repository::mover::{BlobMover, SealedBlob};
+use crate::repository::index::{Index, Place, ReadObjects};
+use crate::repository::mover::BlobMover;
 use crate::repository::session;
+
+use saving::Saving;
 
 /// The packs of a repository, and which of them are what state.
 pub(super) struct Packs {
@@ -45,10 +47,22 @@ pub(super) struct Packs {
 pub(super) struct Found {
     /// Damaged packs.
     pub(super) damaged: Vec<Id>,
+    /// Packs that are whole, and of which the index says what they say themselves.
+    pub(super) whole: HashSet<Id>,
     /// Packs that could not be had.
     pub(super) trouble: u64,
     /// Whole packs that no index names.
     pub(super) unnamed: Vec<Id>,
+}
+
+/// How saving what is whole in a damaged pack ended.
+pub(super) enum Salvage {
+    /// Each blob that it held was saved, lies elsewhere or is lost.
+    Done,
+    /// Nobody can say what it held.
+    Unknown,
+    /// It is not to be condemned, for this reason.
+    Left(String),
 }
 
 /// What was saved of damaged packs.
@@ -83,9 +97,14 @@ impl Packs {
         Ok(Self { read, index, present, condemned, missing, by_pack, numbers })
     }
 
-    /// The index over the packs that are known to be good.
-    pub(super) fn index_without(&self, damaged: &[Id]) -> Result<Index> {
-        let damaged: HashSet<&Id> = damaged.iter().collect();
+    /// The index over packs that this run read and found whole.
+    fn index_of_good(&self, found: &Found) -> Result<Index> {
+        Index::build(&self.read, &|pack| found.whole.contains(pack) && !self.condemned.contains(pack))
+    }
+
+    /// The index over packs that are not known to be bad, read or not.
+    pub(super) fn index_without_damaged(&self, found: &Found) -> Result<Index> {
+        let damaged: HashSet<&Id> = found.damaged.iter().collect();
         let counts = |pack: &Id| {
             self.present.contains_key(pack) && !self.condemned.contains(pack) && !damaged.contains(pack)
         };
@@ -165,95 +184,49 @@ impl Packs {
                 )
             };
             reporter.report(finding);
+        } else {
+            found.whole.insert(*pack);
         }
     }
 
-    /// Hands what is still whole in a damaged pack to `mover`, but for blobs that `good` knows elsewhere. Says whether
-    /// all that the pack held is known.
-    pub(super) fn save(
+    /// What it takes to save blobs of damaged packs with `mover`, but for those that a pack has which was found good.
+    pub(super) fn saving<'a>(
+        &'a self,
+        repository: &'a Repository,
+        found: &Found,
+        mover: &'a BlobMover<'a>,
+        reporter: &'a dyn Reporter,
+    ) -> Result<Saving<'a>> {
+        Ok(Saving::new(repository, self, self.index_of_good(found)?, mover, reporter))
+    }
+
+    /// Reads a damaged pack again, and gives its bytes, or why it is not to be condemned.
+    fn read_again(
         &self,
         repository: &Repository,
         pack: &Id,
-        good: &Index,
-        mover: &BlobMover<'_>,
-        saved: &mut Saved,
-    ) -> Result<bool> {
-        let name = ObjectName::new(ObjectKind::Pack, *pack);
-        let bytes = match repository.backend().get(&name, limits::PACK_MAX) {
-            Ok(bytes) => bytes,
-            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Missing) => Vec::new(),
-            Err(error) => return Err(error),
-        };
-        let mut saving = Saving { repository, good, mover, saved, buffers: OpenBuffers::default() };
-        if self.numbers.contains_key(pack) {
-            for place in self.places(pack)? {
-                let key = self.index.content_key(repository, &place)?.clone();
-                let envelope = self.index.envelope(&place)?;
-                saving.one(&place, frame(&place, &bytes).ok(), &key, &envelope)?;
+        places: &[Place],
+    ) -> std::result::Result<Vec<u8>, String> {
+        let error = match PackReading::read(repository, &self.index, pack, places) {
+            Ok(reading) if reading.is_damaged() => return Ok(reading.bytes),
+            Ok(_) => {
+                return Err(
+                    "was damaged when it was read first and is not now: this machine's memory, or the \
+                            way to the store, may be faulty"
+                        .into(),
+                );
             }
-            return Ok(true);
-        }
-        saving.by_table(&bytes)
-    }
-}
-
-/// One damaged pack, blob by blob.
-struct Saving<'a> {
-    repository: &'a Repository,
-    good: &'a Index,
-    mover: &'a BlobMover<'a>,
-    saved: &'a mut Saved,
-    buffers: OpenBuffers,
-}
-
-impl Saving<'_> {
-    /// Says whether the pack's own table opens.
-    fn by_table(&mut self, bytes: &[u8]) -> Result<bool> {
-        // No index names it. Its own table does, where that still opens; what it says is proved frame by frame.
-        let Ok((table, end)) = table_of_damaged(self.repository, bytes) else { return Ok(false) };
-        let keys = table
-            .envelopes
-            .iter()
-            .map(|envelope| open_envelope(self.repository.keyring(), table.class, envelope))
-            .collect::<Result<Vec<_>>>()?;
-        for (entry, offset) in table.entries.iter().zip(frame_offsets(&table.entries, end)?) {
-            let number = usize::from(entry.envelope);
-            let (Some(key), Some(envelope)) = (keys.get(number), table.envelopes.get(number)) else {
-                continue;
-            };
-            let place = Place {
-                id: entry.id,
-                pack: 0,
-                offset: u32::try_from(offset).unwrap_or(u32::MAX),
-                stored_length: entry.stored_length,
-                plain_length: entry.plain_length,
-                envelope: 0,
-                kind: entry.kind,
-            };
-            self.one(&place, frame(&place, bytes).ok(), key, envelope)?;
-        }
-        Ok(true)
-    }
-
-    fn one(&mut self, place: &Place, frame: Option<&[u8]>, key: &Secret, envelope: &Envelope) -> Result<()> {
-        let blob = (place.kind, place.id);
-        if self.saved.blobs.contains(&blob) || self.good.contains(place.kind, &place.id)? {
-            return Ok(());
-        }
-        let keyring = self.repository.keyring();
-        let whole = frame.filter(|frame| {
-            let length = place.plain_length;
-            open_frame(keyring, key, place.kind, &place.id, length, frame, &mut self.buffers).is_ok()
-        });
-        let Some(frame) = whole else {
-            self.saved.lost.insert(blob);
-            return Ok(());
+            // Longer than any pack may be: what it held lies in front.
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                let name = ObjectName::new(ObjectKind::Pack, *pack);
+                match repository.backend().get_range(&name, 0, limits::PACK_MAX) {
+                    Ok(bytes) => return Ok(bytes),
+                    Err(error) => error,
+                }
+            }
+            Err(error) => error,
         };
-        let (kind, id, plain_length) = (place.kind, place.id, place.plain_length);
-        self.mover.add(&SealedBlob { kind, id, plain_length, envelope, frame })?;
-        self.saved.lost.remove(&blob);
-        self.saved.blobs.insert(blob);
-        Ok(())
+        Err(format!("cannot be had a second time: {}", error.chain()))
     }
 }
 

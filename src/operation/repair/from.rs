@@ -13,7 +13,7 @@ mod match_files;
 use std::collections::{BTreeMap, HashSet};
 
 use super::damage::{Found, Packs};
-use super::packs::{condemn, save_all};
+use super::packs::{condemn, refuse_if_most, save_all};
 use crate::backend::{ObjectKind, ObjectName};
 use crate::crypto::derive;
 use crate::error::{Error, ErrorKind, Result};
@@ -96,7 +96,7 @@ pub fn run(
     }
     // A prune that begins now waits for this session before it deletes what is counted on here.
     let mut session = Session::begin(repository, cache, &options.host)?;
-    let repaired = repair(repository, other, options, reporter, &mut summary);
+    let repaired = repair(repository, &session, other, options, reporter, &mut summary);
     session.end();
     repaired?;
     summary.losses = name_losses(repository, reporter, &options.interrupt)?;
@@ -119,6 +119,7 @@ fn find(
 
 fn repair(
     repository: &Repository,
+    session: &Session<'_>,
     other: &Repository,
     options: &Options,
     reporter: &dyn Reporter,
@@ -126,13 +127,13 @@ fn repair(
 ) -> Result<()> {
     let packs = survey(repository, other, options, reporter, summary)?;
     let found = find(repository, &packs, options, reporter, summary)?;
+    refuse_if_most(&found, packs.present.len())?;
     reporter.progress().set_stage("saving blobs");
     let mover = BlobMover::new(repository);
-    let (saved, condemned) =
-        save_all(repository, &packs, &found.damaged, &mover, &options.interrupt, reporter)?;
+    let (saved, condemned) = save_all(repository, &packs, &found, &mover, &options.interrupt, reporter)?;
     mover.finish()?;
     summary.blobs_saved = saved.blobs.len() as u64;
-    let mut good = packs.index_without(&found.damaged)?;
+    let mut good = packs.index_without_damaged(&found)?;
     let adopted = adopt(repository, &packs, &found.unnamed)?;
     good.extend(&adopted)?;
     let writer = BlobWriter::new(repository, &good)?;
@@ -146,7 +147,7 @@ fn repair(
     let written = writer.finish(adopted);
     healed?;
     written?;
-    condemn(repository, &packs, &condemned, reporter)?;
+    condemn(repository, session, &packs, &condemned, reporter)?;
     let left = found.damaged.len().saturating_sub(condemned.len()) as u64;
     summary.packs_left = summary.packs_left.saturating_add(left);
     summary.packs_damaged = condemned;

@@ -1,13 +1,18 @@
 //! Repairing damaged packs: what is still whole in them goes into new packs.
 //!
 //! Invariants: the new packs and the index that names them are acknowledged before a damaged pack is condemned; it is
-//! then named by the index no more, and a prune deletes it by its protocol. A pack whose bytes cannot be had is left
-//! alone, and so is one of which nobody can say what it held.
+//! then named by the index no more, and a prune deletes it by its protocol. Before its names go, the mark that gives up
+//! this run's session is looked for: a prune may have deleted what was counted on. A pack whose bytes cannot be had is
+//! left alone, and so is one of which nobody can say what it held. Where most packs seem to be damaged, none is touched.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::damage::{Found, Packs, Saved};
+use super::damage::{Found, Packs, Salvage, Saved};
 use super::index;
+use crate::backend::ObjectKind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::blob::BlobKind;
 use crate::format::key_slot::Role;
@@ -19,6 +24,9 @@ use crate::repository::Repository;
 use crate::repository::cache::Cache;
 use crate::repository::mover::BlobMover;
 use crate::repository::session::{self, Session};
+
+/// So many damaged packs may be a repository's own fault, whatever part of it they are.
+const DAMAGED_FEW: usize = 8;
 
 /// How to repair.
 pub struct Options {
@@ -77,7 +85,7 @@ pub fn run(
     }
     // A prune that begins now waits for this session before it deletes what is counted on here.
     let mut session = Session::begin(repository, cache, &options.host)?;
-    let repaired = repair(repository, options, reporter);
+    let repaired = repair(repository, &session, options, reporter);
     session.end();
     let mut summary = repaired?;
     if !summary.packs_damaged.is_empty() {
@@ -86,70 +94,104 @@ pub fn run(
     Ok(summary)
 }
 
-fn repair(repository: &Repository, options: &Options, reporter: &dyn Reporter) -> Result<Summary> {
+fn repair(
+    repository: &Repository,
+    session: &Session<'_>,
+    options: &Options,
+    reporter: &dyn Reporter,
+) -> Result<Summary> {
     let packs = Packs::survey(repository)?;
     let wanted = chosen(&packs, &options.packs)?;
-    let Found { damaged, trouble, .. } =
-        packs.find_damaged(repository, &wanted, reporter, &options.interrupt)?;
-    let mut summary = Summary { packs_read: wanted.len() as u64, packs_left: trouble, ..Summary::default() };
-    if damaged.is_empty() {
+    let found = packs.find_damaged(repository, &wanted, reporter, &options.interrupt)?;
+    let (packs_read, packs_left) = (wanted.len() as u64, found.trouble);
+    let mut summary = Summary { packs_read, packs_left, ..Summary::default() };
+    if found.damaged.is_empty() {
         return Ok(summary);
+    }
+    // Whoever names packs has looked at them.
+    if options.packs.is_empty() {
+        refuse_if_most(&found, wanted.len())?;
     }
     reporter.progress().set_stage("saving blobs");
     let mover = BlobMover::new(repository);
-    let (saved, condemned) = save_all(repository, &packs, &damaged, &mover, &options.interrupt, reporter)?;
+    let (saved, condemned) = save_all(repository, &packs, &found, &mover, &options.interrupt, reporter)?;
     mover.finish()?;
-    condemn(repository, &packs, &condemned, reporter)?;
-    summary.packs_left =
-        summary.packs_left.saturating_add(damaged.len().saturating_sub(condemned.len()) as u64);
+    condemn(repository, session, &packs, &condemned, reporter)?;
+    let left = found.damaged.len().saturating_sub(condemned.len()) as u64;
+    summary.packs_left = summary.packs_left.saturating_add(left);
     summary.packs_damaged = condemned;
     summary.blobs_saved = saved.blobs.len() as u64;
     summary.blobs_lost = by_kind(saved.lost.iter().map(|(kind, _)| *kind));
     Ok(summary)
 }
 
+/// Refuses to repair where most of what was read seems to be damaged.
+pub(super) fn refuse_if_most(found: &Found, read: usize) -> Result<()> {
+    let damaged = found.damaged.len();
+    if damaged < DAMAGED_FEW || damaged <= read / 2 {
+        return Ok(());
+    }
+    Err(Error::refused(format!(
+        "{damaged} of {read} packs seem to be damaged, which faulty memory or a wrong path explains better: nothing was \
+         changed"
+    ))
+    .hint(
+        "look at this machine and at the store, and try from another one; packs that are damaged indeed, as \
+         `strongroom repair packs --dry-run --json` lists them, are repaired by `strongroom repair packs PACK...`",
+    ))
+}
+
 /// Saves what can be saved from damaged packs; gives those that may be condemned then.
 pub(super) fn save_all(
     repository: &Repository,
     packs: &Packs,
-    damaged: &[Id],
+    found: &Found,
     mover: &BlobMover<'_>,
     interrupt: &Interrupt,
     reporter: &dyn Reporter,
 ) -> Result<(Saved, Vec<Id>)> {
-    let good = packs.index_without(damaged)?;
-    let (mut saved, mut condemned) = (Saved::default(), Vec::new());
-    for pack in damaged {
+    let mut saving = packs.saving(repository, found, mover, reporter)?;
+    let mut condemned = Vec::new();
+    for pack in &found.damaged {
         interrupt.check()?;
         let name = format!("pack {}", pack.short());
-        match packs.save(repository, pack, &good, mover, &mut saved) {
+        let finding = match saving.pack(pack) {
+            Ok(Salvage::Done) => {
+                condemned.push(*pack);
+                continue;
+            }
             // An index object that cannot be read now may be the one that names it.
-            Ok(known) if known || packs.index_is_whole() => condemned.push(*pack),
-            Ok(_) => {
+            Ok(Salvage::Unknown) if packs.index_is_whole() => {
+                condemned.push(*pack);
+                continue;
+            }
+            Ok(Salvage::Unknown) => {
                 let cause =
                     "is in no index that can be read, and its own table is damaged: it is left as it is";
-                reporter
-                    .report(Finding::problem(name, cause).with_hint("run `strongroom repair index` first"));
+                Finding::problem(name, cause).with_hint("run `strongroom repair index` first")
             }
-            Err(error) if error.kind() == ErrorKind::RoleNotAllowed => {
-                let cause = format!("is damaged and left as it is: {}", error.chain());
-                let finding = Finding::problem(name, cause);
-                reporter.report(match error.next_step() {
-                    Some(step) => finding.with_hint(step),
-                    None => finding,
-                });
-            }
+            Ok(Salvage::Left(cause)) => Finding::problem(name, format!("{cause}; it is left as it is")),
+            Err(error) if error.kind() == ErrorKind::RoleNotAllowed => left_by_role(name, &error),
             Err(error) => return Err(error),
-        }
+        };
+        reporter.report(finding);
     }
-    saved.lost.retain(|blob| !saved.blobs.contains(blob));
-    Ok((saved, condemned))
+    Ok((saving.saved(), condemned))
+}
+
+fn left_by_role(name: String, error: &Error) -> Finding {
+    let finding = Finding::problem(name, format!("is damaged and left as it is: {}", error.chain()));
+    match error.next_step() {
+        Some(step) => finding.with_hint(step),
+        None => finding,
+    }
 }
 
 /// Condemns packs, and takes them out of the index: what they lost then counts as lost, and what they held has new
 /// places.
 pub(super) fn condemn(
     repository: &Repository,
+    session: &Session<'_>,
     packs: &Packs,
     damaged: &[Id],
     reporter: &dyn Reporter,
@@ -160,6 +202,15 @@ pub(super) fn condemn(
     let new: Vec<Id> = damaged.iter().filter(|pack| !packs.condemned.contains(*pack)).copied().collect();
     if !new.is_empty() {
         repository.put_condemned(new)?;
+    }
+    // Where the session was given up, a prune did not wait for it. The packs are condemned now and still named: the next
+    // run takes from them what that prune deleted elsewhere.
+    if repository.list_ids(ObjectKind::Abandoned)?.contains(session.id()) {
+        let cause =
+            "this repair was given up by somebody else before it could take damaged packs out of the index";
+        return Err(Error::new(ErrorKind::Abandoned, cause).hint(
+            "run it again before the next `strongroom prune`, and do not unlock the repository meanwhile",
+        ));
     }
     let without: HashSet<Id> = damaged.iter().copied().collect();
     // Not to be interrupted: it is as good as done, and a run that dies here is finished by the next.

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use crate::error::Result;
 use crate::format::snapshot::Change;
 use crate::id::Id;
+use crate::report::Finding;
 use crate::repository::Repository;
 use crate::repository::snapshot::{Snapshot, Snapshots};
 
@@ -113,9 +114,50 @@ pub fn run(
     let fresh =
         damaged.iter().filter(|damaged| damaged.repaired_as.is_none() && damaged.draft.root.is_some());
     let fresh = fresh.map(|damaged| damaged.snapshot.clone()).collect();
-    recommit::commit(repository, &options.order(), fresh, around, told)?;
-    for done in damaged.iter().filter(|damaged| options.forget && damaged.repaired_as.is_some()) {
-        repository.put_forgotten(&done.snapshot.id, Some(done.snapshot.used_number()))?;
+    let mut made_anew: HashMap<Id, Id> = HashMap::new();
+    let mut told_too = |old: &Snapshot, made: Made| {
+        if let Made::New(id, _) = &made {
+            made_anew.insert(old.id, *id);
+        }
+        told(old, made);
+    };
+    recommit::commit(repository, &options.order(), fresh, around, &mut told_too)?;
+    if options.forget {
+        forget_repaired(repository, damaged, &made_anew, around)?;
+    }
+    Ok(())
+}
+
+/// Forgets what was repaired before, where that which holds the rest of it is still there.
+fn forget_repaired(
+    repository: &Repository,
+    damaged: &[Damaged],
+    made_anew: &HashMap<Id, Id>,
+    around: Around<'_>,
+) -> Result<()> {
+    let repaired: HashMap<Id, Id> =
+        damaged.iter().filter_map(|damaged| Some((damaged.snapshot.id, damaged.repaired_as?))).collect();
+    for done in damaged {
+        let Some(mut rest) = done.repaired_as else { continue };
+        around.interrupt.check()?;
+        // That one may have lost something since, and have been repaired in turn.
+        for _ in 0..damaged.len() {
+            let Some(next) = repaired.get(&rest).or_else(|| made_anew.get(&rest)) else { break };
+            rest = *next;
+        }
+        // Somebody may have forgotten it since it was looked for, and then this one is the last. Or it lost something
+        // as well, and could not be stored anew.
+        let is_whole = damaged.iter().all(|damaged| damaged.snapshot.id != rest);
+        if is_whole && repository.snapshots()?.snapshots.iter().any(|live| live.id == rest) {
+            repository.put_forgotten(&done.snapshot.id, Some(done.snapshot.used_number()))?;
+        } else {
+            let subject = format!("snapshot {}", done.snapshot.id.short());
+            let rest = rest.short();
+            let cause =
+                format!("is kept: {rest}, which held what is left of it, is gone or not whole any more");
+            let finding = Finding::problem(subject, cause);
+            around.reporter.report(finding.with_hint("run `strongroom repair snapshots` again"));
+        }
     }
     Ok(())
 }

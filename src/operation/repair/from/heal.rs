@@ -10,8 +10,10 @@ use super::Options;
 use super::match_files::Matcher;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::blob::BlobKind;
+use crate::format::list::{self, List};
 use crate::format::node::{Content, Node, NodeKind};
 use crate::id::Id;
+use crate::limits;
 use crate::report::{Finding, Reporter};
 use crate::repository::Repository;
 use crate::repository::content::visit_chunks;
@@ -143,7 +145,7 @@ impl<'a> Healer<'a> {
             self.options.interrupt.check()?;
             match tree.next_entry() {
                 Ok(None) => return Ok(()),
-                Ok(Some(entry)) if entry.node.kind == NodeKind::File => self.fetch_chunks(&entry.node)?,
+                Ok(Some(entry)) if entry.node.kind == NodeKind::File => self.fetch_content(&entry.node)?,
                 Ok(Some(_)) => {}
                 Err(error) => {
                     self.go_on_after(&error)?;
@@ -156,24 +158,47 @@ impl<'a> Healer<'a> {
         }
     }
 
-    fn fetch_chunks(&self, node: &Node) -> Result<()> {
-        let empty = Content::default();
-        let content = node.content.as_ref().unwrap_or(&empty);
-        let visited = visit_chunks(self, content, &mut |_, _| Ok(()), &mut |id| {
-            if self.has(BlobKind::Chunk, id)?
-                && let Some(length) = self.local.index()?.plain_length(BlobKind::Chunk, id)?
-            {
-                return Ok(u64::from(length));
+    /// Fetches what a file lacks. What the other repository lacks as well is passed over: the rest is worth having, for
+    /// other files and for a repair from a third repository.
+    fn fetch_content(&self, node: &Node) -> Result<()> {
+        let (root, level) = match &node.content {
+            None => return Ok(()),
+            Some(Content::Inline(ids)) => return self.fetch_chunks(ids),
+            Some(Content::List { root, level }) => (*root, *level),
+        };
+        // Not with the walk that reads files: it ends where a length is not known. Levels fall with each step.
+        let mut waiting = vec![(root, level)];
+        let mut visited = 0usize;
+        while let Some((id, level)) = waiting.pop() {
+            visited = visited.saturating_add(1);
+            if level > limits::LEVEL_MAX || visited > limits::LISTS_MAX {
+                return Ok(());
             }
-            self.foreign.with_blob(BlobKind::Chunk, id, |plain| {
-                self.store_lost(BlobKind::Chunk, id, plain)?;
-                Ok(plain.len() as u64)
-            })
-        });
-        match visited {
-            Ok(()) => Ok(()),
-            Err(error) => self.go_on_after(&error),
+            let decoded = self.fetch(BlobKind::List, &id).and_then(|plain| list::decode(&plain, level));
+            match (decoded, level.checked_sub(1)) {
+                (Ok(List::Chunks(ids)), _) => self.fetch_chunks(&ids)?,
+                (Ok(List::Lists { entries, .. }), Some(below)) => {
+                    waiting.extend(entries.iter().rev().map(|entry| (entry.id, below)));
+                }
+                (Ok(List::Lists { .. }), None) => {}
+                (Err(error), _) => self.go_on_after(&error)?,
+            }
         }
+        Ok(())
+    }
+
+    fn fetch_chunks(&self, ids: &[Id]) -> Result<()> {
+        for id in ids {
+            self.options.interrupt.check()?;
+            if self.has(BlobKind::Chunk, id)? {
+                continue;
+            }
+            let store = |plain: &[u8]| self.store_lost(BlobKind::Chunk, id, plain);
+            if let Err(error) = self.foreign.with_blob(BlobKind::Chunk, id, store) {
+                self.go_on_after(&error)?;
+            }
+        }
+        Ok(())
     }
 }
 
