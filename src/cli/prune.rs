@@ -131,7 +131,7 @@ fn tell_plan(plan: &Plan, dry_run: bool, output: &Output) -> Result<()> {
     row("condemned earlier", plan.condemned_earlier);
     row("to delete", plan.unused_packs);
     row("to delete, in no index", plan.unnamed_packs);
-    row("in no index, kept for now", plan.unnamed_kept);
+    row("in no index, kept until it is known whose they are", plan.unnamed_kept);
     row("to repack", plan.repacked);
     if plan.moved_bytes > 0 {
         rows.push(["to copy out of those".to_owned(), human::bytes(plan.moved_bytes)]);
@@ -139,7 +139,7 @@ fn tell_plan(plan: &Plan, dry_run: bool, output: &Output) -> Result<()> {
     let verb = if dry_run { "would be freed" } else { "to be freed" };
     rows.push([verb.to_owned(), human::bytes(plan.freed_bytes)]);
     if plan.left_bytes > 0 {
-        rows.push(["stays unused for now".to_owned(), human::bytes(plan.left_bytes)]);
+        rows.push(["stays unused, not worth the work".to_owned(), human::bytes(plan.left_bytes)]);
     }
     let rows: Vec<Vec<String>> = rows.into_iter().map(|row| row.to_vec()).collect();
     human::table(&rows).iter().try_for_each(|line| output.say(line))

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use rayon::prelude::{IntoParallelIterator, ParallelIterator};
 
-use super::survey::read_index;
+use super::sound::read_index;
 use super::{Amount, Options};
 use crate::backend::{ObjectKind, ObjectName};
 use crate::error::{Error, ErrorKind, Result};

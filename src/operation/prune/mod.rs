@@ -18,6 +18,7 @@ mod plan;
 mod repack;
 mod rescue;
 mod settle;
+mod sound;
 mod survey;
 
 #[cfg(test)]

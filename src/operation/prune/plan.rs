@@ -1,4 +1,4 @@
-//! What is worth doing: which packs go as they are, which are emptied first, and what stays unused for now.
+//! What is worth doing: which packs go as they are, which are emptied first, and what stays unused.
 //!
 //! Invariant: a plan names only packs that count; of a pack that is emptied, every kept blob is moved.
 

@@ -108,7 +108,7 @@ impl<'a> Saving<'a> {
         }
         match frame {
             Some(frame) if self.opens(place, frame, key) => self.keep(place, frame, envelope),
-            _ => self.from_elsewhere(pack, place),
+            _ => self.save_elsewhere(pack, place),
         }
     }
 
@@ -126,7 +126,7 @@ impl<'a> Saving<'a> {
 
     /// Takes a blob that is bad in `pack` from any other place: a pack that was not read, or that is condemned and not
     /// deleted yet.
-    fn from_elsewhere(&mut self, pack: &Id, bad: &Place) -> Result<()> {
+    fn save_elsewhere(&mut self, pack: &Id, bad: &Place) -> Result<()> {
         let index = &self.packs.index;
         let mut maybe_there = false;
         for place in index.places(bad.kind, &bad.id)? {
