@@ -356,11 +356,12 @@ impl Stage {
                 disk.begins(number, call);
             } else {
                 disk.ends(number, call);
-                let told = folder.filter(|_| call.text.starts_with("write(1<"));
-                if let Some(folder) = told {
+                if let Some(folder) = folder.filter(|_| call.text.starts_with("write(1<")) {
                     let said = String::from_utf8(bytes_of(call.names()[0])).unwrap();
-                    let summary = serde_json::from_str(said.lines().last().unwrap()).unwrap();
-                    snapshots.push((snapshot_of(&summary), folder));
+                    let lines =
+                        said.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+                    let summaries = lines.filter(|line| line["message_type"] == "summary");
+                    snapshots.extend(summaries.map(|summary| (snapshot_of(&summary), folder)));
                 }
             }
             for image in disk.images(&mut rng) {

@@ -172,6 +172,9 @@ fn run(
                         }
                         let ended = play(ground, &company, &desk, seed, mutation, &table);
                         calls.fetch_add(ended.calls, Ordering::Relaxed);
+                        if seed % 1000 == 999 && mutation.is_none() {
+                            println!("{} seeds; not met yet: {:?}", seed + 1, table.lock().unwrap().zeros());
+                        }
                         let lost = |why: &String| mutation.is_none() || why.contains(LOST);
                         if ended.failure.as_ref().is_some_and(lost) {
                             next.store(seeds.end, Ordering::Relaxed);
