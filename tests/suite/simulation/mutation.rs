@@ -12,7 +12,7 @@ use crate::stores::Call;
 pub(crate) enum Mutation {
     /// A backup sees no gc record.
     GcUnseen,
-    /// A backup's session is gone as soon as it has looked.
+    /// A backup's session is gone as soon as it has looked, and it is told otherwise.
     SessionRemovedEarly,
     /// A prune lists the sessions before its gc record is written.
     SessionsBeforeGc,
@@ -73,6 +73,13 @@ impl Mutated {
             }
             _ => {}
         }
+    }
+
+    /// Whether an actor is told that an object is there which is not.
+    pub(crate) fn pretends(&self, role: Role, name: &ObjectName) -> bool {
+        self.mutation == Some(Mutation::SessionRemovedEarly)
+            && role == Role::Host
+            && name.kind == ObjectKind::Session
     }
 
     /// What an actor is shown of a listing.
