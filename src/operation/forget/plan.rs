@@ -4,7 +4,7 @@
 //! the rules would keep if his were not there, unless he writes so few a day that the day is not crowded. Snapshots out
 //! of order and those of crowded days are never the reason that another goes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use jiff::tz::TimeZone;
 
@@ -221,11 +221,15 @@ struct Row<'a> {
 }
 
 impl Row<'_> {
-    /// The rules that keep those that are to be counted, by their place.
+    /// The rules that keep those that are to be counted, by their place. A backup counts once, however often its snapshot
+    /// was stored anew: the last of them stands for it.
     fn apply(&self, counts: &dyn Fn(usize, &Member) -> bool) -> Vec<(usize, Vec<Rule>)> {
+        let mut standing = HashSet::new();
         let counted = self.members.iter().zip(self.moments).enumerate().rev();
         let counted: Vec<(usize, (&Moment, &[String]))> = counted
-            .filter(|(place, (member, _))| counts(*place, member))
+            .filter(|(place, (member, _))| {
+                counts(*place, member) && standing.insert(member.snapshot.origin().snapshot)
+            })
             .map(|(place, (member, moment))| (place, (moment, member.snapshot.manifest.tags.as_slice())))
             .collect();
         let row: Vec<(&Moment, &[String])> = counted.iter().map(|(_, member)| *member).collect();

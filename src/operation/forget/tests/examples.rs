@@ -259,3 +259,29 @@ fn groups_are_as_wide_as_asked_and_never_wider_than_a_key() {
     assert_eq!(count(false, false, false, false), 2);
     assert_eq!(count(false, false, false, true), 3);
 }
+
+#[test]
+fn a_backup_counts_once_however_often_its_snapshot_was_stored_anew() {
+    let mut snapshots = nights(4);
+    for number in 0..4u64 {
+        let mut anew = snapshots[number as usize].clone();
+        let made_from = anew.id;
+        anew.id = Id([100 + number as u8; 32]);
+        anew.manifest.original = Some(Original {
+            snapshot: made_from,
+            writer: anew.writer,
+            sequence: anew.manifest.sequence,
+            made_from,
+            change: Change::Rewritten,
+        });
+        (anew.writer, anew.writer_role, anew.manifest.sequence) = ([9; 32], Role::Maintain, number + 1);
+        snapshots.push(anew);
+    }
+    let kept = |policy: &Policy| {
+        let fates = fates(&decide(&snapshots, &[], policy, &choice(&TimeZone::UTC, NOW)));
+        let kept = fates.into_iter().filter(|(_, fate)| matches!(fate, Fate::Keep(_)));
+        kept.map(|(id, _)| id.0[0]).collect::<Vec<_>>()
+    };
+    assert_eq!(kept(&daily(30)), [100, 101, 102, 103], "neither twice, nor as the oldest");
+    assert_eq!(kept(&Policy { last: Some(Amount::Number(2)), ..Policy::default() }), [102, 103]);
+}
