@@ -4,6 +4,7 @@
 //! Invariant: that a step was hit is read from the trace of each killed run, counted, and asserted.
 
 mod backing_up;
+mod copying;
 mod forgetting;
 pub(crate) mod pruning;
 
