@@ -25,8 +25,8 @@ use crate::repository::cache::Cache;
 use crate::repository::mover::BlobMover;
 use crate::repository::session::{self, Session};
 
-/// So many damaged packs may be a repository's own fault, whatever part of it they are.
-const DAMAGED_FEW: usize = 8;
+/// Fewer damaged packs than this may be the store's own, whatever part of a small repository they are.
+const DAMAGED_FEW: usize = 64;
 
 /// How to repair.
 pub struct Options {

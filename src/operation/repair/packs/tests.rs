@@ -219,18 +219,18 @@ fn a_pack_that_is_longer_than_any_may_be_is_saved_whole() {
 #[test]
 fn where_most_packs_seem_damaged_none_is_condemned_but_by_name() {
     let (store_of, repository) = create();
-    let packs: Vec<Id> = (0..9).map(|seed| store(&repository, &[seed, seed + 100])).collect();
-    for (pack, seed) in packs.iter().zip(0..8) {
+    let packs: Vec<Id> = (0..65).map(|seed| store(&repository, &[seed, seed + 100])).collect();
+    for (pack, seed) in packs.iter().zip(0..64) {
         hurt(&store_of, &repository, pack, seed);
     }
     let before = store_of.memory.snapshot();
     let error = repair(&repository, &[]).0.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused, "{}", error.chain());
-    assert!(error.chain().contains("8 of 9 packs"), "{}", error.chain());
+    assert!(error.chain().contains("64 of 65 packs"), "{}", error.chain());
     assert_eq!(store_of.memory.snapshot(), before);
-    let done = repair(&repository, &packs[..8]).0.unwrap();
-    assert_eq!((done.packs_damaged.len(), done.blobs_saved), (8, 8));
-    assert!((100..108).all(|seed| is_there(&repository, seed)));
+    let done = repair(&repository, &packs[..64]).0.unwrap();
+    assert_eq!((done.packs_damaged.len(), done.blobs_saved), (64, 64));
+    assert!((100..164).all(|seed| is_there(&repository, seed)));
 }
 
 #[test]
