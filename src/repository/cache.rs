@@ -11,14 +11,19 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 
 use super::Repository;
 use super::cached_tree::{CachedTree, NEW_TREE, TreeRecorder};
 use crate::crypto::random;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::Id;
+
+/// How often a lock is asked for, and the pause between.
+const LOCK_ATTEMPTS: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// The cache of one repository on this host.
 #[derive(Clone, Debug)]
@@ -94,13 +99,24 @@ impl Cache {
         Ok(SessionLock { path, _file: file })
     }
 
-    /// Waits for a lock that commands of this host hold for moments only.
+    /// Takes a lock that commands of this host hold for moments only; waits for it some seconds and no longer, for
+    /// whoever holds it may have been stopped, and a backup waits for nobody.
+    ///
+    /// # Errors
+    /// `Busy` where somebody else keeps it.
     pub(super) fn lock(&self, name: &str) -> Result<File> {
         let path = self.folder.join(name);
         let file = open_private(&path, true)?;
-        rustix::fs::flock(&file, FlockOperation::LockExclusive)
-            .map_err(|error| Error::io(format!("cannot lock {}", path.display()), error))?;
-        Ok(file)
+        for _ in 0..LOCK_ATTEMPTS {
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(file),
+                Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => {
+                    std::thread::sleep(LOCK_PAUSE)
+                }
+                Err(error) => return Err(Error::io(format!("cannot lock {}", path.display()), error)),
+            }
+        }
+        Err(Error::new(ErrorKind::Busy, format!("another command keeps {} locked", path.display())))
     }
 
     /// Takes the lock of a session that began on this host and whose process is gone.
