@@ -111,7 +111,7 @@ impl Cache {
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(file),
                 Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => {
-                    std::thread::sleep(LOCK_PAUSE)
+                    std::thread::sleep(LOCK_PAUSE);
                 }
                 Err(error) => return Err(Error::io(format!("cannot lock {}", path.display()), error)),
             }
