@@ -42,7 +42,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
     let repository = global.open(output)?;
     repository.keyring().require(Role::Maintain, "listing the files of a snapshot")?;
     let snapshot = repository.find_snapshot_among(&arguments.filter.get()?, name, output)?;
-    let reader = BlobReader::new(&repository, output)?;
+    let reader = BlobReader::new(&repository, output)?.with_kept_metadata();
     restore::find(&reader, &snapshot, &place)?;
     let mut tree = TreeReader::below(&reader, snapshot.root(), &place);
     while let Some(entry) = tree.next_entry()? {

@@ -25,7 +25,7 @@ pub fn run(
     reporter: &dyn Reporter,
 ) -> Result<u64> {
     repository.keyring().require(Role::Full, "reading a file")?;
-    let reader = BlobReader::new(repository, reporter)?;
+    let reader = BlobReader::new(repository, reporter)?.with_kept_metadata();
     let node =
         find(&reader, snapshot, place)?.filter(|node| node.kind == NodeKind::File).ok_or_else(|| {
             Error::refused(format!("/{} is not a file", printable(place)))

@@ -2,7 +2,7 @@
 //!
 //! Deleting it costs time, never correctness. Everything in it that came from a snapshot is sealed under a key
 //! derived from the write secret; folders are 0700 and files 0600. Layout, below `<cache>/<repository id>/`:
-//! `host-id`, `sessions/<id>`, `trees/<snapshot id>`, `notes/<id>`, `notes.lock`, and `index/`, whose files
+//! `host-id`, `sessions/<id>`, `trees/<snapshot id>`, `notes/<id>`, `notes.lock`, `kept/` ([`super::kept`]), and `index/`, whose files
 //! [`super::index`] describes: they are not sealed, for they are searched where they lie, and hold no more than keyed ids
 //! and places.
 

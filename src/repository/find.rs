@@ -81,7 +81,7 @@ impl Repository {
         name: &str,
         reporter: &dyn Reporter,
     ) -> Result<Snapshot> {
-        let found = self.snapshots()?;
+        let found = self.snapshots_to_read()?;
         found.report_damaged(reporter);
         self.tell_vanished(&found, reporter);
         found.find(filter, name)

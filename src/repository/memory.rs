@@ -12,6 +12,7 @@ use minicbor::{Decode, Encode};
 
 use super::Repository;
 use super::cache::Cache;
+use super::kept::Kept;
 use super::snapshot::Snapshots;
 use crate::crypto::derive::{self, Purpose};
 use crate::format::cbor;
@@ -180,6 +181,11 @@ impl Repository {
 
     fn memory_cache(&self) -> Option<Cache> {
         Cache::open(self.memory.as_ref()?, self.id()).ok()
+    }
+
+    /// Where bytes of the store are kept; nothing where nothing is to be remembered.
+    pub(super) fn kept(&self) -> Option<Kept> {
+        Kept::open(&self.memory_cache()?.folder)
     }
 
     fn memory_name(&self) -> Id {

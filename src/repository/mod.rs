@@ -10,6 +10,7 @@ pub mod content;
 pub mod find;
 pub mod host;
 pub mod index;
+mod kept;
 pub mod key_file;
 pub mod keyring;
 pub mod keys;

@@ -4,6 +4,7 @@
 //! id, and its own id where that is not the hash of its bytes.
 
 use super::Repository;
+use super::kept::Kept;
 use crate::backend::{ObjectKind, ObjectName};
 use crate::crypto::derive::{self, Purpose};
 use crate::crypto::seal;
@@ -61,19 +62,36 @@ impl Repository {
 
     /// Reads an object, checks its name and its seal, and gives its plaintext.
     pub(crate) fn get_object(&self, kind: ObjectKind, id: &Id) -> Result<Vec<u8>> {
-        let name = ObjectName::new(kind, *id);
+        let bytes = self.backend.get(&ObjectName::new(kind, *id), sealing(kind)?.limit)?;
+        self.open_object(kind, id, &bytes)
+    }
+
+    /// The same, from the bytes that are kept of it, where there are some and they open.
+    pub(super) fn get_kept_object(&self, kept: Option<&Kept>, kind: ObjectKind, id: &Id) -> Result<Vec<u8>> {
+        let Some(kept) = kept else { return self.get_object(kind, id) };
+        let (name, limit) = (Kept::object_name(kind, id), sealing(kind)?.limit);
+        let opened = kept.get(&name, limit).and_then(|bytes| self.open_object(kind, id, &bytes).ok());
+        if let Some(plaintext) = opened {
+            return Ok(plaintext);
+        }
+        let bytes = self.backend.get(&ObjectName::new(kind, *id), limit)?;
+        let plaintext = self.open_object(kind, id, &bytes)?;
+        kept.put(&name, &bytes);
+        Ok(plaintext)
+    }
+
+    fn open_object(&self, kind: ObjectKind, id: &Id, bytes: &[u8]) -> Result<Vec<u8>> {
         let sealing = sealing(kind)?;
-        let bytes = self.backend.get(&name, sealing.limit)?;
-        let opened = if sealing.named_by_hash && derive::hash(&bytes) != *id {
+        let opened = if sealing.named_by_hash && derive::hash(bytes) != *id {
             Err(Error::corrupt("its bytes are not the ones its name says"))
         } else {
-            header::strip(sealing.header, &bytes).and_then(|sealed| {
+            header::strip(sealing.header, bytes).and_then(|sealed| {
                 let bound = if sealing.named_by_hash { Id::default() } else { *id };
                 let associated = associated(sealing.header, self.id(), &bound);
                 seal::open_object(&self.keyring.key(sealing.purpose), &associated, sealed)
             })
         };
-        opened.map_err(|error| error.context(format!("{name} cannot be read")))
+        opened.map_err(|error| error.context(format!("{} cannot be read", ObjectName::new(kind, *id))))
     }
 
     fn seal_object(&self, kind: ObjectKind, id: &Id, plaintext: &[u8]) -> Result<Vec<u8>> {

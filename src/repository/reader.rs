@@ -6,14 +6,15 @@
 //! Invariant: single blobs are read in aligned blocks, so that a store does not learn where chunks start and end.
 
 use std::cell::RefCell;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use super::Repository;
 use super::blob::{OpenBuffers, open_frame};
 use super::index::{Index, Place, ReadObjects};
+use super::kept::Kept;
 use crate::backend::{ObjectKind, ObjectName};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::blob::BlobKind;
+use crate::format::blob::{BlobKind, Class};
 use crate::id::Id;
 use crate::report::{Finding, Reporter};
 
@@ -35,12 +36,14 @@ pub struct BlobReader<'a> {
     repository: &'a Repository,
     index: RwLock<Arc<Index>>,
     blocks: Mutex<Vec<Block>>,
+    /// Blocks of metadata on this computer's disk, for commands that give something back.
+    kept: Option<Kept>,
 }
 
 struct Block {
-    pack: Id,
-    start: u64,
+    extent: Extent,
     bytes: Arc<Vec<u8>>,
+    from_cache: bool,
 }
 
 thread_local! {
@@ -63,7 +66,14 @@ impl<'a> BlobReader<'a> {
 
     /// Reads through an index at hand.
     pub fn with_index(repository: &'a Repository, index: Index) -> Self {
-        Self { repository, index: RwLock::new(Arc::new(index)), blocks: Mutex::default() }
+        Self { repository, index: RwLock::new(Arc::new(index)), blocks: Mutex::default(), kept: None }
+    }
+
+    /// Reads metadata from this computer's cache too, and keeps what it reads there: for a command that gives
+    /// something back. A check would find the copy whole, whatever became of the store's.
+    #[must_use]
+    pub fn with_kept_metadata(self) -> Self {
+        Self { kept: self.repository.kept(), ..self }
     }
 
     /// The index as it is now.
@@ -96,11 +106,8 @@ impl<'a> BlobReader<'a> {
                 Err(error) => (Vec::new(), Some(error)),
             };
             for place in places {
-                match self.read_frame(&index, &place) {
-                    Ok(frame) => match self.open(&index, &place, &frame, &mut use_plain) {
-                        Ok(value) => return value,
-                        Err(error) => last = Some(graver(last, error)),
-                    },
+                match self.read_place(&index, &place, &mut use_plain) {
+                    Ok(value) => return value,
                     Err(error) => last = Some(graver(last, error)),
                 }
             }
@@ -109,6 +116,27 @@ impl<'a> BlobReader<'a> {
             }
         }
         Err(Error::new(ErrorKind::Busy, "the repository's index keeps changing").hint("try again in a while"))
+    }
+
+    /// Reads one copy; where this computer's disk damaged what it kept of it, from the store.
+    fn read_place<T>(
+        &self,
+        index: &Index,
+        place: &Place,
+        use_plain: &mut Option<impl FnOnce(&[u8]) -> Result<T>>,
+    ) -> Result<Result<T>> {
+        let kept = self.kept.as_ref().filter(|_| place.kind.class() == Class::Metadata);
+        let extent = Extent::around(index, place)?;
+        let (bytes, from_cache) = self.block(&extent, kept)?;
+        match self.open(index, place, extent.frame(&bytes)?, use_plain) {
+            Err(_) if from_cache && use_plain.is_some() => {
+                self.drop_block(&extent, kept)?;
+                let (bytes, _) = self.block(&extent, None)?;
+                kept.inspect(|kept| kept.put(&extent.name(), &bytes));
+                self.open(index, place, extent.frame(&bytes)?, use_plain)
+            }
+            opened => opened,
+        }
     }
 
     fn open<T>(
@@ -147,7 +175,65 @@ impl<'a> BlobReader<'a> {
         Ok(changed)
     }
 
-    fn read_frame(&self, index: &Index, place: &Place) -> Result<Vec<u8>> {
+    /// A block's bytes: those read last, those kept on disk, or the store's; and whether the disk may have damaged them.
+    fn block(&self, extent: &Extent, kept: Option<&Kept>) -> Result<(Arc<Vec<u8>>, bool)> {
+        {
+            let mut blocks = self.lock_blocks()?;
+            if let Some(position) = blocks.iter().position(|block| block.extent.is_same_block(extent)) {
+                let block = blocks.remove(position);
+                let found = (Arc::clone(&block.bytes), block.from_cache);
+                blocks.push(block);
+                return Ok(found);
+            }
+        }
+        let Extent { pack, start, length, .. } = *extent;
+        let name = extent.name();
+        let on_disk =
+            kept.and_then(|kept| kept.get(&name, length)).filter(|bytes| bytes.len() as u64 == length);
+        let from_cache = on_disk.is_some();
+        let bytes = match on_disk {
+            Some(bytes) => bytes,
+            None => {
+                let object = ObjectName::new(ObjectKind::Pack, pack);
+                let bytes = self.repository.backend().get_range(&object, start, length)?;
+                kept.inspect(|kept| kept.put(&name, &bytes));
+                bytes
+            }
+        };
+        let bytes = Arc::new(bytes);
+        let mut blocks = self.lock_blocks()?;
+        let mut held = blocks.iter().fold(bytes.len(), |sum, block| sum.saturating_add(block.bytes.len()));
+        while held > KEPT_BYTES && !blocks.is_empty() {
+            held -= blocks.remove(0).bytes.len();
+        }
+        blocks.push(Block { extent: *extent, bytes: Arc::clone(&bytes), from_cache });
+        Ok((bytes, from_cache))
+    }
+
+    fn drop_block(&self, extent: &Extent, kept: Option<&Kept>) -> Result<()> {
+        self.lock_blocks()?.retain(|block| !block.extent.is_same_block(extent));
+        kept.inspect(|kept| kept.remove(&extent.name()));
+        Ok(())
+    }
+
+    fn lock_blocks(&self) -> Result<MutexGuard<'_, Vec<Block>>> {
+        self.blocks.lock().map_err(|_| Error::refused("another thread failed while reading"))
+    }
+}
+
+/// Where a frame lies, and the aligned block around it.
+#[derive(Clone, Copy)]
+struct Extent {
+    pack: Id,
+    start: u64,
+    length: u64,
+    /// Where in the block the frame is.
+    from: u64,
+    to: u64,
+}
+
+impl Extent {
+    fn around(index: &Index, place: &Place) -> Result<Self> {
         let pack = index.pack(place)?;
         let offset = u64::from(place.offset);
         let end = offset.saturating_add(u64::from(place.stored_length));
@@ -155,38 +241,23 @@ impl<'a> BlobReader<'a> {
         let stop = end.next_multiple_of(BLOCK).min(pack.size);
         let length = stop.checked_sub(start).filter(|_| end <= stop);
         let length = length.ok_or_else(|| Error::corrupt("the index points behind a pack's end"))?;
-        let block = self.block(&pack.id, start, length)?;
-        let from = usize::try_from(offset - start).unwrap_or(usize::MAX);
-        let to = usize::try_from(end - start).unwrap_or(usize::MAX);
-        block
-            .get(from..to)
-            .map(<[u8]>::to_vec)
-            .ok_or_else(|| Error::corrupt("a pack is shorter than the index says"))
+        Ok(Self { pack: pack.id, start, length, from: offset - start, to: end - start })
     }
 
-    fn block(&self, pack: &Id, start: u64, length: u64) -> Result<Arc<Vec<u8>>> {
-        let lock = || self.blocks.lock().map_err(|_| Error::refused("another thread failed while reading"));
-        {
-            let mut blocks = lock()?;
-            let found = blocks.iter().position(|block| {
-                block.pack == *pack && block.start == start && block.bytes.len() as u64 == length
-            });
-            if let Some(position) = found {
-                let block = blocks.remove(position);
-                let bytes = Arc::clone(&block.bytes);
-                blocks.push(block);
-                return Ok(bytes);
-            }
-        }
-        let name = ObjectName::new(ObjectKind::Pack, *pack);
-        let bytes = Arc::new(self.repository.backend().get_range(&name, start, length)?);
-        let mut blocks = lock()?;
-        let mut kept = blocks.iter().fold(bytes.len(), |sum, block| sum.saturating_add(block.bytes.len()));
-        while kept > KEPT_BYTES && !blocks.is_empty() {
-            kept -= blocks.remove(0).bytes.len();
-        }
-        blocks.push(Block { pack: *pack, start, bytes: Arc::clone(&bytes) });
-        Ok(bytes)
+    /// The block's name in the cache.
+    fn name(&self) -> String {
+        Kept::block_name(&self.pack, self.start, self.length)
+    }
+
+    fn is_same_block(&self, other: &Self) -> bool {
+        self.pack == other.pack && self.start == other.start && self.length == other.length
+    }
+
+    fn frame<'a>(&self, block: &'a [u8]) -> Result<&'a [u8]> {
+        let at = |offset| usize::try_from(offset).unwrap_or(usize::MAX);
+        block
+            .get(at(self.from)..at(self.to))
+            .ok_or_else(|| Error::corrupt("a pack is shorter than the index says"))
     }
 }
 

@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 
 use super::Repository;
+use super::kept::Kept;
 use super::keys::check_certificate;
 use super::memory::Vanished;
 use super::tree::Root;
@@ -95,8 +96,18 @@ impl Repository {
         self.snapshots_listed(|| self.list_ids(ObjectKind::Snapshot))
     }
 
+    /// The same for a command that gives something back: a manifest that this computer has read before is taken from
+    /// its cache, and a copy in the store that is damaged meanwhile goes unnoticed.
+    pub fn snapshots_to_read(&self) -> Result<Snapshots> {
+        self.read_listed(|| self.list_ids(ObjectKind::Snapshot), self.kept().as_ref())
+    }
+
     /// Reads the snapshots that a listing shows.
     pub(crate) fn snapshots_listed(&self, list: impl FnOnce() -> Result<Vec<Id>>) -> Result<Snapshots> {
+        self.read_listed(list, None)
+    }
+
+    fn read_listed(&self, list: impl FnOnce() -> Result<Vec<Id>>, kept: Option<&Kept>) -> Result<Snapshots> {
         // What was seen is looked at first: what another command sees meanwhile is not missed here.
         let seen = self.seen();
         let mut found = Snapshots::default();
@@ -105,7 +116,7 @@ impl Repository {
         let forgotten: HashSet<Id> = found.marks.iter().map(|mark| mark.snapshot).collect();
         found.vanished = seen.vanished(&ids, &forgotten);
         for id in ids {
-            match self.read_snapshot(&id) {
+            match self.read_manifest(&id, kept) {
                 Ok(snapshot) if forgotten.contains(&id) => found.forgotten.push(snapshot),
                 Ok(snapshot) => found.snapshots.push(snapshot),
                 // Somebody deleted it between listing and reading.
@@ -127,7 +138,11 @@ impl Repository {
 
     /// Reads one snapshot and checks its signatures.
     pub fn read_snapshot(&self, id: &Id) -> Result<Snapshot> {
-        let signed = format::decode_signed(&self.get_object(ObjectKind::Snapshot, id)?)?;
+        self.read_manifest(id, None)
+    }
+
+    fn read_manifest(&self, id: &Id, kept: Option<&Kept>) -> Result<Snapshot> {
+        let signed = format::decode_signed(&self.get_kept_object(kept, ObjectKind::Snapshot, id)?)?;
         let checked =
             check_certificate(&self.keyring, signed.role, &signed.verifying_key, &signed.certificate)
                 .and_then(|()| {

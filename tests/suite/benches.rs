@@ -41,7 +41,7 @@ fn tool(name: &str) -> PathBuf {
 fn script<A: Into<OsString>>(place: &TempFolder, python: &Path, arguments: Vec<A>) -> Outcome {
     let tools = place.join("tools");
     fs::create_dir(&tools).expect("make a folder for tools");
-    for name in ["find", "cat", "cmp"] {
+    for name in ["find", "cat", "cmp", "strace"] {
         symlink(tool(name), tools.join(name)).expect("link a tool");
     }
     let mut command = Command::new(python);
@@ -140,4 +140,25 @@ fn a_script_that_cannot_start_says_why_in_one_message() {
     let said = outcome.err();
     assert!(said.starts_with("scale.py: ") && said.contains("is not empty; remove it"), "{said}");
     assert_eq!(fs::read_to_string(place.join("work/mine")).expect("read it"), "not the script's");
+}
+
+#[test]
+fn the_script_for_one_file_counts_what_is_read() {
+    let Some(python) = python("the benchmark scripts") else { return };
+    if !has_tool("strace", "the benchmark of one file") {
+        return;
+    }
+    let place = TempFolder::new();
+    let mut arguments = shared(&place, "one_file.py");
+    let small = ["--files", "60", "--folders", "7", "--snapshots", "3", "--changed", "5", "--rounds", "1"];
+    arguments.extend(small.map(Into::into));
+    let outcome = script(&place, &python, arguments).expect_code(0);
+    let report = outcome.out();
+    assert_holds(
+        &report,
+        &[
+            "\n| nothing cached | Strongroom | ",
+            "\n| with the cache that the backups left | Strongroom | 3 | 4 | 3 | ",
+        ],
+    );
 }

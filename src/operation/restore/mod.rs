@@ -55,7 +55,7 @@ pub fn run(
     interrupt: &Interrupt,
 ) -> Result<Summary> {
     repository.keyring().require(Role::Full, "restoring files")?;
-    let reader = BlobReader::new(repository, reporter)?;
+    let reader = BlobReader::new(repository, reporter)?.with_kept_metadata();
     let top = find(&reader, snapshot, place)?;
     let target = Target::create(folder)?;
     let mut restore = Restore { reporter, interrupt, target: &target, summary: Summary::default() };

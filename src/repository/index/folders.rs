@@ -44,7 +44,7 @@ impl Default for IndexFolders {
             temporary: None,
             memory_places: 1 << 18,
             loaded_places: 1 << 19,
-            copy_worth: 1 << 15,
+            copy_worth: 1 << 13,
             read_bytes: 4 << 20,
         }
     }

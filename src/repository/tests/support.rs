@@ -248,17 +248,17 @@ impl BlobSource for Blobs<'_> {
 }
 
 /// A folder that is removed with this handle.
-pub(super) struct Folder(PathBuf);
+pub(in crate::repository) struct Folder(PathBuf);
 
 impl Folder {
-    pub(super) fn new() -> Self {
+    pub(in crate::repository) fn new() -> Self {
         let name = format!("strongroom-test-{}", random::id().unwrap().short());
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir(&path).unwrap();
         Self(path)
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::repository) fn path(&self) -> &Path {
         &self.0
     }
 }
