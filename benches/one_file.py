@@ -19,7 +19,7 @@ from measuring.ground import ROOT, Failure, entry, heading, machine, mib, row, s
 
 CALLS = "open,openat,read,pread64,readv,preadv,preadv2,getdents64"
 # A call that another thread interrupted in the trace is written in two parts; what it returned stands in the second.
-CALL = re.compile(r"^(\d+) (?:(\w+)\((.*)|<\.\.\. (\w+) resumed>(.*))$")
+CALL = re.compile(r"^(\d+) +(?:(\w+)\((.*)|<\.\.\. (\w+) resumed>(.*))$")
 PATH = re.compile(r"\d+<(/[^>]*)>")
 STATES = {"cold": "nothing cached", "warm": "with the cache that the backups left"}
 
@@ -127,7 +127,7 @@ class Reading:
 
     def count(self, call, rest, repository):
         given, _, returned = rest.rpartition(" = ")
-        if f"<{repository}/" not in rest or returned.startswith("-1"):
+        if f"<{escaped(repository)}/" not in rest or returned.startswith("-1"):
             return
         if call in ("open", "openat"):
             if "O_DIRECTORY" not in given:
@@ -137,6 +137,11 @@ class Reading:
         elif length := int(returned.split()[0]):
             self.reads += 1
             self.bytes += length
+
+
+def escaped(path):
+    """A path as strace shows it."""
+    return "".join(chr(byte) if 32 <= byte < 127 and byte not in b'\\"<>' else f"\\{byte:o}" for byte in os.fsencode(path))
 
 
 def report(wanted, data, participants, missing, readings):
