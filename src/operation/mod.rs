@@ -15,3 +15,4 @@ pub mod rewrite;
 pub mod tag;
 pub mod unforget;
 pub mod unlock;
+pub mod versions;

@@ -22,7 +22,7 @@ use crate::id::Id;
 use crate::limits;
 
 /// A tree's top.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Root {
     /// The blob.
     pub id: Id,

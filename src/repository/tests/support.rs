@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::backend::{Backend, Listed, MemoryBackend, ObjectKind, ObjectName};
@@ -13,7 +14,7 @@ use crate::format::blob::BlobKind;
 use crate::format::key_slot::Role;
 use crate::format::node::{Content, Node, NodeKind, Timestamp};
 use crate::format::snapshot::Manifest;
-pub(super) use crate::format::tests::{Random, each_seed, file_node};
+pub(crate) use crate::format::tests::{Random, each_seed, file_node};
 use crate::id::Id;
 use crate::repository::Repository;
 use crate::repository::cache::Cache;
@@ -40,7 +41,7 @@ type Hook = Box<dyn FnMut(Call) -> Result<()> + Send>;
 
 /// A store that keeps a log, and lets a test step in before every call.
 #[derive(Clone, Default)]
-pub(super) struct Watched {
+pub(crate) struct Watched {
     pub(super) memory: MemoryBackend,
     log: Arc<Mutex<Vec<Call>>>,
     hook: Arc<Mutex<Option<Hook>>>,
@@ -125,7 +126,7 @@ pub(super) fn new_key<'a>(credential: &'a Credential, label: &'a str) -> NewKey<
 }
 
 /// A new repository, opened with its full key, which is [`key_file`]`(1)`.
-pub(super) fn create() -> (Watched, Repository) {
+pub(crate) fn create() -> (Watched, Repository) {
     let store = Watched::default();
     let repository = Repository::create(Arc::new(store.clone()), &new_key(&key_file(1), "first")).unwrap();
     store.calls();
@@ -158,7 +159,7 @@ pub(super) fn places(index: &Index) -> Vec<Place> {
     index.all().map(|place| place.unwrap().1).collect()
 }
 
-pub(super) fn folder_node() -> Node {
+pub(crate) fn folder_node() -> Node {
     Node { kind: NodeKind::Directory, content: None, ..file_node(&[], 0) }
 }
 
@@ -215,17 +216,17 @@ pub(super) fn store_tree(
 }
 
 /// Blobs in memory, unsealed: for what concerns trees and lists alone.
-pub(super) struct Blobs<'a> {
+pub(crate) struct Blobs<'a> {
     repository: &'a Repository,
     pub(super) map: Mutex<HashMap<Id, (BlobKind, Vec<u8>)>>,
 }
 
 impl<'a> Blobs<'a> {
-    pub(super) fn new(repository: &'a Repository) -> Self {
+    pub(crate) fn new(repository: &'a Repository) -> Self {
         Self { repository, map: Mutex::default() }
     }
 
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.map.lock().unwrap().len()
     }
 }
@@ -244,6 +245,30 @@ impl BlobSource for Blobs<'_> {
             Some((found, plain)) if *found == kind => Ok(plain.clone()),
             _ => Err(Error::missing("no such blob")),
         }
+    }
+}
+
+/// Counts the blobs that are read.
+pub(crate) struct Counting<'a> {
+    source: &'a dyn BlobSource,
+    count: AtomicUsize,
+}
+
+impl<'a> Counting<'a> {
+    pub(crate) fn new(source: &'a dyn BlobSource) -> Self {
+        Self { source, count: AtomicUsize::new(0) }
+    }
+
+    /// How many were read since this was asked last.
+    pub(crate) fn count(&self) -> usize {
+        self.count.swap(0, Ordering::Relaxed)
+    }
+}
+
+impl BlobSource for Counting<'_> {
+    fn fetch(&self, kind: BlobKind, id: &Id) -> Result<Vec<u8>> {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.source.fetch(kind, id)
     }
 }
 

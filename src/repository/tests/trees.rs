@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::support::{Blobs, Random, create, each_seed, file_node, folder_node};
+use super::support::{Blobs, Counting, Random, create, each_seed, file_node, folder_node};
 use crate::error::ErrorKind;
 use crate::format::blob::BlobKind;
 use crate::format::list::ListEntry;
@@ -152,22 +152,10 @@ fn one_change_among_twenty_thousand_nodes_costs_few_blobs() {
         assert_eq!(build(&repository, &blobs, &nodes), root);
     }
     // Looking one file up reads a blob of each level.
-    let reader = Counting { blobs: &blobs, fetched: std::sync::Mutex::default() };
+    let reader = Counting::new(&blobs);
     let path = joined(&paths[12_345]);
     assert_eq!(lookup(&reader, root, &path).unwrap().as_ref(), nodes.get(&paths[12_345]));
-    assert_eq!(reader.fetched.lock().unwrap().len(), usize::from(root.level) + 1);
-}
-
-struct Counting<'a> {
-    blobs: &'a Blobs<'a>,
-    fetched: std::sync::Mutex<Vec<Id>>,
-}
-
-impl crate::repository::reader::BlobSource for Counting<'_> {
-    fn fetch(&self, kind: BlobKind, id: &Id) -> crate::error::Result<Vec<u8>> {
-        self.fetched.lock().unwrap().push(*id);
-        self.blobs.fetch(kind, id)
-    }
+    assert_eq!(reader.count(), usize::from(root.level) + 1);
 }
 
 #[test]
