@@ -6,6 +6,7 @@
 pub mod blob;
 pub mod cache;
 pub mod cached_tree;
+pub mod compare;
 pub mod content;
 pub mod find;
 pub mod host;
