@@ -231,7 +231,7 @@ impl Print<'_> {
         }
         let trees = match summary.tree_blobs {
             0 => String::new(),
-            count => format!(", {}", human::counted(count, "blob of trees").replace("treess", "trees")),
+            count => format!(", and {},", human::counted(count, "tree blob")),
         };
         self.output.say(&format!(
             "{} with {}{trees} in {}",

@@ -1,6 +1,6 @@
 //! What these tests share: a store that is watched, a repository of little cost, a small backup.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use crate::crypto::secret::Secret;
 use crate::error::{Error, Result};
 use crate::format::blob::BlobKind;
 use crate::format::key_slot::Role;
-use crate::format::node::{Content, Node, NodeKind, Timestamp};
+use crate::format::node::{Attribute, Content, Node, NodeKind, Timestamp};
 use crate::format::snapshot::Manifest;
 pub(crate) use crate::format::tests::{Random, each_seed, file_node};
 use crate::id::Id;
@@ -218,7 +218,7 @@ pub(super) fn store_tree(
 /// Blobs in memory, unsealed: for what concerns trees and lists alone.
 pub(crate) struct Blobs<'a> {
     repository: &'a Repository,
-    pub(super) map: Mutex<HashMap<Id, (BlobKind, Vec<u8>)>>,
+    pub(crate) map: Mutex<HashMap<Id, (BlobKind, Vec<u8>)>>,
 }
 
 impl<'a> Blobs<'a> {
@@ -246,6 +246,85 @@ impl BlobSource for Blobs<'_> {
             _ => Err(Error::missing("no such blob")),
         }
     }
+}
+
+/// Nodes by the components of their paths, which sort as a tree does.
+pub(crate) type Nodes = BTreeMap<Vec<Vec<u8>>, Node>;
+
+/// Some nodes at random, the root among them, each in folders that are there too; large enough for several blobs.
+pub(crate) fn random_nodes(random: &mut Random, count: usize) -> Nodes {
+    let mut nodes = Nodes::from([(Vec::new(), folder_node())]);
+    for _ in 0..count {
+        grow(random, &mut nodes);
+    }
+    nodes
+}
+
+fn grow(random: &mut Random, nodes: &mut Nodes) {
+    let folders: Vec<Vec<Vec<u8>>> = nodes
+        .iter()
+        .filter(|(_, node)| node.kind == NodeKind::Directory)
+        .map(|(path, _)| path.clone())
+        .collect();
+    let mut path = folders[random.below(folders.len())].clone();
+    let length = 1 + random.below(3);
+    let name: Vec<u8> = (0..length).map(|_| b"\x01-.0abc\xff\n"[random.below(9)]).collect();
+    if name != b"." && name != b".." {
+        path.push(name);
+        let node = random_node(random);
+        nodes.entry(path).or_insert(node);
+    }
+}
+
+fn random_node(random: &mut Random) -> Node {
+    let kind = [NodeKind::File, NodeKind::File, NodeKind::File, NodeKind::Directory, NodeKind::Symlink]
+        [random.below(5)];
+    let content: Vec<Id> = (0..random.below(3)).map(|_| Id([random.below(40) as u8; 32])).collect();
+    let length = random.below(3000);
+    let file = Node {
+        attributes: Some(vec![Attribute { name: b"user.x".to_vec(), value: random.bytes(length) }]),
+        ..file_node(&content, random.below(5) as u64)
+    };
+    match kind {
+        NodeKind::File => file,
+        NodeKind::Symlink => {
+            Node { kind, content: None, size: 0, link_target: Some(random.bytes(2)), ..file }
+        }
+        _ => Node { kind, content: None, size: 0, ..file },
+    }
+}
+
+/// Changes some of the nodes at random, as a night does.
+pub(crate) fn change_nodes(random: &mut Random, nodes: &mut Nodes, changes: usize) {
+    for _ in 0..changes {
+        let paths: Vec<Vec<Vec<u8>>> = nodes.keys().cloned().collect();
+        let path = &paths[random.below(paths.len())];
+        let what = random.below(6);
+        if what == 0 || path.is_empty() {
+            grow(random, nodes);
+        } else if what < 3 {
+            nodes.retain(|other, _| !other.starts_with(path));
+            if what == 1 {
+                nodes.insert(path.clone(), random_node(random));
+            }
+        } else if let Some(node) = nodes.get_mut(path) {
+            let is_file = node.kind == NodeKind::File;
+            match what {
+                3 => node.mtime.seconds += 1 + random.below(3) as i64,
+                4 if is_file => node.content = Some(Content::Inline(vec![Id([random.below(40) as u8; 32])])),
+                _ => node.mode ^= 0o111,
+            }
+        }
+    }
+}
+
+/// Stores nodes as a tree.
+pub(crate) fn store_nodes(repository: &Repository, sink: &dyn BlobSink, nodes: &Nodes) -> Root {
+    let mut builder = TreeBuilder::new(sink, repository.keyring());
+    for (path, node) in nodes {
+        builder.push(&path.join(&b'/'), node).unwrap();
+    }
+    builder.finish().unwrap()
 }
 
 /// Counts the blobs that are read.
