@@ -43,7 +43,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "DIR")]
     folder: Option<PathBuf>,
     /// Read the files on disk, and compare what is in them, whatever their times say
-    #[arg(long, requires = "folder")]
+    #[arg(long, requires = "folder", conflicts_with = "new")]
     contents: bool,
     /// Print changes of mode, owner, times and attributes too
     #[arg(long)]

@@ -26,6 +26,7 @@ use crate::source::files::PathPatterns;
 /// Arguments of `find`.
 #[derive(clap::Args)]
 #[command(
+    override_usage = "strongroom find [OPTIONS] [PATTERN]...",
     group = ArgGroup::new("what").required(true).multiple(true).args([
         "patterns", "oldest", "newest", "larger", "smaller", "kinds", "blob", "pack",
     ]),

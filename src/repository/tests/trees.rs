@@ -561,5 +561,5 @@ fn the_chunks_that_two_files_do_not_share() {
     let (lost, gained) = compare_chunks(&counting, &old, &new).unwrap();
     assert_eq!((lost.len(), gained), (1, HashSet::from([Id([1; 32])])));
     let read = counting.count();
-    assert!(read < 20 && blobs.count() > 50, "{read} of {}", blobs.count());
+    assert!(read < 8 && blobs.count() > 40, "{read} of {}", blobs.count());
 }
