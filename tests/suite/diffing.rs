@@ -244,22 +244,24 @@ fn a_folder_that_is_none_or_cannot_be_read_is_told() {
     if !is_root("a folder that may not be read") || !has_tool("setpriv", "a folder that may not be read") {
         return;
     }
-    fs::set_permissions(site.join("data/closed"), fs::Permissions::from_mode(0o700)).unwrap();
-    for path in ["", "data", "repo"] {
-        fs::set_permissions(site.join(path), fs::Permissions::from_mode(0o755)).unwrap();
-    }
-    let mut everything = std::process::Command::new("chmod");
-    run(everything.args(["-R", "a+rX"]).arg(site.join("repo")).arg(site.join("full.key")), 60).expect_code(0);
     let template = site.command(["--no-cache", "diff", "latest:data", "--folder", "data"]);
+    // The folder that the executable was built in may be closed to others.
+    let program = site.join("strongroom");
+    fs::hard_link(template.get_program(), &program)
+        .or_else(|_| fs::copy(template.get_program(), &program).map(drop))
+        .unwrap();
+    let mut give = std::process::Command::new("chown");
+    let given = ["data", "repo", "full.key", "tmp", "home"].map(|name| site.join(name));
+    run(give.args(["-R", "65534:65534"]).args(given), 60).expect_code(0);
+    std::os::unix::fs::chown(site.join("data/closed"), Some(0), Some(0)).unwrap();
+    fs::set_permissions(site.join("data/closed"), fs::Permissions::from_mode(0o700)).unwrap();
+    fs::set_permissions(site.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let mut command = std::process::Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
-    command.arg(template.get_program()).args(template.get_args()).current_dir(site.folder.path()).env_clear();
-    command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("TMPDIR", "/tmp");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program);
+    command.args(template.get_args()).current_dir(site.folder.path()).env_clear();
+    command.envs(template.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let outcome = run(&mut command, 240);
     assert_eq!(outcome.code, Some(3), "{}", outcome.err());
-    assert!(
-        outcome.err().contains("data/closed") && outcome.out().contains("-    /data/closed/file"),
-        "{}",
-        outcome.err()
-    );
+    assert!(outcome.err().contains("data/closed"), "{}", outcome.err());
+    assert!(outcome.out().contains("-    /data/closed/file"), "{}", outcome.out());
 }
