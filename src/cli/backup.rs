@@ -11,6 +11,7 @@ use super::exit::Outcome;
 use super::global::Global;
 use super::output::{Output, human, json};
 use super::stream::Streams;
+use super::time::parse_past;
 use crate::error::{Error, Result};
 use crate::format::node::Timestamp;
 use crate::format::snapshot::{DatabaseOutcome, ServiceReport};
@@ -81,7 +82,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NAME", value_parser = parse_host)]
     host: Option<String>,
     /// Date the snapshot back to this time, where what is backed up is that old: 2026-11-21, or with 03:15:00 behind it
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", value_parser = parse_past)]
     time: Option<Timestamp>,
     /// Folder for temporary copies of databases [environment: TMPDIR]
     #[arg(long, value_name = "FOLDER")]
@@ -150,17 +151,6 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
         print(&summary, took, output)?;
     }
     Ok(Outcome::of(summary.statistics.problems.saturating_add(summary.packs_missing)))
-}
-
-/// A time where the reader lives, or one with its offset from UTC; none that is still to come.
-fn parse_time(text: &str) -> std::result::Result<Timestamp, String> {
-    let civil = || text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(jiff::tz::TimeZone::system()).ok();
-    let time = text.parse::<jiff::Timestamp>().ok().or_else(|| civil().map(|zoned| zoned.timestamp()));
-    let time = time.ok_or_else(|| "give a time such as 2026-11-21 or \"2026-11-21 03:15:00\"".to_owned())?;
-    let nanoseconds =
-        u32::try_from(time.subsec_nanosecond()).map_err(|_| "give a time after 1970".to_owned())?;
-    let time = Timestamp { seconds: time.as_second(), nanoseconds };
-    if time > host::now() { Err("this time is still to come".to_owned()) } else { Ok(time) }
 }
 
 fn parent(arguments: &Arguments, repository: &Repository, output: &Output) -> Result<ParentChoice> {

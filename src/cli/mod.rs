@@ -9,9 +9,11 @@ mod check;
 mod completions;
 mod copy;
 mod demo;
+mod diff;
 mod dump;
 mod exit;
 mod filter;
+mod find;
 mod forget;
 mod global;
 mod init;
@@ -32,6 +34,7 @@ mod size;
 mod snapshots;
 mod stream;
 mod tag;
+mod time;
 mod unforget;
 mod unlock;
 mod zone;
@@ -73,6 +76,10 @@ enum Command {
     Snapshots(snapshots::Arguments),
     /// List what a snapshot holds
     Ls(ls::Arguments),
+    /// Look for files in all snapshots
+    Find(Box<find::Arguments>),
+    /// Show what changed from one snapshot to another, or to a folder
+    Diff(diff::Arguments),
     /// Write one file of a snapshot to standard output
     Dump(dump::Arguments),
     /// Bring a snapshot, or a part of it, back into a new folder
@@ -142,6 +149,8 @@ fn dispatch(global: &Global, command: Command, output: &Output) -> Result<Outcom
         Command::Backup(arguments) => backup::run(global, &arguments, output),
         Command::Snapshots(arguments) => snapshots::run(global, &arguments, output),
         Command::Ls(arguments) => ls::run(global, &arguments, output),
+        Command::Find(arguments) => find::run(global, &arguments, output),
+        Command::Diff(arguments) => diff::run(global, &arguments, output),
         Command::Dump(arguments) => dump::run(global, &arguments, output),
         Command::Restore(arguments) => restore::run(global, &arguments, output),
         Command::Forget(arguments) => forget::run(global, &arguments, output),

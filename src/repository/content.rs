@@ -2,6 +2,8 @@
 //!
 //! Follows `format-spec/08-tree.md#lists`.
 
+use std::collections::HashSet;
+
 use super::reader::BlobSource;
 use super::writer::BlobSink;
 use crate::error::{Error, Result};
@@ -90,6 +92,64 @@ pub fn visit_chunks(
         }
     }
     Ok(())
+}
+
+/// The chunks that only the first of two contents has, and those that only the second has. Lists that both have are
+/// not read, so that a chunk which also lies in one of those may be among them.
+///
+/// # Errors
+/// Where a list cannot be read, or more are named than any two files can need.
+pub fn compare_chunks(
+    source: &dyn BlobSource,
+    old: &Content,
+    new: &Content,
+) -> Result<(HashSet<Id>, HashSet<Id>)> {
+    let (mut old, mut new) = (Reading::of(old), Reading::of(new));
+    let mut room = limits::LISTS_MAX.saturating_mul(2);
+    loop {
+        if old.level == new.level {
+            let both: HashSet<Id> = old.ids.intersection(&new.ids).copied().collect();
+            old.ids.retain(|id| !both.contains(id));
+            new.ids.retain(|id| !both.contains(id));
+        }
+        match (old.level, new.level) {
+            (None, None) => return Ok((old.ids, new.ids)),
+            (one, other) if one >= other => old.descend(source, &mut room)?,
+            _ => new.descend(source, &mut room)?,
+        }
+    }
+}
+
+/// The lists of one level, or the chunks, of a file whose lists are being read.
+struct Reading {
+    /// The level of the lists; none where these are chunks.
+    level: Option<u8>,
+    ids: HashSet<Id>,
+}
+
+impl Reading {
+    fn of(content: &Content) -> Self {
+        match content {
+            Content::Inline(ids) => Self { level: None, ids: ids.iter().copied().collect() },
+            Content::List { root, level } => Self { level: Some(*level), ids: HashSet::from([*root]) },
+        }
+    }
+
+    fn descend(&mut self, source: &dyn BlobSource, room: &mut usize) -> Result<()> {
+        let Some(level) = self.level else { return Ok(()) };
+        let mut below = HashSet::new();
+        for id in &self.ids {
+            *room = room
+                .checked_sub(1)
+                .ok_or_else(|| Error::corrupt("a file has more lists than any file can need"))?;
+            match list::decode(&source.fetch(BlobKind::List, id)?, level)? {
+                List::Chunks(ids) => below.extend(ids),
+                List::Lists { entries, .. } => below.extend(entries.iter().map(|entry| entry.id)),
+            }
+        }
+        *self = Self { level: level.checked_sub(1), ids: below };
+        Ok(())
+    }
 }
 
 /// Visits chunks and gives their length in all; nothing where that is beyond all numbers.

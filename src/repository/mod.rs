@@ -6,6 +6,7 @@
 pub mod blob;
 pub mod cache;
 pub mod cached_tree;
+pub mod compare;
 pub mod content;
 pub mod find;
 pub mod host;
@@ -30,7 +31,7 @@ pub mod tree;
 pub mod writer;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -22,7 +22,7 @@ use crate::id::Id;
 use crate::limits;
 
 /// A tree's top.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Root {
     /// The blob.
     pub id: Id,
@@ -247,76 +247,160 @@ impl<'a> TreeReader<'a> {
     /// The next node, or none at the end.
     pub fn next_entry(&mut self) -> Result<Option<LeafEntry>> {
         loop {
-            while let Some(entry) = self.leaf.next() {
-                if self.last.as_deref().is_some_and(|last| path::compare(last, &entry.path) != Ordering::Less)
-                {
-                    return Err(Error::corrupt("the paths of a tree do not rise"));
-                }
-                self.last = Some(entry.path.clone());
-                if path::is_below(&entry.path, &self.folder) {
-                    self.folders.enter(&self.folder, &entry.path, entry.node.kind)?;
-                    return Ok(Some(entry));
-                }
-                if path::compare(&entry.path, &self.folder) == Ordering::Greater {
-                    self.waiting.clear();
-                    self.leaf = Vec::new().into_iter();
-                    return Ok(None);
-                }
+            if let Some(entry) = self.take_entry()? {
+                self.folders.enter(&self.folder, &entry.path, entry.node.kind)?;
+                return Ok(Some(entry));
             }
-            let Some(waiting) = self.waiting.pop() else { return Ok(None) };
-            self.descend(&waiting)?;
+            if self.waiting.is_empty() {
+                return Ok(None);
+            }
+            self.enter()?;
         }
     }
 
-    /// Reads one blob. Since every blob starts where its parent says, and paths rise, no blob is met twice: a
-    /// hostile tree that refers to one blob over and over ends here and not in the night.
-    fn descend(&mut self, Waiting { id, level, said }: &Waiting) -> Result<()> {
-        let kind = if *level == 0 { BlobKind::Leaf } else { BlobKind::Inner };
-        let plain = self.source.fetch(kind, id)?;
-        let fits = |start: Option<&[u8]>, nodes: Option<u64>| match said {
-            Some((first, _)) if start != Some(first) => {
-                Err(Error::corrupt(format!("a {} does not start where its parent says", kind.name())))
+    /// Passes over all that lies below a folder, and reads no blob that holds nothing else.
+    pub fn skip_below(&mut self, folder: &[u8]) -> Result<()> {
+        let below = |path: &[u8]| path::is_below(path, folder);
+        let inside = |waiting: &Waiting| waiting.said.as_ref().is_some_and(|(first, _)| below(first));
+        loop {
+            while self.leaf.as_slice().first().is_some_and(|entry| below(&entry.path)) {
+                self.take_entry()?;
             }
-            Some((_, below)) if nodes != Some(*below) => {
-                Err(Error::corrupt(format!("a {} has not as many nodes as its parent says", kind.name())))
+            match self.waiting.as_slice() {
+                _ if !self.leaf.as_slice().is_empty() => return Ok(()),
+                // What comes before something inside lies inside as a whole.
+                [.., next, first] if inside(first) && inside(next) => self.pass(),
+                [.., first] if inside(first) => self.enter()?,
+                _ => return Ok(()),
             }
-            _ => Ok(()),
-        };
-        if *level == 0 {
-            let entries = format::decode_leaf(&plain)?;
-            fits(entries.first().map(|entry| entry.path.as_slice()), Some(entries.len() as u64))?;
-            self.leaf = entries.into_iter();
-        } else {
-            let entries = format::decode_inner(&plain, *level)?;
-            let nodes = entries.iter().try_fold(0u64, |sum, entry| sum.checked_add(entry.nodes));
-            fits(entries.first().map(|entry| entry.path.as_slice()), nodes)?;
-            self.push_children(entries, *level)?;
         }
-        Ok(())
     }
 
-    fn push_children(&mut self, entries: Vec<InnerEntry>, level: u8) -> Result<()> {
-        let below =
-            level.checked_sub(1).ok_or_else(|| Error::corrupt("a tree node is of an impossible level"))?;
-        let mut wanted = Vec::new();
-        let mut entries = entries.into_iter().peekable();
-        while let Some(entry) = entries.next() {
-            let before = entries
-                .peek()
-                .is_some_and(|next| path::compare(&next.path, &self.folder) != Ordering::Greater);
-            let behind = path::compare(&entry.path, &self.folder) == Ordering::Greater
-                && !path::is_below(&entry.path, &self.folder);
-            if behind {
-                break;
+    /// What comes next, read or not.
+    pub(super) fn peek(&self) -> Option<Next<'_>> {
+        if let Some(entry) = self.leaf.as_slice().first() {
+            return Some(Next::Entry(&entry.path));
+        }
+        self.waiting.last().map(|waiting| {
+            let path = waiting.said.as_ref().map_or(&b""[..], |(first, _)| first);
+            Next::Blob { id: waiting.id, level: waiting.level, path }
+        })
+    }
+
+    /// Takes the entry that comes next, if it was read. Whether a folder leads to it is not looked at: parts of the tree
+    /// may have been passed over.
+    pub(super) fn take_entry(&mut self) -> Result<Option<LeafEntry>> {
+        let Some(entry) = self.leaf.next() else { return Ok(None) };
+        if self.last.as_deref().is_some_and(|last| path::compare(last, &entry.path) != Ordering::Less) {
+            return Err(Error::corrupt("the paths of a tree do not rise"));
+        }
+        self.last = Some(entry.path.clone());
+        Ok(Some(entry))
+    }
+
+    /// Passes over the blob that comes next, and all below it.
+    pub(super) fn pass(&mut self) {
+        self.waiting.pop();
+    }
+
+    /// Reads the blob that comes next. Since every blob starts where its parent says, and paths rise, no blob is met
+    /// twice: a hostile tree that refers to one blob over and over ends here and not in the night.
+    pub(super) fn enter(&mut self) -> Result<()> {
+        let Some(Waiting { id, level, said }) = self.waiting.pop() else { return Ok(()) };
+        let said = said.as_ref().map(|(first, nodes)| (first.as_slice(), *nodes));
+        match read_blob(self.source, &id, level, said)? {
+            TreeBlob::Leaf(mut entries) => {
+                if !self.folder.is_empty() {
+                    let behind = |entry: &LeafEntry| is_behind(&entry.path, &self.folder);
+                    if entries.last().is_some_and(behind) {
+                        self.waiting.clear();
+                    }
+                    entries.retain(|entry| path::is_below(&entry.path, &self.folder));
+                }
+                self.leaf = entries.into_iter();
             }
-            if !before || self.folder.is_empty() {
-                let said = Some((entry.path, entry.nodes));
-                wanted.push(Waiting { id: entry.id, level: below, said });
+            TreeBlob::Inner(entries) => {
+                let below = level.saturating_sub(1);
+                let wanted = children_below(entries, &self.folder).into_iter().rev();
+                self.waiting.extend(wanted.map(|entry| Waiting {
+                    id: entry.id,
+                    level: below,
+                    said: Some((entry.path, entry.nodes)),
+                }));
             }
         }
-        self.waiting.extend(wanted.into_iter().rev());
         Ok(())
     }
+}
+
+/// What comes next in a tree.
+pub(super) enum Next<'t> {
+    /// A blob that is not read yet, and its first path; empty at the top, of which nothing is known.
+    Blob { id: Id, level: u8, path: &'t [u8] },
+    /// The path of an entry.
+    Entry(&'t [u8]),
+}
+
+/// A blob of a tree.
+pub enum TreeBlob {
+    /// Nodes by their paths.
+    Leaf(Vec<LeafEntry>),
+    /// Blobs of the level below.
+    Inner(Vec<InnerEntry>),
+}
+
+/// Reads a blob of a tree, and holds it against what its parent says: its first path, and how many nodes lie below.
+pub fn read_blob(
+    source: &dyn BlobSource,
+    id: &Id,
+    level: u8,
+    said: Option<(&[u8], u64)>,
+) -> Result<TreeBlob> {
+    let kind = if level == 0 { BlobKind::Leaf } else { BlobKind::Inner };
+    let plain = source.fetch(kind, id)?;
+    let fits = |start: Option<&[u8]>, nodes: Option<u64>| match said {
+        Some((first, _)) if start != Some(first) => {
+            Err(Error::corrupt(format!("a {} does not start where its parent says", kind.name())))
+        }
+        Some((_, below)) if nodes != Some(below) => {
+            Err(Error::corrupt(format!("a {} has not as many nodes as its parent says", kind.name())))
+        }
+        _ => Ok(()),
+    };
+    if level == 0 {
+        let entries = format::decode_leaf(&plain)?;
+        fits(entries.first().map(|entry| entry.path.as_slice()), Some(entries.len() as u64))?;
+        return Ok(TreeBlob::Leaf(entries));
+    }
+    let entries = format::decode_inner(&plain, level)?;
+    let nodes = entries.iter().try_fold(0u64, |sum, entry| sum.checked_add(entry.nodes));
+    fits(entries.first().map(|entry| entry.path.as_slice()), nodes)?;
+    Ok(TreeBlob::Inner(entries))
+}
+
+/// Of the children of a blob those that may hold a folder or something in it.
+pub fn children_below(entries: Vec<InnerEntry>, folder: &[u8]) -> Vec<InnerEntry> {
+    if folder.is_empty() {
+        return entries;
+    }
+    let mut wanted = Vec::new();
+    let mut entries = entries.into_iter().peekable();
+    while let Some(entry) = entries.next() {
+        let before =
+            entries.peek().is_some_and(|next| path::compare(&next.path, folder) != Ordering::Greater);
+        if is_behind(&entry.path, folder) {
+            break;
+        }
+        if !before {
+            wanted.push(entry);
+        }
+    }
+    wanted
+}
+
+/// Whether a path comes behind a folder and all that lies in it.
+fn is_behind(path: &[u8], folder: &[u8]) -> bool {
+    path::compare(path, folder) == Ordering::Greater && !path::is_below(path, folder)
 }
 
 /// Finds the node at one path.

@@ -6,11 +6,13 @@ use std::process::{Command, Stdio};
 use crate::site::{DEADLINE, Site, number, objects, objects_of};
 use crate::support::{Outcome, Rng, TempFolder, has_tool, run, strongroom};
 
-const COMMANDS: [&[&str]; 25] = [
+const COMMANDS: [&[&str]; 27] = [
     &["init"],
     &["backup"],
     &["snapshots"],
     &["ls"],
+    &["find"],
+    &["diff"],
     &["dump"],
     &["restore"],
     &["check"],

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::human;
+use super::node::device;
 use crate::format::node::{Node, NodeKind};
 use crate::format::snapshot::{Change, DatabaseOutcome, DatabaseReport, Original, ServiceReport, Statistics};
 use crate::id::Id;
@@ -181,24 +182,38 @@ pub(crate) fn kind(kind: NodeKind) -> &'static str {
 
 /// A node in a listing.
 pub(crate) fn node(path: &[u8], node: &Node) -> Value {
+    node_fields("node", path, node).into()
+}
+
+/// What is known of a node, in an object of this type.
+pub(crate) fn node_fields(message_type: &str, path: &[u8], node: &Node) -> Map<String, Value> {
     let mut object = Map::new();
-    object.insert("message_type".into(), "node".into());
+    object.insert("message_type".into(), message_type.into());
     let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     object.insert("name".into(), String::from_utf8_lossy(name).into());
     object.insert("type".into(), kind(node.kind).into());
     path_fields(&mut object, "path", path);
     object.insert("uid".into(), node.uid.into());
     object.insert("gid".into(), node.gid.into());
+    object.insert("user".into(), String::from_utf8_lossy(&node.user).into());
+    object.insert("group".into(), String::from_utf8_lossy(&node.group).into());
     object.insert("size".into(), node.size.into());
     object.insert("mode".into(), node.mode.into());
     object.insert("permissions".into(), format!("{:04o}", node.mode).into());
     object.insert("mtime".into(), human::utc(node.mtime).into());
     object.insert("ctime".into(), human::utc(node.ctime).into());
+    object.insert("inode".into(), node.inode.into());
+    object.insert("device_id".into(), node.device.into());
+    object.insert("links".into(), node.links.into());
+    if let Some((major, minor)) = device(node) {
+        object.insert("device_major".into(), major.into());
+        object.insert("device_minor".into(), minor.into());
+    }
     if let Some(target) = &node.link_target {
         object.insert("linktarget".into(), String::from_utf8_lossy(target).into());
     }
     if let Some(database) = &node.database {
         object.insert("sqlite_checked".into(), database.checked.into());
     }
-    object.into()
+    object
 }

@@ -2,6 +2,7 @@
 
 pub(super) mod human;
 pub(super) mod json;
+pub(super) mod node;
 mod progress;
 
 use std::io::{IsTerminal, Write};
@@ -77,8 +78,14 @@ impl Output {
 
     /// Writes a text of many lines as it is.
     pub(super) fn text(&self, text: &[u8]) -> Result<()> {
+        if self.reader_gone() {
+            return Ok(());
+        }
         match self.suspended(|| std::io::stdout().lock().write_all(text)) {
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+                self.reader_gone.store(true, Ordering::Relaxed);
+                Ok(())
+            }
             written => written.map_err(|error| Error::io("cannot write the output", error)),
         }
     }

@@ -8,5 +8,5 @@ mod protocol;
 mod reading;
 mod roles;
 mod storing;
-pub(super) mod support;
+pub(crate) mod support;
 mod trees;

@@ -1,7 +1,8 @@
 //! What these tests share: a store that is watched, a repository of little cost, a small backup.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::backend::{Backend, Listed, MemoryBackend, ObjectKind, ObjectName};
@@ -11,9 +12,9 @@ use crate::crypto::secret::Secret;
 use crate::error::{Error, Result};
 use crate::format::blob::BlobKind;
 use crate::format::key_slot::Role;
-use crate::format::node::{Content, Node, NodeKind, Timestamp};
+use crate::format::node::{Attribute, Content, Node, NodeKind, Timestamp};
 use crate::format::snapshot::Manifest;
-pub(super) use crate::format::tests::{Random, each_seed, file_node};
+pub(crate) use crate::format::tests::{Random, each_seed, file_node};
 use crate::id::Id;
 use crate::repository::Repository;
 use crate::repository::cache::Cache;
@@ -40,7 +41,7 @@ type Hook = Box<dyn FnMut(Call) -> Result<()> + Send>;
 
 /// A store that keeps a log, and lets a test step in before every call.
 #[derive(Clone, Default)]
-pub(super) struct Watched {
+pub(crate) struct Watched {
     pub(super) memory: MemoryBackend,
     log: Arc<Mutex<Vec<Call>>>,
     hook: Arc<Mutex<Option<Hook>>>,
@@ -125,7 +126,7 @@ pub(super) fn new_key<'a>(credential: &'a Credential, label: &'a str) -> NewKey<
 }
 
 /// A new repository, opened with its full key, which is [`key_file`]`(1)`.
-pub(super) fn create() -> (Watched, Repository) {
+pub(crate) fn create() -> (Watched, Repository) {
     let store = Watched::default();
     let repository = Repository::create(Arc::new(store.clone()), &new_key(&key_file(1), "first")).unwrap();
     store.calls();
@@ -158,7 +159,7 @@ pub(super) fn places(index: &Index) -> Vec<Place> {
     index.all().map(|place| place.unwrap().1).collect()
 }
 
-pub(super) fn folder_node() -> Node {
+pub(crate) fn folder_node() -> Node {
     Node { kind: NodeKind::Directory, content: None, ..file_node(&[], 0) }
 }
 
@@ -215,17 +216,17 @@ pub(super) fn store_tree(
 }
 
 /// Blobs in memory, unsealed: for what concerns trees and lists alone.
-pub(super) struct Blobs<'a> {
+pub(crate) struct Blobs<'a> {
     repository: &'a Repository,
-    pub(super) map: Mutex<HashMap<Id, (BlobKind, Vec<u8>)>>,
+    pub(crate) map: Mutex<HashMap<Id, (BlobKind, Vec<u8>)>>,
 }
 
 impl<'a> Blobs<'a> {
-    pub(super) fn new(repository: &'a Repository) -> Self {
+    pub(crate) fn new(repository: &'a Repository) -> Self {
         Self { repository, map: Mutex::default() }
     }
 
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.map.lock().unwrap().len()
     }
 }
@@ -244,6 +245,109 @@ impl BlobSource for Blobs<'_> {
             Some((found, plain)) if *found == kind => Ok(plain.clone()),
             _ => Err(Error::missing("no such blob")),
         }
+    }
+}
+
+/// Nodes by the components of their paths, which sort as a tree does.
+pub(crate) type Nodes = BTreeMap<Vec<Vec<u8>>, Node>;
+
+/// Some nodes at random, the root among them, each in folders that are there too; large enough for several blobs.
+pub(crate) fn random_nodes(random: &mut Random, count: usize) -> Nodes {
+    let mut nodes = Nodes::from([(Vec::new(), folder_node())]);
+    for _ in 0..count {
+        grow(random, &mut nodes);
+    }
+    nodes
+}
+
+fn grow(random: &mut Random, nodes: &mut Nodes) {
+    let folders: Vec<Vec<Vec<u8>>> = nodes
+        .iter()
+        .filter(|(_, node)| node.kind == NodeKind::Directory)
+        .map(|(path, _)| path.clone())
+        .collect();
+    let mut path = folders[random.below(folders.len())].clone();
+    let length = 1 + random.below(3);
+    let name: Vec<u8> = (0..length).map(|_| b"\x01-.0abc\xff\n"[random.below(9)]).collect();
+    if name != b"." && name != b".." {
+        path.push(name);
+        let node = random_node(random);
+        nodes.entry(path).or_insert(node);
+    }
+}
+
+fn random_node(random: &mut Random) -> Node {
+    let kind = [NodeKind::File, NodeKind::File, NodeKind::File, NodeKind::Directory, NodeKind::Symlink]
+        [random.below(5)];
+    let content: Vec<Id> = (0..random.below(3)).map(|_| Id([random.below(40) as u8; 32])).collect();
+    let length = random.below(3000);
+    let file = Node {
+        attributes: Some(vec![Attribute { name: b"user.x".to_vec(), value: random.bytes(length) }]),
+        ..file_node(&content, random.below(5) as u64)
+    };
+    match kind {
+        NodeKind::File => file,
+        NodeKind::Symlink => {
+            Node { kind, content: None, size: 0, link_target: Some(random.bytes(2)), ..file }
+        }
+        _ => Node { kind, content: None, size: 0, ..file },
+    }
+}
+
+/// Changes some of the nodes at random, as a night does.
+pub(crate) fn change_nodes(random: &mut Random, nodes: &mut Nodes, changes: usize) {
+    for _ in 0..changes {
+        let paths: Vec<Vec<Vec<u8>>> = nodes.keys().cloned().collect();
+        let path = &paths[random.below(paths.len())];
+        let what = random.below(6);
+        if what == 0 || path.is_empty() {
+            grow(random, nodes);
+        } else if what < 3 {
+            nodes.retain(|other, _| !other.starts_with(path));
+            if what == 1 {
+                nodes.insert(path.clone(), random_node(random));
+            }
+        } else if let Some(node) = nodes.get_mut(path) {
+            let is_file = node.kind == NodeKind::File;
+            match what {
+                3 => node.mtime.seconds += 1 + random.below(3) as i64,
+                4 if is_file => node.content = Some(Content::Inline(vec![Id([random.below(40) as u8; 32])])),
+                _ => node.mode ^= 0o111,
+            }
+        }
+    }
+}
+
+/// Stores nodes as a tree.
+pub(crate) fn store_nodes(repository: &Repository, sink: &dyn BlobSink, nodes: &Nodes) -> Root {
+    let mut builder = TreeBuilder::new(sink, repository.keyring());
+    for (path, node) in nodes {
+        builder.push(&path.join(&b'/'), node).unwrap();
+    }
+    builder.finish().unwrap()
+}
+
+/// Counts the blobs that are read.
+pub(crate) struct Counting<'a> {
+    source: &'a dyn BlobSource,
+    count: AtomicUsize,
+}
+
+impl<'a> Counting<'a> {
+    pub(crate) fn new(source: &'a dyn BlobSource) -> Self {
+        Self { source, count: AtomicUsize::new(0) }
+    }
+
+    /// How many were read since this was asked last.
+    pub(crate) fn count(&self) -> usize {
+        self.count.swap(0, Ordering::Relaxed)
+    }
+}
+
+impl BlobSource for Counting<'_> {
+    fn fetch(&self, kind: BlobKind, id: &Id) -> Result<Vec<u8>> {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.source.fetch(kind, id)
     }
 }
 

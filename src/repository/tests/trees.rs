@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::support::{Blobs, Random, create, each_seed, file_node, folder_node};
+use super::support::{
+    Blobs, Counting, Random, create, each_seed, file_node, folder_node, random_nodes, store_nodes,
+};
 use crate::error::ErrorKind;
 use crate::format::blob::BlobKind;
 use crate::format::list::ListEntry;
@@ -11,7 +13,7 @@ use crate::format::tree::{self, InnerEntry, LeafEntry};
 use crate::id::Id;
 use crate::limits;
 use crate::repository::Repository;
-use crate::repository::content::{store_content, visit_chunks};
+use crate::repository::content::{compare_chunks, store_content, visit_chunks};
 use crate::repository::tree::{Root, TreeBuilder, TreeReader, lookup};
 use crate::repository::writer::BlobSink;
 
@@ -152,22 +154,10 @@ fn one_change_among_twenty_thousand_nodes_costs_few_blobs() {
         assert_eq!(build(&repository, &blobs, &nodes), root);
     }
     // Looking one file up reads a blob of each level.
-    let reader = Counting { blobs: &blobs, fetched: std::sync::Mutex::default() };
+    let reader = Counting::new(&blobs);
     let path = joined(&paths[12_345]);
     assert_eq!(lookup(&reader, root, &path).unwrap().as_ref(), nodes.get(&paths[12_345]));
-    assert_eq!(reader.fetched.lock().unwrap().len(), usize::from(root.level) + 1);
-}
-
-struct Counting<'a> {
-    blobs: &'a Blobs<'a>,
-    fetched: std::sync::Mutex<Vec<Id>>,
-}
-
-impl crate::repository::reader::BlobSource for Counting<'_> {
-    fn fetch(&self, kind: BlobKind, id: &Id) -> crate::error::Result<Vec<u8>> {
-        self.fetched.lock().unwrap().push(*id);
-        self.blobs.fetch(kind, id)
-    }
+    assert_eq!(reader.count(), usize::from(root.level) + 1);
 }
 
 #[test]
@@ -494,4 +484,82 @@ fn hostile_lists_end_in_an_error() {
     assert!(refused(&content(above(1, &[(one, 2), (two, 1)]), 1)));
     assert!(refused(&content(above(2, &[(right, 2)]), 2)));
     assert!(refused(&content(above(1, &[(one, u64::MAX), (two, 2)]), 1)));
+}
+
+#[test]
+fn what_lies_below_a_folder_is_passed_over_and_nothing_else() {
+    let (_, repository) = create();
+    let (mut passed, mut read) = (0, 0);
+    each_seed(|seed| {
+        let mut random = Random::new(seed);
+        let count = random.below(120);
+        let nodes = random_nodes(&mut random, count);
+        let blobs = Blobs::new(&repository);
+        let root = store_nodes(&repository, &blobs, &nodes);
+        let folders: Vec<&Components> =
+            nodes.iter().filter(|(_, node)| node.kind == NodeKind::Directory).map(|(path, _)| path).collect();
+        let top = folders[random.below(folders.len())];
+        let mut reader = TreeReader::below(&blobs, root, &joined(top));
+        let mut found = Vec::new();
+        while let Some(entry) = reader.next_entry().unwrap() {
+            if entry.node.kind == NodeKind::Directory && entry.path != joined(top) {
+                reader.skip_below(&entry.path).unwrap();
+            }
+            found.push(entry.path);
+        }
+        let directly = |path: &&Components| path.starts_with(top) && path.len() <= top.len() + 1;
+        let expected: Vec<Vec<u8>> = nodes.keys().filter(directly).map(joined).collect();
+        assert_eq!(found, expected);
+    });
+    // Of a large folder nothing is read but what leads past it.
+    let nodes = twenty_thousand(&mut Random::new(1));
+    let blobs = Blobs::new(&repository);
+    let root = build(&repository, &blobs, &nodes);
+    let counting = Counting::new(&blobs);
+    for skips in [false, true] {
+        let mut reader = TreeReader::new(&counting, root);
+        while let Some(entry) = reader.next_entry().unwrap() {
+            if skips && entry.path == b"attachments" {
+                reader.skip_below(&entry.path).unwrap();
+            }
+        }
+        *(if skips { &mut passed } else { &mut read }) = counting.count();
+    }
+    assert!(read > 200 && passed < 30, "{passed} of {read}");
+}
+
+#[test]
+fn the_chunks_that_two_files_do_not_share() {
+    let (_, repository) = create();
+    each_seed(|seed| {
+        let mut random = Random::new(seed);
+        let count = if random.below(10) == 0 { random.below(6000) } else { random.below(60) };
+        let old = chunk_ids(count as u64);
+        let mut new = old.clone();
+        for _ in 0..random.below(4) {
+            let at = random.below(new.len() + 1);
+            let fresh = (Id([random.next() as u8; 32]), 1);
+            match random.below(3) {
+                0 => new.insert(at, fresh),
+                1 if at < new.len() => new[at] = fresh,
+                _ => new.truncate(at),
+            }
+        }
+        let blobs = Blobs::new(&repository);
+        let contents = [&old, &new].map(|chunks| store_content(&blobs, chunks).unwrap());
+        let [one, other] =
+            [&old, &new].map(|chunks| chunks.iter().map(|(id, _)| *id).collect::<HashSet<Id>>());
+        let expected = (one.difference(&other).copied().collect(), other.difference(&one).copied().collect());
+        assert_eq!(compare_chunks(&blobs, &contents[0], &contents[1]).unwrap(), expected);
+    });
+    let blobs = Blobs::new(&repository);
+    let mut chunks = chunk_ids(50_000);
+    let old = store_content(&blobs, &chunks).unwrap();
+    chunks[25_000].0 = Id([1; 32]);
+    let new = store_content(&blobs, &chunks).unwrap();
+    let counting = Counting::new(&blobs);
+    let (lost, gained) = compare_chunks(&counting, &old, &new).unwrap();
+    assert_eq!((lost.len(), gained), (1, HashSet::from([Id([1; 32])])));
+    let read = counting.count();
+    assert!(read < 8 && blobs.count() > 40, "{read} of {}", blobs.count());
 }

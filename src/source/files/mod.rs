@@ -21,6 +21,7 @@ mod plan;
 mod problems;
 mod stack;
 mod walk;
+mod wanted;
 
 #[cfg(test)]
 mod testing;
@@ -35,3 +36,4 @@ pub use limits::raise_open_file_limit;
 pub use metadata::{Stamp, deleted_unchanged, stat_file};
 pub use plan::{Plan, absolute};
 pub use walk::{WalkSummary, walk};
+pub use wanted::PathPatterns;

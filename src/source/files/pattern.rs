@@ -42,8 +42,17 @@ struct Rewritten {
 }
 
 impl PatternSet {
-    /// Reads patterns in their order.
+    /// Reads patterns in their order. What is matched is left out with all that lies in it.
     pub(super) fn new<'p>(patterns: impl IntoIterator<Item = &'p str>) -> Result<Self> {
+        Self::read(patterns, true)
+    }
+
+    /// Reads patterns in their order. What is matched is meant alone, and not what lies in it.
+    pub(super) fn of_each<'p>(patterns: impl IntoIterator<Item = &'p str>) -> Result<Self> {
+        Self::read(patterns, false)
+    }
+
+    fn read<'p>(patterns: impl IntoIterator<Item = &'p str>, with_contents: bool) -> Result<Self> {
         // A matcher that may begin anywhere in a path costs its number of patterns for every byte; one that
         // begins where its parts do drops most patterns at the first byte. So patterns are kept by their parts.
         let mut builders: BTreeMap<Option<usize>, (GlobSetBuilder, Vec<usize>)> = BTreeMap::new();
@@ -54,16 +63,16 @@ impl PatternSet {
                 Some(rest) => (rest, false),
                 None => (pattern, true),
             };
-            let rewritten = rewrite(text, pattern)?;
+            let rewritten = rewrite(text, pattern, with_contents)?;
             let (set, order) = builders.entry(rewritten.parts).or_insert_with(empty);
             set.add(compile(&rewritten.text, pattern)?);
             order.push(excluding.len());
             excluding.push(excludes);
         }
         let groups = builders.into_iter().map(|(parts, (set, order))| {
-            let set = set.build().map_err(|error| {
-                Error::refused("the exclude patterns are too large together").caused_by(error)
-            })?;
+            let set = set
+                .build()
+                .map_err(|error| Error::refused("the patterns are too large together").caused_by(error))?;
             Ok(Group { parts, set, order })
         });
         let takes_back = excluding.contains(&false);
@@ -141,7 +150,7 @@ pub(super) fn name_pattern(pattern: &str) -> Result<GlobMatcher> {
 }
 
 /// Rewrites a pattern of restic's for the matcher.
-fn rewrite(text: &str, pattern: &str) -> Result<Rewritten> {
+fn rewrite(text: &str, pattern: &str, with_contents: bool) -> Result<Rewritten> {
     let mut parts: Vec<&str> = Vec::new();
     for part in text.split('/').filter(|part| !part.is_empty() && *part != ".") {
         if part == ".." {
@@ -153,7 +162,7 @@ fn rewrite(text: &str, pattern: &str) -> Result<Rewritten> {
         return Err(invalid(pattern).hint("it names nothing"));
     }
     // As in restic, `**` may stand for no part at all: `a/**` matches `a`.
-    while parts.len() > 1 && parts.last() == Some(&"**") {
+    while with_contents && parts.len() > 1 && parts.last() == Some(&"**") {
         parts.pop();
     }
     let joined = parts.join("/");
@@ -225,7 +234,7 @@ fn compile(text: &str, pattern: &str) -> Result<globset::Glob> {
 }
 
 fn invalid(pattern: &str) -> Error {
-    Error::refused(format!("the exclude pattern \"{}\" is not valid", printable(pattern.as_bytes())))
+    Error::refused(format!("the pattern \"{}\" is not valid", printable(pattern.as_bytes())))
 }
 
 #[cfg(test)]
