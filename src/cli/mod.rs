@@ -4,6 +4,7 @@
 //! README. No secret comes from an argument.
 
 mod backup;
+mod cache;
 mod changed;
 mod check;
 mod completions;
@@ -30,6 +31,7 @@ mod rewrite;
 mod signals;
 mod size;
 mod snapshots;
+mod stats;
 mod stream;
 mod tag;
 mod unforget;
@@ -73,7 +75,9 @@ enum Command {
     Snapshots(snapshots::Arguments),
     /// List what a snapshot holds
     Ls(ls::Arguments),
-    /// Write one file of a snapshot to standard output
+    /// Tell how much is stored, and what takes the room
+    Stats(stats::Arguments),
+    /// Write a file of a snapshot to standard output, or a folder as an archive
     Dump(dump::Arguments),
     /// Bring a snapshot, or a part of it, back into a new folder
     Restore(restore::Arguments),
@@ -95,6 +99,8 @@ enum Command {
     Repair(repair::Arguments),
     /// Copy snapshots from another repository, which may have other keys
     Copy(copy::Arguments),
+    /// List what is cached on this computer, and make room
+    Cache(cache::Arguments),
     /// Add, list, change and remove keys
     Key(key::Arguments),
     /// Show the main job for real, in a temporary folder
@@ -142,6 +148,7 @@ fn dispatch(global: &Global, command: Command, output: &Output) -> Result<Outcom
         Command::Backup(arguments) => backup::run(global, &arguments, output),
         Command::Snapshots(arguments) => snapshots::run(global, &arguments, output),
         Command::Ls(arguments) => ls::run(global, &arguments, output),
+        Command::Stats(arguments) => stats::run(global, &arguments, output),
         Command::Dump(arguments) => dump::run(global, &arguments, output),
         Command::Restore(arguments) => restore::run(global, &arguments, output),
         Command::Forget(arguments) => forget::run(global, &arguments, output),
@@ -153,6 +160,7 @@ fn dispatch(global: &Global, command: Command, output: &Output) -> Result<Outcom
         Command::Unlock(arguments) => unlock::run(global, &arguments, output),
         Command::Repair(arguments) => repair::run(global, &arguments, output),
         Command::Copy(arguments) => copy::run(global, &arguments, output),
+        Command::Cache(arguments) => cache::run(global, &arguments, output),
         Command::Key(arguments) => key::run(global, &arguments, output),
         Command::Demo(arguments) => demo::run(&arguments, output),
         Command::Completions(arguments) => completions::run(&arguments, self::command(), output),

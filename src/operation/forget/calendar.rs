@@ -137,7 +137,7 @@ impl Reach {
     }
 
     /// The moment that lies so far before another; none where the calendar does not reach back so far.
-    pub(super) fn before(&self, moment: &Zoned) -> Option<Zoned> {
+    pub fn before(&self, moment: &Zoned) -> Option<Zoned> {
         let calendar = Span::new()
             .try_years(self.years)
             .and_then(|span| span.try_months(self.months))
