@@ -4,7 +4,7 @@
 //! `notes/`) also saves time, and guards: by it a killed backup is recognized as this computer's, and a snapshot that vanished
 //! from the store is noticed. Copies of a cache that was not used for [`UNUSED_MAX`] go by themselves; the memory goes
 //! only when somebody says so. What a cache that is used holds is bounded by its repository: the trees of the snapshots that the
-//! next backups compare with, and the index, of which copies go that no listing names any more.
+//! next backups compare with, 256 MiB of what was read, and the index, of which copies go that no listing names any more.
 //!
 //! Invariants: nothing is removed that is in use, nor anything whose name is not one that a cache gives; no symbolic link is
 //! followed.
@@ -18,6 +18,7 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{FlockOperation, OFlags};
 
 use super::cache::{LOCK, open_private};
+use crate::backend::ObjectKind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Id;
 
@@ -120,6 +121,19 @@ fn state(folder: &Path, id: Id) -> Result<Option<CacheState>> {
     Ok(Some(CacheState { id, place, copies_bytes, memory_bytes, used, in_use, folder: folder.to_owned() }))
 }
 
+/// Whether this is the name of an object, or of a block of a pack, that is kept as it lies in the store.
+fn is_kept(name: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let parts: Vec<&str> = name.split('-').collect();
+    match parts.as_slice() {
+        [kind, id] => {
+            ObjectKind::ALL.iter().any(|known| known.folder() == *kind) && Id::from_hex(id).is_some()
+        }
+        [pack, start, length] => Id::from_hex(pack).is_some() && is_number(start) && is_number(length),
+        _ => false,
+    }
+}
+
 /// A file whose name is one that a cache gives.
 struct CacheFile {
     path: PathBuf,
@@ -131,11 +145,17 @@ fn files(folder: &Path) -> Result<Vec<(CacheFile, Part)>> {
     let is_id = |name: &str| Id::from_hex(name).is_some();
     let is_new = |name: &str| name.strip_prefix("new-").is_some_and(is_id);
     let mut found = Vec::new();
-    for (below, part) in
-        [("trees", Part::Copies), ("index", Part::Copies), ("notes", Part::All), ("sessions", Part::All)]
-    {
+    let parts = [
+        ("trees", Part::Copies),
+        ("index", Part::Copies),
+        ("kept", Part::Copies),
+        ("notes", Part::All),
+        ("sessions", Part::All),
+    ];
+    for (below, part) in parts {
         let known = |name: &str| match below {
             "trees" => is_id(name) || is_new(name),
+            "kept" => is_new(name) || is_kept(name),
             "index" => is_new(name) || name.strip_prefix("run-").is_some_and(is_id),
             "notes" => is_id(name.strip_suffix(".new").unwrap_or(name)),
             _ => is_id(name),
@@ -216,7 +236,7 @@ pub fn clear(cache: &CacheState, part: Part) -> Result<u64> {
         }
     }
     if part == Part::All {
-        for below in ["trees", "index", "notes", "sessions"] {
+        for below in ["trees", "index", "kept", "notes", "sessions"] {
             // What is not empty, or is no folder, is none of a cache's doing.
             std::fs::remove_dir(folder.join(below)).ok();
         }
