@@ -135,8 +135,8 @@ fn to_stdout(dump: &Dump<'_>, output: &Output) -> Result<Summary> {
     let mut out = BufWriter::with_capacity(BUFFER, out);
     let written = dump.run(&mut out, output, &Interrupt::default());
     drop(progress);
-    let (_, unwritten) = out.into_parts();
-    drop(unwritten);
+    // What was written of an archive that ends in an error goes out all the same: nothing at all would seem whole to tar.
+    drop(out);
     written
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::FlockOperation;
 use serde_json::Value;
 
-use crate::site::{DEADLINE, Site, last, number};
+use crate::site::{DEADLINE, Site, number};
 use crate::support::{Outcome, run, strongroom};
 
 const DAY: Duration = Duration::from_hours(24);

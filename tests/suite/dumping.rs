@@ -219,7 +219,7 @@ fn what_is_lost_is_left_out_and_named() {
         assert!(said.contains("/data/file-07: is left out"), "{said}");
         assert!(said.contains("/data/second-07: is left out"), "{said}");
         assert!(said.contains("2 problems"), "{said}");
-        assert_eq!(outcome.stdout.len() < whole.len() - 390_000, format == "tar");
+        assert!(outcome.stdout.len() < whole.len() - 390_000);
         if format == "tar" && has_tool("tar", "archives of damaged folders") {
             site.folder.write("rest.tar", &outcome.stdout);
             let listed = tool("tar", &site, &["-tf", "rest.tar"]).expect_code(0).out();

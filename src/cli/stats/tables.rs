@@ -11,7 +11,7 @@ use crate::repository::snapshot::Snapshot;
 /// So many folders are shown, unless more is asked for.
 const FOLDERS_SHOWN: usize = 20;
 /// Longest bar, in characters.
-const BAR: u64 = 24;
+const BAR: u64 = 16;
 
 /// How many times the one is as large as the other, such as `3.20x`.
 pub(super) fn times(large: u64, small: u64) -> String {
@@ -23,7 +23,6 @@ fn share(part: u64, whole: u64) -> String {
 }
 
 fn lines(rows: &[Vec<String>], output: &Output) -> Result<()> {
-    // Numbers stand under each other, the last column as it comes.
     human::table(rows).iter().try_for_each(|line| output.line(line))
 }
 
@@ -134,13 +133,14 @@ pub(super) fn snapshots(stats: &Stats, output: &Output) -> Result<()> {
 
 pub(super) fn nights(stats: &Stats, output: &Output) -> Result<()> {
     let most = stats.snapshots.iter().map(|one| one.added.stored_bytes).max().unwrap_or(0);
-    let mut sum = 0u64;
-    let mut rows = vec![row(["Time", "Id", "Host", "Added", "In all", ""])];
+    let (mut sum, zone) = (0u64, jiff::tz::TimeZone::system());
+    let mut rows = vec![row(["Time", "Id", "Added", "In all", "", "Host"])];
     for one in &stats.snapshots {
-        let [id, time, host] = name(&one.snapshot);
+        let [id, _, host] = name(&one.snapshot);
+        let time = human::minute(one.snapshot.manifest.time, &zone);
         let added = one.added.stored_bytes;
         sum = sum.saturating_add(added);
-        rows.push(vec![time, id, host, human::bytes(added), human::bytes(sum), bar(added, most)]);
+        rows.push(vec![time, id, human::bytes(added), human::bytes(sum), bar(added, most), host]);
     }
     lines(&rows, output)?;
     let count = human::counted(stats.snapshots.len() as u64, "snapshot");

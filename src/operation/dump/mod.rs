@@ -144,6 +144,21 @@ impl<'a> Dump<'a> {
     }
 }
 
+/// Finds what lies at a place and writes it, with names relative to the snapshot's root.
+///
+/// # Errors
+/// Those of [`Dump::find`] and [`Dump::run`].
+pub fn run(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    place: &[u8],
+    out: &mut dyn Write,
+    reporter: &dyn Reporter,
+) -> Result<Summary> {
+    let request = Request { snapshot, place, base: b"", format: Format::Tar };
+    Dump::find(repository, request, reporter)?.run(out, reporter, &Interrupt::default())
+}
+
 /// What is written.
 enum Shape<'o> {
     File(&'o mut dyn Write),
