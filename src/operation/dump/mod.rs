@@ -117,7 +117,7 @@ impl<'a> Dump<'a> {
         let shape = match (self.is_file, self.request.format) {
             (true, _) => Shape::File(&mut *out),
             (false, Format::Tar) => Shape::Tar(Tar::new(&mut *out)),
-            (false, Format::Zip) => Shape::Zip(Zip::new(&mut *out, repository)),
+            (false, Format::Zip) => Shape::Zip(Box::new(Zip::new(&mut *out, repository))),
         };
         let links = matches!(shape, Shape::Tar(_));
         let mut writer = Writer {
@@ -163,7 +163,7 @@ pub fn run(
 enum Shape<'o> {
     File(&'o mut dyn Write),
     Tar(Tar<'o>),
-    Zip(Zip<'o>),
+    Zip(Box<Zip<'o>>),
 }
 
 impl Write for Shape<'_> {
