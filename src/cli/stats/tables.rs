@@ -1,6 +1,6 @@
 //! What `stats` tells a person.
 
-use super::super::output::{Output, human};
+use crate::cli::output::{Output, human};
 use super::{kind_words, ratio};
 use crate::backend::ObjectKind;
 use crate::error::Result;
