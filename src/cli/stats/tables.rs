@@ -1,8 +1,8 @@
 //! What `stats` tells a person.
 
-use crate::cli::output::{Output, human};
 use super::{kind_words, ratio};
 use crate::backend::ObjectKind;
+use crate::cli::output::{Output, human};
 use crate::error::Result;
 use crate::operation::stats::{Amount, Kind, Objects, Stats, Stored};
 use crate::report::printable;
