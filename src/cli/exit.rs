@@ -22,6 +22,8 @@ pub(super) enum Outcome {
     Done,
     /// Done, but something could not be read or failed its check.
     Incomplete,
+    /// Whoever read the output went before its end: no word is lost on it, but not all was written.
+    Unread,
 }
 
 impl Outcome {
@@ -69,6 +71,7 @@ pub(super) fn finish(result: Result<Outcome>, output: &Output) -> ExitCode {
     match result.and_then(|outcome| flushed.map(|()| outcome)) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Incomplete) => ExitCode::from(INCOMPLETE),
+        Ok(Outcome::Unread) => ExitCode::from(FAILED),
         Err(error) => {
             let code = code(error.kind());
             output.failure(&error, code);

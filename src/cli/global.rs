@@ -2,6 +2,7 @@
 //!
 //! Invariant: an empty variable counts as unset; a flag wins over a variable, a key file over a password.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use crate::backend::{Backend, LocalBackend};
 use crate::error::{Error, ErrorKind, Result};
 use crate::repository::Repository;
 use crate::repository::cache::Cache;
+use crate::repository::caches;
 use crate::repository::index::IndexFolders;
 use crate::repository::key_file::parse_key_file;
 use crate::repository::keys::Credential;
@@ -84,6 +86,10 @@ impl Global {
         let backend: Arc<dyn Backend> = Arc::new(LocalBackend::open(folder)?);
         let repository = Repository::open(backend, &credential()?)?;
         let caches = if self.no_cache { None } else { self.cache_folder().ok() };
+        if let Some(caches) = &caches {
+            let place = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+            caches::note_use(caches, repository.id(), place.as_os_str().as_bytes());
+        }
         let cache = caches.as_ref().map(|folder| Cache::index_folder(folder, repository.id()));
         let repository = repository.with_index_folders(IndexFolders::new(cache, Some(std::env::temp_dir())));
         Ok(match caches {
@@ -160,7 +166,8 @@ impl Global {
         }
     }
 
-    fn cache_folder(&self) -> Result<PathBuf> {
+    /// Where the caches of all repositories lie.
+    pub(super) fn cache_folder(&self) -> Result<PathBuf> {
         if let Some(folder) =
             self.cache_dir.clone().or_else(|| variable("STRONGROOM_CACHE_DIR").map(PathBuf::from))
         {

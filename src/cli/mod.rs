@@ -4,6 +4,7 @@
 //! README. No secret comes from an argument.
 
 mod backup;
+mod cache;
 mod changed;
 mod check;
 mod completions;
@@ -32,6 +33,7 @@ mod rewrite;
 mod signals;
 mod size;
 mod snapshots;
+mod stats;
 mod stream;
 mod tag;
 mod time;
@@ -80,7 +82,9 @@ enum Command {
     Find(Box<find::Arguments>),
     /// Show what changed from one snapshot to another, or to a folder
     Diff(diff::Arguments),
-    /// Write one file of a snapshot to standard output
+    /// Tell how much is stored, and what takes the room
+    Stats(stats::Arguments),
+    /// Write a file of a snapshot to standard output, or a folder as an archive
     Dump(dump::Arguments),
     /// Bring a snapshot, or a part of it, back into a new folder
     Restore(restore::Arguments),
@@ -102,6 +106,8 @@ enum Command {
     Repair(repair::Arguments),
     /// Copy snapshots from another repository, which may have other keys
     Copy(copy::Arguments),
+    /// List what is cached on this computer, and make room
+    Cache(cache::Arguments),
     /// Add, list, change and remove keys
     Key(key::Arguments),
     /// Show the main job for real, in a temporary folder
@@ -151,6 +157,7 @@ fn dispatch(global: &Global, command: Command, output: &Output) -> Result<Outcom
         Command::Ls(arguments) => ls::run(global, &arguments, output),
         Command::Find(arguments) => find::run(global, &arguments, output),
         Command::Diff(arguments) => diff::run(global, &arguments, output),
+        Command::Stats(arguments) => stats::run(global, &arguments, output),
         Command::Dump(arguments) => dump::run(global, &arguments, output),
         Command::Restore(arguments) => restore::run(global, &arguments, output),
         Command::Forget(arguments) => forget::run(global, &arguments, output),
@@ -162,6 +169,7 @@ fn dispatch(global: &Global, command: Command, output: &Output) -> Result<Outcom
         Command::Unlock(arguments) => unlock::run(global, &arguments, output),
         Command::Repair(arguments) => repair::run(global, &arguments, output),
         Command::Copy(arguments) => copy::run(global, &arguments, output),
+        Command::Cache(arguments) => cache::run(global, &arguments, output),
         Command::Key(arguments) => key::run(global, &arguments, output),
         Command::Demo(arguments) => demo::run(&arguments, output),
         Command::Completions(arguments) => completions::run(&arguments, self::command(), output),

@@ -14,6 +14,7 @@ pub mod recommit;
 pub mod repair;
 pub mod restore;
 pub mod rewrite;
+pub mod stats;
 pub mod tag;
 pub mod unforget;
 pub mod unlock;

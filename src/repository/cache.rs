@@ -2,7 +2,8 @@
 //!
 //! Deleting it costs time, never correctness. Everything in it that came from a snapshot is sealed under a key
 //! derived from the write secret; folders are 0700 and files 0600. Layout, below `<cache>/<repository id>/`:
-//! `host-id`, `sessions/<id>`, `trees/<snapshot id>`, `notes/<id>`, `notes.lock`, `kept/` ([`super::kept`]), and `index/`, whose files
+//! `lock`, held by every command that uses the cache, `place`, where the repository was found, `host-id`, `sessions/<id>`,
+//! `trees/<snapshot id>`, `notes/<id>`, `notes.lock`, `kept/` ([`super::kept`]), and `index/`, whose files
 //! [`super::index`] describes: they are not sealed, for they are searched where they lie, and hold no more than keyed ids
 //! and places.
 
@@ -17,6 +18,7 @@ use rustix::fs::FlockOperation;
 
 use super::Repository;
 use super::cached_tree::{CachedTree, NEW_TREE, TreeRecorder};
+use super::caches::is_same_file;
 use crate::crypto::random;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Id;
@@ -25,11 +27,16 @@ use crate::id::Id;
 const LOCK_ATTEMPTS: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
+/// The file that is locked, shared with others, while a cache is used.
+pub(super) const LOCK: &str = "lock";
+
 /// The cache of one repository on this host.
 #[derive(Clone, Debug)]
 pub struct Cache {
     pub(super) folder: PathBuf,
     host_id: Id,
+    /// Keeps the cache from being cleared; none where the file system knows no locks.
+    _used: Option<Arc<File>>,
 }
 
 /// The lock of a session that runs, or ran, on this host; free once its process is gone.
@@ -51,14 +58,12 @@ impl Cache {
     /// Opens or makes the cache of a repository below `parent`.
     pub fn open(parent: &Path, repository: &Id) -> Result<Self> {
         let folder = parent.join(repository.to_hex());
-        for folder in [&folder, &folder.join("sessions"), &folder.join("trees")] {
-            DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| {
-                Error::io(format!("cannot make the cache folder {}", folder.display()), error)
-                    .hint("choose another by --cache-dir, or do without by --no-cache")
-            })?;
+        let used = hold(&folder)?;
+        for folder in [&folder.join("sessions"), &folder.join("trees")] {
+            make(folder)?;
         }
         let host_id = read_or_make_host_id(&folder)?;
-        let cache = Self { folder, host_id };
+        let cache = Self { folder, host_id, _used: used };
         cache.remove_leftovers()?;
         Ok(cache)
     }
@@ -177,6 +182,33 @@ impl Cache {
         }
         Ok(ids)
     }
+}
+
+fn make(folder: &Path) -> Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| {
+        Error::io(format!("cannot make the cache folder {}", folder.display()), error)
+            .hint("choose another by --cache-dir, or do without by --no-cache")
+    })
+}
+
+/// Makes a cache's folder and keeps it from being cleared; waits for whoever clears it as long as for a lock.
+fn hold(folder: &Path) -> Result<Option<Arc<File>>> {
+    let path = folder.join(LOCK);
+    for _ in 0..LOCK_ATTEMPTS {
+        make(folder)?;
+        let file = match open_private(&path, true) {
+            // It was cleared between the two.
+            Err(error) if error.kind() == ErrorKind::Missing => continue,
+            file => file?,
+        };
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) if is_same_file(&file, &path) => return Ok(Some(Arc::new(file))),
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => std::thread::sleep(LOCK_PAUSE),
+            Err(_) => return Ok(None),
+        }
+    }
+    Err(Error::new(ErrorKind::Busy, format!("another command keeps {} locked", path.display())))
 }
 
 pub(super) fn open_private(path: &Path, create: bool) -> Result<File> {

@@ -3,9 +3,11 @@
 //! Follows `format-spec/10-repository.md`. This layer joins formats, keys and backend; it knows nothing of
 //! files or databases.
 
+mod batch;
 pub mod blob;
 pub mod cache;
 pub mod cached_tree;
+pub mod caches;
 pub mod compare;
 pub mod content;
 pub mod find;

@@ -83,7 +83,7 @@ impl IndexFolders {
     }
 
     /// A file without a name, gone when it is closed.
-    pub(super) fn temporary_file(&self) -> Result<File> {
+    pub(crate) fn temporary_file(&self) -> Result<File> {
         let mut last = Error::refused("there is no folder for temporary files");
         for folder in self.cache.iter().chain(&self.temporary) {
             match create(folder) {
