@@ -5,6 +5,8 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::id::Id;
+
 /// How much a finding weighs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
@@ -46,6 +48,43 @@ impl Finding {
     }
 }
 
+/// Something in the store that is damaged or missing: whom it hurts, and what mends it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Damage {
+    /// The object, as `packs/3f/3f…`; empty where it is what no object holds any more.
+    pub object: String,
+    /// What it is: `pack`, `index`, `snapshot`, `key`, and so on; `blobs` for what no pack holds.
+    pub kind: &'static str,
+    /// Blobs that it held and of which no whole copy is left.
+    pub blobs_lost: u64,
+    /// The snapshots that suffer, each tree once.
+    pub hurts: Vec<Hurt>,
+    /// The commands that mend it, in this order; none where no command does.
+    pub mend: Vec<String>,
+}
+
+/// What snapshots lose by damage.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hurt {
+    /// Snapshots of one and the same tree.
+    pub snapshots: Vec<Id>,
+    /// Paths of files that cannot be restored whole.
+    pub files: Vec<Vec<u8>>,
+    /// Stretches of the tree of which nothing is known any more.
+    pub ranges: Vec<PathRange>,
+    /// Files and stretches beyond those named here.
+    pub more: u64,
+}
+
+/// All paths of a tree from one on, up to another.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PathRange {
+    /// The first; empty where the tree begins.
+    pub from: Vec<u8>,
+    /// The first that is not in it; nothing where the tree ends.
+    pub until: Option<Vec<u8>>,
+}
+
 /// A path or name as text for a terminal: what is not printable UTF-8 is escaped, so that no file name can
 /// send control sequences.
 pub fn printable(bytes: &[u8]) -> String {
@@ -77,6 +116,12 @@ fn turns_text(character: char) -> bool {
 pub trait Reporter: Send + Sync {
     /// Takes a finding.
     fn report(&self, finding: Finding);
+
+    /// Takes a finding about something that is damaged.
+    fn report_damage(&self, finding: Finding, damage: &Damage) {
+        let _ = damage;
+        self.report(finding);
+    }
 
     /// The counters that long work advances.
     fn progress(&self) -> &Progress;
@@ -136,6 +181,7 @@ impl Progress {
 #[derive(Debug, Default)]
 pub struct Collector {
     findings: Mutex<Vec<Finding>>,
+    damages: Mutex<Vec<Damage>>,
     progress: Progress,
 }
 
@@ -144,6 +190,11 @@ impl Collector {
     pub fn findings(&self) -> Vec<Finding> {
         self.findings.lock().map(|findings| findings.clone()).unwrap_or_default()
     }
+
+    /// What of it is about something that is damaged.
+    pub fn damages(&self) -> Vec<Damage> {
+        self.damages.lock().map(|damages| damages.clone()).unwrap_or_default()
+    }
 }
 
 impl Reporter for Collector {
@@ -151,6 +202,13 @@ impl Reporter for Collector {
         if let Ok(mut findings) = self.findings.lock() {
             findings.push(finding);
         }
+    }
+
+    fn report_damage(&self, finding: Finding, damage: &Damage) {
+        if let Ok(mut damages) = self.damages.lock() {
+            damages.push(damage.clone());
+        }
+        self.report(finding);
     }
 
     fn progress(&self) -> &Progress {

@@ -179,7 +179,7 @@ impl Repository {
         note.and_then(|note| cbor::decode(&note, "memory of snapshots").ok()).unwrap_or_default()
     }
 
-    fn memory_cache(&self) -> Option<Cache> {
+    pub(super) fn memory_cache(&self) -> Option<Cache> {
         Cache::open(self.memory.as_ref()?, self.id()).ok()
     }
 

@@ -22,6 +22,7 @@ const RANKS: [(u8, &[&str]); 5] = [
 /// Imports within one rank: from, to, why.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("interrupt", "error", "whoever is asked to stop stops with an error"),
+    ("report", "id", "whom damage hurts is told by the ids of snapshots"),
     ("crypto", "format", "key slots and envelopes are sealed here and encoded there"),
     ("operation", "service", "rank 3 has an order: an operation asks a service where its data lies"),
 ];

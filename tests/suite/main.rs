@@ -20,6 +20,7 @@ mod backup_options;
 mod benches;
 mod beside;
 mod caches;
+mod checking;
 mod copying;
 mod damage;
 mod demo;

@@ -303,7 +303,7 @@ fn what_is_lost_is_named_and_comes_back_with_a_backup() {
         let name = pack.file_name().unwrap().to_str().unwrap();
         let outcome = site.run(3, ["repair", "packs", &name[..12]]);
         assert!(outcome.out().contains("lost: "), "{}", outcome.out());
-        assert!(outcome.err().contains("problem: snapshot "), "{}", outcome.err());
+        assert!(outcome.err().contains("hurts snapshot"), "{}", outcome.err());
         assert!(outcome.out().contains("strongroom backup"), "{}", outcome.out());
         site.run(1, ["check"]);
         site.backup(["data", "--force"]);
@@ -482,7 +482,7 @@ fn a_repository_with_other_keys_gives_back_what_is_lost() {
     site.backup(["data"]);
     remove_all(&site, "packs");
     let outcome = site.run(3, from);
-    assert!(outcome.err().contains("problem: snapshot "), "{}", outcome.err());
+    assert!(outcome.err().contains("hurts snapshot"), "{}", outcome.err());
     let older = site.restore("latest~2", "older");
     assert!(older.join("data/large").exists() && !older.join("data/newest").exists());
 }

@@ -7,6 +7,7 @@
 mod create;
 mod leftovers;
 mod listing;
+mod strangers;
 mod write;
 
 use std::collections::BTreeSet;
@@ -20,6 +21,8 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
 use self::listing::{collect, entries, size_at};
+pub use strangers::Strangers;
+
 use super::{Backend, Listed, ObjectKind, ObjectName, first_two_digits};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::printable;

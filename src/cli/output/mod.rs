@@ -1,5 +1,6 @@
 //! Everything that is printed: lines for a person, objects for a program, progress for whoever waits.
 
+mod damage;
 pub(super) mod human;
 pub(super) mod json;
 pub(super) mod node;
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 use super::global::Global;
 use super::signals::Signals;
 use crate::error::{Error, Result};
-use crate::report::{Finding, Progress, Reporter, Severity};
+use crate::report::{Damage, Finding, Progress, Reporter, Severity};
 
 pub(super) use progress::ProgressDisplay;
 
@@ -222,6 +223,26 @@ impl Reporter for Output {
         let subject =
             if finding.subject.is_empty() { String::new() } else { format!("{}: ", finding.subject) };
         self.note(&format!("{word}: {subject}{}", finding.cause), finding.hint.as_deref());
+    }
+
+    fn report_damage(&self, finding: Finding, damage: &Damage) {
+        if self.json {
+            if self.object(&damage::object(&finding, damage)).is_err() {
+                // Whoever read is gone; the exit code still tells.
+            }
+            return;
+        }
+        if finding.severity == Severity::Warning && self.quiet {
+            return;
+        }
+        let hint = finding.hint.clone();
+        self.report(Finding { hint: None, ..finding });
+        for line in damage::lines(damage) {
+            self.note(&line, None);
+        }
+        if let Some(hint) = hint {
+            self.note(&format!("  {hint}"), None);
+        }
     }
 
     fn progress(&self) -> &Progress {

@@ -1,56 +1,64 @@
 //! Check: is everything there that the snapshots need, and is it what it should be?
 //!
 //! Without reading data: every small object opens, every pack that an index names is listed with its size, every
-//! tree can be walked, and every chunk has a place. With it: every pack is read whole, its name, table and each
-//! blob are checked, and files are named that suffer.
+//! tree can be walked, and every chunk has a place. With it: packs are read whole, and name, table and each blob are
+//! checked. Whatever is damaged is told with the snapshots and files that suffer, and with the commands that mend it.
 //!
-//! Invariant: nothing is changed. Damage is a finding, never the end of the check.
+//! Invariants: nothing in the store is changed. Damage is a finding, never the end of the check. A pack is called lost
+//! only by an index that was read after it was missed: a prune may have moved what was in it.
 
+mod faults;
+pub mod keyless;
+mod look;
+mod losses;
+mod outcome;
 pub(crate) mod pack;
 pub(crate) mod places;
+mod reading;
+mod small;
+mod subset;
+mod suffer;
+mod telling;
+#[cfg(test)]
+mod tests;
+mod tree;
 
-use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
-
-use crate::backend::{Listed, ObjectKind};
-use crate::error::{Error, ErrorKind, Result};
+use crate::backend::ObjectKind;
+use crate::error::Result;
 use crate::format::blob::{BlobKind, Class};
 use crate::format::key_slot::Role;
-use crate::format::node::{Content, Node, NodeKind};
+use crate::format::node::Timestamp;
 use crate::id::Id;
 use crate::interrupt::Interrupt;
-use crate::report::{Finding, Reporter, printable};
+use crate::report::{Damage, Finding, Reporter, Severity};
 use crate::repository::Repository;
-use crate::repository::content::visit_chunks;
-use crate::repository::index::{Index, Place, ReadObjects, read_unindexed_pack};
+use crate::repository::host;
+use crate::repository::index::{Index, ReadObjects};
 use crate::repository::reader::BlobReader;
-use crate::repository::session;
 use crate::repository::snapshot::Snapshot;
-use crate::repository::tree::TreeReader;
+use crate::repository::verified::JustRead;
 
-use pack::PackReading;
-use places::{PlacesByPack, at, without_good_copy};
+use faults::{Fault, Mend};
+use look::Look;
+use losses::{Holder, Losses};
+use places::{at, without_good_copy};
+use reading::{Reading, State};
 
-/// What to do about files that cannot be restored.
-const FILES_LOST: &str = "`strongroom repair snapshots` stores what is left; first a backup, which stores again what it still finds";
-/// Files named for one snapshot before the rest is only counted.
-const NAMED_MAX: u64 = 20;
+pub use outcome::{Read, Remembered, Summary};
+pub use subset::Subset;
 
-/// What a check came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// Snapshots checked.
-    pub snapshots: u64,
-    /// Packs listed.
-    pub packs: u64,
-    /// Blobs that the index names.
-    pub blobs: u64,
-    /// Bytes read from packs.
-    pub bytes_read: u64,
-    /// What is wrong.
-    pub problems: u64,
+/// How often it is looked again where packs vanish meanwhile.
+const LOOKS_MAX: usize = 5;
+
+/// What to check.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Which packs are read; none where nothing is said.
+    pub read: Option<Subset>,
+    /// The time at which this is; for what is remembered of packs.
+    pub now: Timestamp,
 }
 
 /// Checks a repository; with `read_data`, all of its bytes.
@@ -60,318 +68,270 @@ pub fn run(
     reporter: &dyn Reporter,
     interrupt: &Interrupt,
 ) -> Result<Summary> {
+    let options = Options { read: read_data.then_some(Subset::All), now: host::now() };
+    run_with(repository, &options, reporter, interrupt)
+}
+
+/// Checks a repository as the options say.
+pub fn run_with(
+    repository: &Repository,
+    options: &Options,
+    reporter: &dyn Reporter,
+    interrupt: &Interrupt,
+) -> Result<Summary> {
     repository.keyring().require(Role::Maintain, "checking a repository")?;
-    let (problems, bytes_read) = (AtomicU64::new(0), AtomicU64::new(0));
-    let condemned = HashSet::new();
-    let mut check = Check { repository, reporter, interrupt, problems, bytes_read, condemned };
+    let mut check =
+        Check { repository, reporter, interrupt, damages: Vec::new(), summary: Summary::default() };
     check.small_objects()?;
-    match session::condemned(repository) {
-        Ok(condemned) => check.condemned = condemned,
-        Err(error) => check.problem(Finding::problem("a prune's record", error.chain())),
-    }
-    // Every object is opened: what a copy on this computer says of one proves nothing about it.
-    let read = ReadObjects::read_afresh(repository)?;
-    let index = Index::build(&read, &|_| true)?;
-    for (_, error) in &read.damaged {
-        check.problem(
-            Finding::problem("the index", error.chain())
-                .with_hint("the packs still hold what it named: run `strongroom repair index`"),
-        );
-    }
-    let packs = repository.backend().list(ObjectKind::Pack)?;
-    let (bad, blobs) = check.packs(&index, &packs, read_data)?;
-    let found = repository.snapshots()?;
-    for (kind, id, error) in &found.damaged {
-        check.problem(Finding::problem(format!("{}/{}", kind.folder(), id.short()), error.chain()));
-    }
-    for vanished in &found.vanished {
-        check.problem(vanished.finding());
-    }
-    let reader = BlobReader::with_index(repository, index);
-    check.snapshots(&reader, &found.snapshots, &bad)?;
-    Ok(Summary {
-        snapshots: found.snapshots.len() as u64,
-        packs: packs.len() as u64,
-        blobs,
-        bytes_read: check.bytes_read.into_inner(),
-        problems: check.problems.into_inner(),
-    })
+    check.everything_else(options)?;
+    check.summary.finish(&check.damages);
+    Ok(check.summary)
 }
 
 /// Names the files that have lost something, as far as the index and the listing of packs tell; gives how many
-/// complaints there were.
+/// there are.
 pub(crate) fn name_losses(
     repository: &Repository,
     reporter: &dyn Reporter,
     interrupt: &Interrupt,
 ) -> Result<u64> {
-    let (problems, bytes_read) = (AtomicU64::new(0), AtomicU64::new(0));
-    let check = Check { repository, reporter, interrupt, problems, bytes_read, condemned: HashSet::new() };
+    let mut check =
+        Check { repository, reporter, interrupt, damages: Vec::new(), summary: Summary::default() };
     let read = ReadObjects::read(repository)?;
     let listed = repository.backend().list(ObjectKind::Pack)?;
     let present: HashSet<Id> = listed.into_iter().map(|pack| pack.id).collect();
-    let index = Index::build(&read, &|pack| present.contains(pack))?;
-    let reader = BlobReader::with_index(repository, index);
-    check.snapshots(&reader, &repository.snapshots()?.snapshots, &Bad::new())?;
-    Ok(check.problems.into_inner())
+    let reader = BlobReader::with_index(repository, Index::build(&read, &|pack| present.contains(pack))?);
+    let (unnamed, bad) = (HashSet::new(), Bad::new());
+    let look = losses::Look { reader: &reader, wide: None, unnamed: &unnamed, bad: &bad, interrupt };
+    let found = check.losses(&look, &repository.snapshots()?.snapshots)?;
+    let places = found.places;
+    check.tell_losses(found, Vec::new(), &HashMap::new(), &HashSet::new());
+    Ok(places)
 }
 
 struct Check<'a> {
     repository: &'a Repository,
     reporter: &'a dyn Reporter,
     interrupt: &'a Interrupt,
-    problems: AtomicU64,
-    bytes_read: AtomicU64,
-    /// Packs that are to be deleted: what is wrong with them concerns nobody who has another copy.
-    condemned: HashSet<Id>,
+    damages: Vec<Damage>,
+    summary: Summary,
 }
 
 /// Blobs of which no whole copy is known.
 pub(crate) type Bad = HashSet<(BlobKind, Id)>;
 
-impl Check<'_> {
-    fn problem(&self, finding: Finding) {
-        self.problems.fetch_add(1, Ordering::Relaxed);
+impl<'a> Check<'a> {
+    /// Tells of something damaged.
+    fn damage(&mut self, finding: Finding, damage: Damage) {
+        self.count(&finding);
+        self.reporter.report_damage(finding, &damage);
+        self.damages.push(damage);
+    }
+
+    fn problem(&mut self, finding: Finding) {
+        self.count(&finding);
         self.reporter.report(finding);
     }
 
-    /// Tells what is wrong with a pack: of one that is condemned, no more than that.
-    fn pack_problem(&self, pack: &Id, cause: impl Into<String>) {
-        let name = format!("pack {}", pack.short());
-        if self.condemned.contains(pack) {
-            let cause = format!("is to be deleted by the next prune, and {}", cause.into());
-            self.reporter.report(Finding::warning(name, cause));
-        } else {
-            let next = "`strongroom repair packs` saves what is still whole in it";
-            self.problem(Finding::problem(name, cause).with_hint(next));
+    fn count(&mut self, finding: &Finding) {
+        if finding.severity == Severity::Problem {
+            self.summary.problems = self.summary.problems.saturating_add(1);
         }
     }
 
-    fn small_objects(&self) -> Result<()> {
-        self.reporter.progress().set_stage("keys, sessions and marks");
-        for (_, error) in self.repository.list_keys()?.1 {
-            self.problem(Finding::problem("a key", error.chain()).with_hint(
-                "whoever holds only this key is locked out: add a new one with `strongroom key add`",
-            ));
-        }
-        for kind in [ObjectKind::Session, ObjectKind::Abandoned] {
-            for id in self.repository.list_ids(kind)? {
-                let read = match kind {
-                    ObjectKind::Session => self.repository.read_session(&id).map(|_| ()),
-                    _ => self.repository.read_abandoned(&id).map(|_| ()),
-                };
-                match read {
-                    Ok(()) => {}
-                    Err(error) if error.kind() == ErrorKind::Missing => {}
-                    Err(error) => self.problem(Finding::problem(kind.folder(), error.chain())),
-                }
+    fn everything_else(&mut self, options: &Options) -> Result<()> {
+        let mut reading = Reading::new(self.repository, self.reporter, self.interrupt);
+        let look = match self.settled_look(options, &mut reading) {
+            Ok(look) => look,
+            Err(error) => {
+                // Nobody knows yet whom it hurts; what was found is told all the same.
+                self.tell_unfinished(reading.faults, &HashSet::new());
+                return Err(error);
             }
-        }
+        };
+        self.summary.suggest_prune = look.listed.iter().any(|pack| look.condemned.contains(&pack.id));
+        self.summary.packs = look.listed.len() as u64;
+        self.summary.snapshots = 0;
+        let unnamed = look.unnamed(self.repository, self.interrupt)?;
+        let mut faults = pack_faults(&look, &mut reading);
+        faults.extend(unnamed.faults);
+        let (bad, blobs) = bad_blobs(&look.index, &look, &reading)?;
+        self.summary.blobs = blobs;
+        let wide_bad = match &unnamed.index {
+            Some(index) => bad_blobs(index, &look, &reading)?.0,
+            None => bad.clone(),
+        };
+        let lost = lost_of(&look.index, &faults, &wide_bad)?;
+        let found = self.snapshots()?;
+        let reader = BlobReader::with_index(self.repository, look.index);
+        let wide = unnamed.index.map(|index| BlobReader::with_index(self.repository, index));
+        let interrupt = self.interrupt;
+        let trees = losses::Look {
+            reader: &reader,
+            wide: wide.as_ref(),
+            unnamed: &unnamed.whole,
+            bad: if wide.is_some() { &wide_bad } else { &bad },
+            interrupt,
+        };
+        let losses = match self.losses(&trees, &found) {
+            Ok(losses) => losses,
+            Err(error) => {
+                self.tell_unfinished(faults, &look.condemned);
+                return Err(error);
+            }
+        };
+        self.tell_index(&look.read, losses.hurts.get(&Holder::Unnamed), unnamed.whole.len() as u64);
+        self.tell_losses(losses, faults, &lost, &look.condemned);
         Ok(())
     }
 
-    /// Holds the packs listed against the index, and reads them if asked; gives the blobs without a good copy, and
-    /// how many places there are.
-    fn packs(&self, index: &Index, listed: &[Listed], read_data: bool) -> Result<(Bad, u64)> {
-        let sizes: HashMap<Id, u64> = listed.iter().map(|pack| (pack.id, pack.size)).collect();
-        let mut good_packs = vec![true; index.packs().len()];
-        for (pack, good) in index.packs().iter().zip(&mut good_packs) {
-            match sizes.get(&pack.id) {
-                None => {
-                    *good = false;
-                    let name = format!("pack {}", pack.id.short());
-                    let cause = "is missing, and the index names blobs in it";
-                    self.problem(Finding::problem(name, cause).with_hint(
-                        "back up again to store what is still there; `strongroom repair --from` takes the rest \
-                         from another repository, and `strongroom repair index` forgets the pack",
-                    ));
-                }
-                Some(size) if *size != pack.size => {
-                    *good = false;
-                    self.pack_problem(
-                        &pack.id,
-                        format!("has {size} bytes where the index says {}", pack.size),
-                    );
-                }
-                Some(_) => {}
+    /// Looks, and reads what is wanted, until nothing vanishes any more while it is read.
+    fn settled_look(&mut self, options: &Options, reading: &mut Reading<'a>) -> Result<Look> {
+        let mut chosen: Option<HashSet<Id>> = None;
+        let mut look = Look::take(self.repository)?;
+        if let Some(subset) = options.read {
+            self.warn_of_sealed();
+            chosen = self.choose(subset, &look, options.now)?;
+        }
+        for _ in 0..LOOKS_MAX {
+            let suspect: HashSet<Id> = look.other_sizes().into_iter().map(|(pack, ..)| pack).collect();
+            let wanted = |pack: &Id| {
+                let asked =
+                    options.read.is_some() && chosen.as_ref().is_none_or(|chosen| chosen.contains(pack));
+                asked || suspect.contains(pack)
+            };
+            let vanished = reading.read(&look.index, &look.listed, &wanted);
+            if options.read.is_some() {
+                self.remember(reading, &look, options.now);
+            }
+            let vanished = vanished?;
+            if vanished.is_empty() && look.missing.is_empty() {
+                break;
+            }
+            // A prune may have moved what lay there, and named it anew before it deleted the pack.
+            let again = Look::take(self.repository)?;
+            let same = again.read.listed() == look.read.listed() && again.missing == look.missing;
+            look = again;
+            if same {
+                break;
             }
         }
-        self.packs_without_index(index, listed)?;
-        if !read_data {
-            return without_good_copy(index, &|_, place| {
-                at(&good_packs, place.pack).is_some_and(|good| *good)
-            });
+        if look.condemned_fault.is_some() {
+            self.records_of_prunes()?;
         }
+        Ok(look)
+    }
+
+    fn warn_of_sealed(&mut self) {
         let opens = [Class::Metadata, Class::Data].map(|class| self.repository.keyring().opens(class));
         if opens.contains(&false) {
             let cause = "are checked by name and table only: opening them needs a full key";
-            self.reporter.report(Finding::warning("the contents of files", cause));
+            self.problem(Finding::warning("the contents of files", cause));
         }
-        let good = self.read_packs(index, &good_packs)?;
-        without_good_copy(index, &|number, _| {
-            at(&good, number).is_some_and(|good| good.load(Ordering::Relaxed))
-        })
     }
 
-    fn packs_without_index(&self, index: &Index, listed: &[Listed]) -> Result<()> {
-        let named: HashSet<Id> = index.packs().iter().map(|pack| pack.id).collect();
-        let mut whole = 0u64;
-        let counts = |pack: &&Listed| !named.contains(&pack.id) && !self.condemned.contains(&pack.id);
-        for pack in listed.iter().filter(counts) {
-            self.interrupt.check()?;
-            match read_unindexed_pack(self.repository, &pack.id) {
-                Ok(_) => whole = whole.saturating_add(1),
-                Err(error) => {
-                    self.pack_problem(&pack.id, format!("is in no index, and {}", error.chain()));
-                }
-            }
+    /// The packs to be read; nothing where that is all.
+    fn choose(&mut self, subset: Subset, look: &Look, now: Timestamp) -> Result<Option<HashSet<Id>>> {
+        if subset == Subset::All {
+            return Ok(None);
         }
-        if whole > 0 {
-            let cause = "are in no index, as an interrupted backup leaves them; the next backup uses them";
-            self.reporter.report(Finding::warning(format!("{whole} packs"), cause));
-        }
-        Ok(())
+        let named: HashSet<Id> = look.index.packs().iter().map(|pack| pack.id).collect();
+        let packs: Vec<(Id, u64)> = look
+            .listed
+            .iter()
+            .filter(|pack| named.contains(&pack.id))
+            .map(|pack| (pack.id, pack.size))
+            .collect();
+        let verified = self.repository.verified();
+        subset::choose(subset, &packs, verified.as_ref(), now.seconds)
+            .map(|chosen| Some(chosen.into_iter().collect()))
     }
 
-    /// Reads all packs; gives for each number of a place whether its blob is good.
-    fn read_packs(&self, index: &Index, good_packs: &[bool]) -> Result<Vec<AtomicBool>> {
-        let total: u64 = index.packs().iter().map(|pack| pack.size).sum();
-        self.reporter.progress().set_stage("reading packs");
-        self.reporter.progress().set_total(index.packs().len() as u64, total);
-        let good: Vec<AtomicBool> = (0..index.numbers()).map(|_| AtomicBool::new(false)).collect();
-        let by_pack = PlacesByPack::new(index)?;
-        let numbers: Vec<usize> = (0..index.packs().len()).collect();
-        numbers.par_iter().try_for_each(|number| {
-            self.interrupt.check()?;
-            let Some(pack) = index.packs().get(*number) else { return Ok(()) };
-            if !good_packs.get(*number).copied().unwrap_or(false) {
-                return Ok(());
-            }
-            let numbers = by_pack.of(*number);
-            let places = numbers.iter().map(|number| index.place(*number)).collect::<Result<Vec<Place>>>()?;
-            let opened = |which: usize| {
-                if let Some(slot) = numbers.get(which).and_then(|number| at(&good, *number)) {
-                    slot.store(true, Ordering::Relaxed);
-                }
-            };
-            if let Err(error) = self.read_pack(index, &pack.id, &places, &opened) {
-                self.pack_problem(&pack.id, error.chain());
-            }
-            self.reporter.progress().add_files(1);
-            self.reporter.progress().add_bytes(pack.size);
-            Ok::<(), Error>(())
-        })?;
-        Ok(good)
+    /// Keeps which packs were read, and says how far all of them have been.
+    fn remember(&mut self, reading: &Reading<'_>, look: &Look, now: Timestamp) {
+        let named: HashSet<Id> = look.index.packs().iter().map(|pack| pack.id).collect();
+        let present: HashSet<Id> =
+            look.listed.iter().map(|pack| pack.id).filter(|pack| named.contains(pack)).collect();
+        let (whole, damaged) = reading.verdicts();
+        let read = JustRead { whole: &whole, damaged: &damaged, present: &present, now: now.seconds };
+        let kept = self.repository.remember_verified(&read);
+        let verified = self.repository.verified().filter(|_| kept);
+        let bytes_of = |packs: &HashSet<Id>| {
+            let sizes = look.listed.iter().filter(|pack| packs.contains(&pack.id)).map(|pack| pack.size);
+            sizes.fold(0u64, u64::saturating_add)
+        };
+        self.summary.bytes_read = reading.bytes;
+        self.summary.packs_read = reading.states.len() as u64;
+        self.summary.read = Some(Read::of(&present, bytes_of(&present), verified.as_ref()));
     }
 
-    /// Reads one pack whole; tells which of the places are good.
-    fn read_pack(&self, index: &Index, id: &Id, places: &[Place], good: &dyn Fn(usize)) -> Result<()> {
-        let reading = PackReading::read(self.repository, index, id, places)?;
-        self.bytes_read.fetch_add(reading.bytes.len() as u64, Ordering::Relaxed);
-        for (number, whole) in reading.whole.iter().enumerate() {
-            if *whole {
-                good(number);
-            }
-        }
-        reading.verdict()
-    }
-
-    fn snapshots(&self, reader: &BlobReader<'_>, snapshots: &[Snapshot], bad: &Bad) -> Result<()> {
+    fn losses(&mut self, look: &losses::Look<'_>, snapshots: &[Snapshot]) -> Result<Losses> {
         self.reporter.progress().set_stage("walking the trees of snapshots");
-        let mut checked_lists = HashMap::new();
-        let mut alike: HashMap<Id, Vec<String>> = HashMap::new();
-        for snapshot in snapshots {
-            alike.entry(snapshot.root().id).or_default().push(snapshot.id.short());
-        }
-        for snapshot in snapshots {
-            // The same tree again would only tell the same again: what is said is said of all of them.
-            if let Some(names) = alike.remove(&snapshot.root().id) {
-                let names = format!("snapshot {}", names.join(", "));
-                self.snapshot(reader, snapshot, &names, bad, &mut checked_lists)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn snapshot(
-        &self,
-        reader: &BlobReader<'_>,
-        snapshot: &Snapshot,
-        name: &str,
-        bad: &Bad,
-        checked: &mut HashMap<Id, u64>,
-    ) -> Result<()> {
-        let mut tree = TreeReader::new(reader, snapshot.root());
-        let mut named = 0u64;
-        loop {
-            self.interrupt.check()?;
-            let entry = match tree.next_entry() {
-                Ok(Some(entry)) => entry,
-                Ok(None) => break,
-                Err(error) => {
-                    let cause = format!("its tree cannot be walked: {}", error.chain());
-                    self.problem(Finding::problem(name, cause).with_hint(FILES_LOST));
-                    break;
-                }
-            };
-            if entry.node.kind != NodeKind::File {
-                continue;
-            }
-            if let Err(error) = check_content(reader, &entry.node, bad, checked, self.interrupt) {
-                self.interrupt.check()?;
-                named = named.saturating_add(1);
-                if named <= NAMED_MAX {
-                    let subject = format!("{name}: /{}", printable(&entry.path));
-                    let finding = Finding::problem(subject, error.chain());
-                    self.problem(if named == 1 { finding.with_hint(FILES_LOST) } else { finding });
-                }
-            }
-        }
-        if named > NAMED_MAX {
-            let more = named.saturating_sub(NAMED_MAX);
-            self.problem(Finding::problem(name, format!("{more} more files cannot be restored whole")));
-        }
-        Ok(())
+        let losses = look.losses(snapshots)?;
+        self.summary.suffering.extend(&losses.suffering);
+        Ok(losses)
     }
 }
 
-/// Whether every chunk of a file has a good place and all are together as long as the file. Lists that were
-/// checked once are not read again; `checked` keeps their lengths.
-fn check_content(
-    reader: &BlobReader<'_>,
-    node: &Node,
-    bad: &Bad,
-    checked: &mut HashMap<Id, u64>,
-    interrupt: &Interrupt,
-) -> Result<()> {
-    let too_long = || Error::corrupt("its chunks are not as long as the file");
-    let index = reader.index()?;
-    let empty = Content::default();
-    let content = node.content.as_ref().unwrap_or(&empty);
-    let known = match content {
-        Content::List { root, .. } => checked.get(root).copied(),
-        Content::Inline(_) => None,
-    };
-    let length = match known {
-        Some(length) => length,
-        None => {
-            let mut length = 0u64;
-            visit_chunks(reader, content, &mut |_, _| Ok(()), &mut |id| {
-                let plain = index.plain_length(BlobKind::Chunk, id)?;
-                let plain = plain.filter(|_| !bad.contains(&(BlobKind::Chunk, *id)));
-                let plain =
-                    plain.ok_or_else(|| Error::missing(format!("its chunk {} is lost", id.short())))?;
-                length = length.saturating_add(u64::from(plain));
-                // A hostile list can go on for billions of chunks.
-                interrupt.check()?;
-                if length > node.size { Err(too_long()) } else { Ok(u64::from(plain)) }
-            })?;
-            if let Content::List { root, .. } = content {
-                checked.insert(*root, length);
+/// Everything that is wrong with packs that an index names.
+fn pack_faults(look: &Look, reading: &mut Reading<'_>) -> Vec<Fault> {
+    let mut faults = std::mem::take(&mut reading.faults);
+    let known: HashSet<Id> = faults.iter().map(|fault| fault.pack).collect();
+    for pack in &look.missing {
+        let cause = "is missing, and the index names blobs in it".to_owned();
+        faults.push(Fault { pack: *pack, cause, hint: None, mend: Mend::Index });
+    }
+    let mut told = HashSet::new();
+    for (pack, size, said) in look.other_sizes() {
+        // It was read, so that it is known which of the two is wrong.
+        let wrong = format!("has {size} bytes where the index says {said}");
+        if let Some(fault) = faults.iter_mut().find(|fault| fault.pack == pack) {
+            if told.insert(pack) && known.contains(&pack) {
+                fault.cause = format!("{wrong}, and {}", fault.cause);
             }
-            length
+        } else if told.insert(pack) {
+            let cause = format!("{wrong}; the pack is whole, and the index wrong");
+            faults.push(Fault { pack, cause, hint: None, mend: Mend::IndexByPacks });
         }
-    };
-    let holes: u64 = node.holes.iter().flatten().fold(0, |sum, hole| sum.saturating_add(hole.length));
-    if length.saturating_add(holes) == node.size { Ok(()) } else { Err(too_long()) }
+    }
+    faults.sort_by_key(|fault| fault.pack);
+    faults
+}
+
+/// Blobs of an index of which no place is good, as far as packs were read, and how many places there are.
+fn bad_blobs(index: &Index, look: &Look, reading: &Reading<'_>) -> Result<(Bad, u64)> {
+    let sizes = look.sizes();
+    let missing: BTreeSet<&Id> = look.missing.iter().collect();
+    let usable: Vec<bool> = index
+        .packs()
+        .iter()
+        .map(|pack| !missing.contains(&pack.id) && sizes.get(&pack.id).is_none_or(|size| *size >= pack.size))
+        .collect();
+    let states: Vec<Option<&State>> = index.packs().iter().map(|pack| reading.states.get(&pack.id)).collect();
+    without_good_copy(index, &|_, place| {
+        let usable = at(&usable, place.pack).is_some_and(|usable| *usable);
+        usable
+            && match at(&states, place.pack).copied().flatten() {
+                None | Some(State::Whole) => true,
+                Some(State::Without(bad)) => !bad.contains(&(place.kind, place.id)),
+                Some(State::Nothing) => false,
+            }
+    })
+}
+
+/// How many blobs of each pack at fault have no whole copy.
+fn lost_of(index: &Index, faults: &[Fault], bad: &Bad) -> Result<HashMap<Id, u64>> {
+    let mut lost: HashMap<Id, u64> = faults.iter().map(|fault| (fault.pack, 0)).collect();
+    if lost.is_empty() || bad.is_empty() {
+        return Ok(lost);
+    }
+    for place in index.all() {
+        let (_, place) = place?;
+        if bad.contains(&(place.kind, place.id))
+            && let Some(count) = lost.get_mut(&index.pack(&place)?.id)
+        {
+            *count = count.saturating_add(1);
+        }
+    }
+    Ok(lost)
 }

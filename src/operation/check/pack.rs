@@ -5,6 +5,9 @@
 
 use crate::backend::{ObjectKind, ObjectName};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::blob::BlobKind;
+use crate::format::header::HEADER_LEN;
+use crate::format::pack::Table;
 use crate::id::Id;
 use crate::limits;
 use crate::repository::Repository;
@@ -35,9 +38,7 @@ impl PackReading {
         let bytes = repository.backend().get(&name, limits::PACK_MAX)?;
         let (fault, agrees) = match open_pack(repository, id, &bytes) {
             Ok(table) => {
-                let named = table.entries.iter().map(|entry| (entry.id, entry.stored_length)).collect();
-                let indexed = places.iter().map(|place| (place.id, place.stored_length)).collect();
-                (None, sorted(named) == sorted(indexed))
+                (None, sorted(said_by_table(&table)) == sorted(places.iter().map(said_by_index).collect()))
             }
             Err(error) => (Some(error), true),
         };
@@ -72,6 +73,12 @@ impl PackReading {
         self.whole.iter().filter(|whole| !**whole).count() as u64
     }
 
+    /// What is wrong with it, if anything is; `indexed` says whether there is anything to hold it against.
+    pub(crate) fn verdict_beside(mut self, indexed: bool) -> Result<()> {
+        self.agrees |= !indexed;
+        self.verdict()
+    }
+
     /// What is wrong with it, if anything is.
     pub(crate) fn verdict(mut self) -> Result<()> {
         let lost = if self.blob.is_some() { self.lost() } else { 0 };
@@ -87,7 +94,24 @@ impl PackReading {
     }
 }
 
-fn sorted(mut records: Vec<(Id, u32)>) -> Vec<(Id, u32)> {
+/// What is said of a blob: kind, id, where its frame starts, lengths of frame and plaintext.
+type Said = (BlobKind, Id, u64, u32, u32);
+
+fn said_by_table(table: &Table) -> Vec<Said> {
+    let mut offset = HEADER_LEN as u64;
+    let said = table.entries.iter().map(|entry| {
+        let start = offset;
+        offset = offset.saturating_add(entry.stored_length.into());
+        (entry.kind, entry.id, start, entry.stored_length, entry.plain_length)
+    });
+    said.collect()
+}
+
+fn said_by_index(place: &Place) -> Said {
+    (place.kind, place.id, place.offset.into(), place.stored_length, place.plain_length)
+}
+
+fn sorted(mut records: Vec<Said>) -> Vec<Said> {
     records.sort_unstable();
     records
 }

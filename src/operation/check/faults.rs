@@ -1,0 +1,153 @@
+//! What is wrong with a pack or another object, and the commands that mend it.
+//!
+//! Invariant: a command that is named mends the case by itself, in the order given; what takes a host or another repository,
+//! and gives back more, is said in words.
+
+use crate::backend::{ObjectKind, ObjectName};
+use crate::error::Error;
+use crate::id::Id;
+use crate::report::{Damage, Finding, Hurt};
+
+/// What gives up files that are lost.
+pub(super) const GIVE_UP: &str = "strongroom repair snapshots --forget";
+/// What gives up a snapshot of which nothing is left, be it the newest of its host.
+const GIVE_UP_ALL: &str = "strongroom forget --forget-newest-good";
+/// What makes the index anew from the packs that it does not name rightly.
+pub(super) const REPAIR_INDEX: &str = "strongroom repair index";
+/// The same, and holds what it says of every pack against the pack.
+const REPAIR_INDEX_BY_PACKS: &str = "strongroom repair index --read-all-packs";
+/// What saves the blobs of damaged packs.
+const REPAIR_PACKS: &str = "strongroom repair packs";
+
+/// What mends a pack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mend {
+    /// The index is wrong.
+    Index,
+    /// The index is wrong, and only the pack tells how.
+    IndexByPacks,
+    /// The pack is wrong.
+    Pack,
+    /// It may be neither.
+    None,
+}
+
+/// Something that is wrong with a pack.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub(super) pack: Id,
+    pub(super) cause: String,
+    pub(super) hint: Option<String>,
+    pub(super) mend: Mend,
+}
+
+impl Fault {
+    pub(super) fn new(pack: &Id, error: &Error, mend: Mend) -> Self {
+        let hint = error.next_step().filter(|_| mend == Mend::None).map(str::to_owned);
+        Self { pack: *pack, cause: error.chain(), hint, mend }
+    }
+
+    /// The finding, and the damage that it is about; `hurts` is nothing where that is not known.
+    pub(super) fn told(
+        self,
+        hurts: Option<Vec<Hurt>>,
+        blobs_lost: u64,
+        condemned: bool,
+    ) -> (Finding, Damage) {
+        let known = hurts.is_some();
+        let hurts = hurts.unwrap_or_default();
+        let Self { pack, cause, hint, mend } = self;
+        let mut first = match mend {
+            Mend::Index => vec![REPAIR_INDEX.to_owned()],
+            Mend::IndexByPacks => vec![REPAIR_INDEX_BY_PACKS.to_owned()],
+            Mend::Pack => vec![format!("{REPAIR_PACKS} {}", pack.short())],
+            Mend::None => Vec::new(),
+        };
+        let heard = match (known && hurts.is_empty(), blobs_lost) {
+            (false, _) => "",
+            (true, 0) => "; nothing suffers by it",
+            (true, _) => "; no snapshot needs what it lacks",
+        };
+        let name = format!("pack {}", pack.short());
+        let finding = if condemned && hurts.is_empty() {
+            first.clear();
+            Finding::warning(name, format!("is to be deleted by the next prune, and {cause}"))
+        } else {
+            Finding::problem(name, format!("{cause}{heard}"))
+        };
+        // Where the index alone is wrong, nothing is lost.
+        let lost = mend == Mend::Pack || mend == Mend::Index;
+        let give_up = if lost { give_up(&hurts) } else { Vec::new() };
+        let finding = match advice(&first, &give_up).or(hint) {
+            Some(said) => finding.with_hint(said),
+            None => finding,
+        };
+        let object = ObjectName::new(ObjectKind::Pack, pack).path();
+        let mend = [first, give_up].concat();
+        (finding, Damage { object, kind: "pack", blobs_lost, hurts, mend })
+    }
+}
+
+/// What gives up what cannot be brought back: a snapshot of which nothing is left goes, others are stored anew.
+pub(super) fn give_up(hurts: &[Hurt]) -> Vec<String> {
+    let is_all =
+        |hurt: &&Hurt| hurt.ranges.iter().any(|range| range.from.is_empty() && range.until.is_none());
+    let all: Vec<&Hurt> = hurts.iter().filter(is_all).collect();
+    let mut commands = Vec::new();
+    if all.len() < hurts.len() {
+        commands.push(GIVE_UP.to_owned());
+    }
+    // One by one: several at once may be more of a host's snapshots than may go by one command.
+    commands.extend(
+        all.iter().flat_map(|hurt| &hurt.snapshots).map(|id| format!("{GIVE_UP_ALL} {}", id.short())),
+    );
+    commands
+}
+
+/// What is to be done, in words.
+pub(super) fn advice(first: &[String], give_up: &[String]) -> Option<String> {
+    let listed = |commands: &[String]| {
+        let commands: Vec<String> = commands.iter().map(|command| format!("`{command}`")).collect();
+        commands.join(", then ")
+    };
+    let back = "a backup, or `strongroom repair --from OTHER`, for what can be brought back";
+    match (first, give_up) {
+        ([], []) => None,
+        (first, []) => Some(format!("run {}", listed(first))),
+        ([], [gives, ..]) => Some(format!("run {back}; `{gives}` gives up the rest")),
+        (first, [gives, ..]) => {
+            Some(format!("run {}, then {back}; `{gives}` gives up the rest", listed(first)))
+        }
+    }
+}
+
+/// The commands of many damages, each once, in an order in which they mend all: the index first, which packs are told by.
+pub(super) fn in_order<'d>(damages: impl Iterator<Item = &'d Damage>) -> Vec<String> {
+    let mut commands: Vec<String> = Vec::new();
+    let mut packs: Vec<String> = Vec::new();
+    for command in damages.flat_map(|damage| &damage.mend) {
+        match command.strip_prefix(REPAIR_PACKS) {
+            Some(pack) => packs.push(pack.to_owned()),
+            None => commands.push(command.clone()),
+        }
+    }
+    packs.sort_unstable();
+    packs.dedup();
+    if !packs.is_empty() {
+        commands.push(format!("{REPAIR_PACKS}{}", packs.concat()));
+    }
+    let rank = |command: &String| match command.as_str() {
+        REPAIR_INDEX => 1,
+        REPAIR_INDEX_BY_PACKS => 2,
+        GIVE_UP => 4,
+        other if other.starts_with(GIVE_UP_ALL) => 5,
+        other if other.starts_with(REPAIR_PACKS) => 3,
+        _ => 0,
+    };
+    commands.sort_by_key(|command| (rank(command), command.clone()));
+    commands.dedup();
+    if commands.iter().any(|command| command == REPAIR_INDEX_BY_PACKS) {
+        commands.retain(|command| command != REPAIR_INDEX);
+    }
+    commands
+}

@@ -1,0 +1,107 @@
+//! What is stored, as one look showed it: records of prunes, then the index, then the packs.
+
+use std::collections::{HashMap, HashSet};
+
+use super::faults::{Fault, Mend};
+use super::suffer::is_trouble;
+use crate::backend::{Listed, ObjectKind, ObjectName};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::Id;
+use crate::interrupt::Interrupt;
+use crate::repository::Repository;
+use crate::repository::index::{Index, ReadObjects, indexed, read_unindexed_pack};
+use crate::repository::session;
+
+/// What one look showed.
+pub(super) struct Look {
+    /// Packs that are to be deleted, and why that is not known where it is not.
+    pub(super) condemned: HashSet<Id>,
+    pub(super) condemned_fault: Option<Error>,
+    pub(super) read: ReadObjects,
+    pub(super) index: Index,
+    pub(super) listed: Vec<Listed>,
+    /// Packs that the index names and that are neither listed nor there.
+    pub(super) missing: Vec<Id>,
+}
+
+/// Packs that no index object names.
+#[derive(Default)]
+pub(super) struct Unnamed {
+    /// Whole ones.
+    pub(super) whole: HashSet<Id>,
+    /// An index that names them, too.
+    pub(super) index: Option<Index>,
+    /// What is wrong with others.
+    pub(super) faults: Vec<Fault>,
+}
+
+impl Look {
+    /// Every object is opened: what a copy on this computer says of one proves nothing about it.
+    pub(super) fn take(repository: &Repository) -> Result<Self> {
+        let (condemned, condemned_fault) = match session::condemned(repository) {
+            Ok(condemned) => (condemned, None),
+            Err(error) => (HashSet::new(), Some(error)),
+        };
+        let read = ReadObjects::read_afresh(repository)?;
+        let index = Index::build(&read, &|_| true)?;
+        let listed = repository.backend().list(ObjectKind::Pack)?;
+        let there: HashSet<Id> = listed.iter().map(|pack| pack.id).collect();
+        let named: HashSet<Id> = index.packs().iter().map(|pack| pack.id).collect();
+        let mut missing = Vec::new();
+        for pack in named.into_iter().filter(|pack| !there.contains(pack)) {
+            match repository.backend().size(&ObjectName::new(ObjectKind::Pack, pack)) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::Missing => missing.push(pack),
+                Err(error) => return Err(error),
+            }
+        }
+        missing.sort_unstable();
+        Ok(Self { condemned, condemned_fault, read, index, listed, missing })
+    }
+
+    /// The size of each pack that is listed.
+    pub(super) fn sizes(&self) -> HashMap<Id, u64> {
+        self.listed.iter().map(|pack| (pack.id, pack.size)).collect()
+    }
+
+    /// Packs whose size is not what an index object says.
+    pub(super) fn other_sizes(&self) -> Vec<(Id, u64, u64)> {
+        let sizes = self.sizes();
+        let other = |pack: &crate::repository::index::PackInfo| {
+            let size = *sizes.get(&pack.id)?;
+            (size != pack.size).then_some((pack.id, size, pack.size))
+        };
+        self.index.packs().iter().filter_map(other).collect()
+    }
+
+    /// Reads the packs that no index object names, as an interrupted backup leaves them, or an index that lost an object.
+    pub(super) fn unnamed(&self, repository: &Repository, interrupt: &Interrupt) -> Result<Unnamed> {
+        let named: HashSet<Id> = self.index.packs().iter().map(|pack| pack.id).collect();
+        let mut unnamed = Unnamed::default();
+        let mut tables = Vec::new();
+        let counts = |pack: &&Listed| !named.contains(&pack.id) && !self.condemned.contains(&pack.id);
+        for pack in self.listed.iter().filter(counts) {
+            interrupt.check()?;
+            match read_unindexed_pack(repository, &pack.id) {
+                Ok(table) => {
+                    unnamed.whole.insert(pack.id);
+                    tables.push(indexed(pack.id, pack.size, table));
+                }
+                // A prune deleted it since it was listed.
+                Err(error) if error.kind() == ErrorKind::Missing => {}
+                Err(error) => {
+                    let mend = if is_trouble(&error) { Mend::None } else { Mend::Pack };
+                    let mut fault = Fault::new(&pack.id, &error, mend);
+                    fault.cause = format!("is in no index, and {}", fault.cause);
+                    unnamed.faults.push(fault);
+                }
+            }
+        }
+        if !tables.is_empty() {
+            let mut index = Index::build(&self.read, &|_| true)?;
+            index.extend(&tables)?;
+            unnamed.index = Some(index);
+        }
+        Ok(unnamed)
+    }
+}
