@@ -75,8 +75,8 @@ enum Command {
     Ls(ls::Arguments),
     /// Write one file of a snapshot to standard output
     Dump(dump::Arguments),
-    /// Bring a snapshot, or a part of it, back into a new folder
-    Restore(restore::Arguments),
+    /// Bring a snapshot, or a part of it, back into a new folder, or a Vaultwarden back in its place
+    Restore(Box<restore::Arguments>),
     /// Forget snapshots, by rules or by name
     Forget(Box<forget::Arguments>),
     /// Change the tags of snapshots

@@ -2,6 +2,7 @@
 
 pub(super) mod human;
 pub(super) mod json;
+pub(super) mod paragraph;
 mod progress;
 
 use std::io::{IsTerminal, Write};
