@@ -258,7 +258,8 @@ impl Demo<'_> {
     }
 
     fn show_command(&self, key: Option<&Path>, arguments: &[OsString], end: &str) -> Result<()> {
-        let words: Vec<String> = self.shown(key, arguments).iter().map(|word| quoted(&word.to_string_lossy())).collect();
+        let words: Vec<String> =
+            self.shown(key, arguments).iter().map(|word| quoted(&word.to_string_lossy())).collect();
         self.output.say(&format!("$ strongroom {}{end}", words.join(" ")))
     }
 }

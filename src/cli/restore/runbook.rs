@@ -33,6 +33,11 @@ pub(super) fn steps(summary: &Summary, snapshot: &Snapshot) -> Vec<Step> {
         steps.push(Step { commands: vec!["docker compose stop vaultwarden".into()], ..step(text) });
     }
     steps.extend(summary.moved.iter().filter(|part| !part.is_in_place()).map(|part| moved(part, summary)));
+    let time = human::local(snapshot.manifest.time);
+    steps.push(step(format!(
+        "What was entered after {time} is not in it. A client that was not opened since may still show it: export its \
+         vault before you start the server."
+    )));
     let schema = summary.proved.as_ref().and_then(|proved| proved.schema.as_deref());
     let schema = schema.map(|schema| format!(" (the database has schema {})", printable(schema.as_bytes())));
     steps.push(Step {
@@ -49,11 +54,6 @@ pub(super) fn steps(summary: &Summary, snapshot: &Snapshot) -> Vec<Step> {
         "Log in to the web vault in a private window. Open an entry, download an attachment, open a Send.",
     ));
     steps.push(step(clients(summary.resynced.is_some())));
-    let time = human::local(snapshot.manifest.time);
-    steps.push(step(format!(
-        "What was entered after {time} is not in it. Clients that were not opened since may still show it: export \
-         their vaults before they sync."
-    )));
     steps.extend(summary.previous.as_deref().map(|previous| go_back_or_remove(previous, summary)));
     steps
 }
@@ -87,7 +87,9 @@ fn moved(part: &MovedPart, summary: &Summary) -> Step {
 }
 
 fn go_back_or_remove(previous: &Path, summary: &Summary) -> Step {
-    let when = if summary.ending == Ending::Planned { "later" } else { "when all is well" };
-    let text = format!("Remove what was there before {when}. It holds secrets and takes as much room.");
+    let text = match summary.ending {
+        Ending::Planned => "In the end, when all is well, remove what is there now. It holds secrets.",
+        _ => "When all is well, remove what was there before. It holds secrets.",
+    };
     Step { commands: vec![format!("rm -rf -- {}", word(previous))], ..step(text) }
 }

@@ -131,7 +131,9 @@ fn resolve(given: &Path) -> Result<PathBuf> {
     match path.canonicalize() {
         Ok(path) => Ok(path),
         Err(error) if error.kind() == IoErrorKind::NotFound && path.symlink_metadata().is_err() => {
-            let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(failed(error)) };
+            let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+                return Err(failed(error));
+            };
             let parent = parent
                 .canonicalize()
                 .map_err(|error| failed(error).hint("make the folder above it first"))?;

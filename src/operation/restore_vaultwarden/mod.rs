@@ -146,7 +146,9 @@ fn refuse_repository_inside(folder: &Folder, options: &Options) -> Result<()> {
     let Some(repository) = repository else { return Ok(()) };
     if repository.starts_with(&folder.path) || folder.path.starts_with(&repository) {
         let message = format!("the repository and {} lie within each other", show(&folder.path));
-        return Err(Error::refused(message).hint("move the repository elsewhere first: its files may be copied"));
+        return Err(
+            Error::refused(message).hint("move the repository elsewhere first: its files may be copied")
+        );
     }
     Ok(())
 }
@@ -162,8 +164,8 @@ fn refuse_if_in_use(databases: &[PathBuf]) -> Result<()> {
 }
 
 fn in_use(database: &Path, who: &str) -> Error {
-    Error::new(ErrorKind::Busy, format!("{} is open in {who}: the server is running", show(database)))
-        .hint("stop it first, such as with `docker compose stop vaultwarden`; nothing was changed")
+    Error::new(ErrorKind::Busy, format!("{} is open in {who}", show(database)))
+        .hint("stop the server first, such as with `docker compose stop vaultwarden`; nothing was changed")
 }
 
 /// One restore and what it found.
@@ -259,7 +261,10 @@ impl Restoring<'_> {
         match folder::room_at(place) {
             Some(room) if room < needed => Err(Error::new(
                 ErrorKind::NoSpace,
-                format!("{needed} bytes are needed beside what is there, and {} has {room} left", show(place)),
+                format!(
+                    "{needed} bytes are needed beside what is there, and {} has {room} left",
+                    show(place)
+                ),
             )
             .hint("free some space on that disk; nothing was changed")),
             _ => Ok(()),
@@ -297,15 +302,10 @@ impl Restoring<'_> {
 
     /// Makes the new folder in the work folder, and proves it.
     fn make(&mut self, folder: &Folder, work: &Work, owners: Owners) -> Result<Made> {
-        let (data, interrupt) = (work.data(), &self.options.interrupt);
-        let restored = restore::run(
-            self.repository,
-            self.snapshot,
-            self.stored.place,
-            &data,
-            self.reporter,
-            interrupt,
-        )?;
+        let interrupt = &self.options.interrupt;
+        let restored =
+            restore::run(self.repository, self.snapshot, self.stored.place, &work.data(), self.reporter, interrupt)?;
+        let data = work.held_data();
         self.finish_top(folder, &data, owners)?;
         let mut new_problems = restored.problems;
         let database = data.join(DATABASE_PLACE);
@@ -364,7 +364,8 @@ impl Restoring<'_> {
             self.or_problem("its log cannot be taken in", taken_in, problems);
         }
         for path in there() {
-            self.reporter.report(Finding::warning(show(&path), "does not belong to the database; left out"));
+            let name = show(Path::new(path.file_name().unwrap_or_default()));
+            self.reporter.report(Finding::warning(name, "does not belong to the database; left out"));
             let removed = fs::remove_file(&path).map_err(|error| Error::io("cannot remove it", error));
             self.or_problem("cannot be left out", removed, problems);
         }
@@ -386,9 +387,11 @@ impl Restoring<'_> {
             return Ok(());
         }
         let id = self.snapshot.id.short();
-        let message = format!("snapshot {id} does not pass its proof: {new_problems} of the problems named are new");
+        let message =
+            format!("snapshot {id} does not pass its proof: {new_problems} of the problems named are new");
         let other = stored::newest_whole(self.repository).filter(|other| *other != id);
-        let or = other.map(|other| format!("; or take another: {other} was proved whole")).unwrap_or_default();
+        let or =
+            other.map(|other| format!("; or take another: {other} was proved whole")).unwrap_or_default();
         Err(Error::corrupt(message).hint(format!(
             "`strongroom check --read-data` says what the repository lost; --accept-problems puts it in place as it is{or}"
         )))
@@ -405,7 +408,8 @@ impl Restoring<'_> {
         for database in databases.iter().filter_map(|database| database.strip_prefix(&folder.path).ok()) {
             if let Some(holder) = sqlite::holder(&previous.join(database))? {
                 self.problems = self.problems.saturating_add(1);
-                let cause = format!("{} was started meanwhile, and works on what was put aside", holder.describe());
+                let cause =
+                    format!("{} was started meanwhile, and works on what was put aside", holder.describe());
                 let finding = Finding::problem(show(previous), cause);
                 self.reporter.report(finding.with_hint("start it again, and what it wrote since is lost"));
             }
@@ -427,7 +431,8 @@ struct Made {
 fn take_guards(databases: &[PathBuf]) -> Result<Vec<sqlite::Guard>> {
     let mut guards = Vec::new();
     for database in databases {
-        let guard = sqlite::Guard::take(database).map_err(|_| in_use(database, "a process that came just now"))?;
+        let guard =
+            sqlite::Guard::take(database).map_err(|_| in_use(database, "a process that came just now"))?;
         guards.extend(guard);
     }
     Ok(guards)
@@ -453,4 +458,3 @@ fn file_time(time: Timestamp) -> String {
     let instant = jiff::Timestamp::from_second(time.seconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     instant.to_zoned(TimeZone::UTC).strftime("%Y-%m-%dT%H%M%SZ").to_string()
 }
-

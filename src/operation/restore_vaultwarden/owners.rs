@@ -88,10 +88,12 @@ pub(super) fn report(owners: Owners, folder: &Folder, reporter: &dyn Reporter) {
     let Owners { snapshot, used } = owners;
     if !me.is_root() {
         if used.0 != me.as_raw() {
-            let cause = format!("what is restored belongs to user {}, and not to {}:{}", me.as_raw(), used.0, used.1);
-            reporter.report(Finding::warning(place.clone(), cause).with_hint(format!(
-                "as root: chown -R {}:{} {place}", used.0, used.1
-            )));
+            let cause =
+                format!("what is restored belongs to user {}, and not to {}:{}", me.as_raw(), used.0, used.1);
+            reporter.report(
+                Finding::warning(place.clone(), cause)
+                    .with_hint(format!("as root: chown -R {}:{} {place}", used.0, used.1)),
+            );
         }
     } else if snapshot != used {
         let cause = format!(

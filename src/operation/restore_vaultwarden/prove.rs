@@ -126,7 +126,8 @@ impl Prover<'_> {
             if contents.users == 0 {
                 self.problem("database", "has no users, and nothing says that it had none".to_owned());
             }
-            let cause = "was not backed up with --vaultwarden, or not read then: there is nothing to compare it with";
+            let cause =
+                "was not backed up with --vaultwarden, or not read then: there is nothing to compare it with";
             self.add(Finding::warning("snapshot", cause));
             return;
         };

@@ -34,13 +34,7 @@ pub(super) enum Earlier {
 }
 
 /// Notes what the swap of a finished work folder will do.
-pub(super) fn prepare(
-    folder: &Folder,
-    work: &Work,
-    snapshot: Id,
-    keep: bool,
-    time: &str,
-) -> Result<Note> {
+pub(super) fn prepare(folder: &Folder, work: &Work, snapshot: Id, keep: bool, time: &str) -> Result<Note> {
     let missing = || Error::missing(format!("{} is gone", show(&work.data())));
     let keep = keep && folder.found == Found::Vaultwarden;
     let aside = if keep { folder.aside(folder.within, time) } else { work.discarded() };
@@ -80,7 +74,9 @@ pub(super) fn run(folder: &Folder, work: &mut Work, note: &Note) -> Result<Optio
             work.leave = begun(folder, work, note).unwrap_or(true);
             let place = show(&folder.path);
             Err(if work.leave {
-                error.context(format!("{place} is half-way between old and new; all of both is in it and beside it"))
+                error.context(format!(
+                    "{place} is half-way between old and new; all of both is in it and beside it"
+                ))
             } else {
                 error.context(format!("could not put the new folder in place; {place} is as it was"))
             })
@@ -196,8 +192,10 @@ pub(super) fn recover(folder: &Folder, reporter: &dyn Reporter) -> Result<Earlie
             if note.within {
                 let aside = Path::new(OsStr::from_bytes(&note.aside));
                 move_all(folder, &work, &note, aside, &mut Vec::new()).map_err(|error| {
-                    error.hint("move away what is in the way, such as a file that a server made since, and run the \
-                                command again")
+                    error.hint(
+                        "move away what is in the way, such as a file that a server made since, and run the \
+                                command again",
+                    )
                 })?;
             } else if identity(&folder.path).is_none() {
                 rename(&work.data(), &folder.path)
@@ -205,7 +203,10 @@ pub(super) fn recover(folder: &Folder, reporter: &dyn Reporter) -> Result<Earlie
             }
             let snapshot = note.snapshot;
             let previous = finish(folder, &mut work, &note)?;
-            let cause = format!("an earlier restore of snapshot {} was stopped half-way; finished it", snapshot.short());
+            let cause = format!(
+                "an earlier restore of snapshot {} was stopped half-way; finished it",
+                snapshot.short()
+            );
             reporter.report(Finding::warning(show(&folder.path), cause));
             return Ok(Earlier::Finished { snapshot, previous });
         }
@@ -223,7 +224,9 @@ fn begun(folder: &Folder, work: &Work, note: &Note) -> Result<bool> {
             "an earlier restore was stopped half-way, and what it left in {} is not as it left it",
             show(&work.path)
         ))
-        .hint("look into that folder: it may hold the previous state; move it away, and run the command again")
+        .hint(
+            "look into that folder: it may hold the previous state; move it away, and run the command again",
+        )
     };
     if note.within {
         let came = |name: &[u8]| work.data().join(OsStr::from_bytes(name)).symlink_metadata().is_err();

@@ -7,6 +7,7 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -61,7 +62,7 @@ pub(super) struct Note {
 pub(super) struct Work {
     pub(super) path: PathBuf,
     /// Kept open, for the lock goes with it.
-    _lock: File,
+    lock: File,
     /// The swap is under way: only the next run may tidy up.
     pub(super) leave: bool,
 }
@@ -92,7 +93,7 @@ impl Work {
         }
         let lock = File::open(&path).map_err(failed)?;
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { path, _lock: lock, leave: false }),
+            Ok(()) => Ok(Self { path, lock, leave: false }),
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 Err(Error::new(ErrorKind::Busy, "another restore into this folder is running"))
             }
@@ -103,6 +104,13 @@ impl Work {
     /// Where the new folder is made.
     pub(super) fn data(&self) -> PathBuf {
         self.path.join("data")
+    }
+
+    /// The same through the handle on this folder, where the system has names for handles. Whoever owns the folder that
+    /// this one lies in may rename it, and put another in its place; nobody else may do so in here.
+    pub(super) fn held_data(&self) -> PathBuf {
+        let held = PathBuf::from(format!("/proc/self/fd/{}/data", self.lock.as_raw_fd()));
+        if held.symlink_metadata().is_ok() { held } else { self.data() }
     }
 
     /// Where the previous state goes if it is not kept.

@@ -12,7 +12,8 @@ use crate::source::sqlite;
 
 /// Dates the last change of every account to `now`, in a database that no server has open; gives how many there are.
 pub fn resync_clients(database: &Path, now: Timestamp) -> Result<u64> {
-    let now = timestamp::text(now).ok_or_else(|| Error::refused("this computer's clock is out of all bounds"))?;
+    let now =
+        timestamp::text(now).ok_or_else(|| Error::refused("this computer's clock is out of all bounds"))?;
     let changed = sqlite::alter_at_rest(database, |connection| {
         connection.execute("UPDATE users SET updated_at = ?1", [&now])
     })?;

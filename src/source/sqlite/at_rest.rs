@@ -16,7 +16,8 @@ const STEPS_BETWEEN_LOOKS: i32 = 100_000;
 /// Opens one, named by its absolute path, for queries: read-only, nothing in its schema trusted, and no file made
 /// beside it. A log beside it is not read.
 pub fn open_at_rest(database: &Path) -> Result<Connection> {
-    open_copy(database).map_err(|error| TakeError::sqlite("cannot open the copy of the database", error).into())
+    open_copy(database)
+        .map_err(|error| TakeError::sqlite("cannot open the copy of the database", error).into())
 }
 
 /// Looks for damage, and for rows that refer to rows that are not there.

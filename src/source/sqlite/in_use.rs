@@ -69,7 +69,9 @@ fn open(path: &Path, to_write: bool) -> io::Result<Option<File>> {
     let flags = (OFlags::NONBLOCK | OFlags::CLOEXEC).bits().cast_signed();
     match OpenOptions::new().read(true).write(to_write).custom_flags(flags).open(path) {
         Ok(file) => Ok(file.metadata()?.is_file().then_some(file)),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }
