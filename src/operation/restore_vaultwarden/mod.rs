@@ -303,8 +303,14 @@ impl Restoring<'_> {
     /// Makes the new folder in the work folder, and proves it.
     fn make(&mut self, folder: &Folder, work: &Work, owners: Owners) -> Result<Made> {
         let interrupt = &self.options.interrupt;
-        let restored =
-            restore::run(self.repository, self.snapshot, self.stored.place, &work.data(), self.reporter, interrupt)?;
+        let restored = restore::run(
+            self.repository,
+            self.snapshot,
+            self.stored.place,
+            &work.data(),
+            self.reporter,
+            interrupt,
+        )?;
         let data = work.held_data();
         self.finish_top(folder, &data, owners)?;
         let mut new_problems = restored.problems;

@@ -273,3 +273,69 @@ pub(super) fn each(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::snapshot::{Damage, TableRows};
+    use crate::report::Collector;
+
+    fn report(users: u64, files_proved: u64, damaged: &[&str]) -> ServiceReport {
+        let damage = |place: &&str| Damage { place: place.as_bytes().to_vec(), expected: 5, found: None };
+        ServiceReport {
+            name: "vaultwarden".into(),
+            origins: Vec::new(),
+            schema: None,
+            tables: vec![TableRows { table: "users".into(), rows: users }],
+            files_proved,
+            bytes_proved: 0,
+            damaged: damaged.iter().map(damage).collect(),
+            orphans: Vec::new(),
+            deleted_meanwhile: 0,
+            being_uploaded: 0,
+            whole: damaged.is_empty(),
+        }
+    }
+
+    fn contents(users: u64) -> Contents {
+        Contents { tables: vec![("users".into(), users)], users, ..Contents::default() }
+    }
+
+    fn missing(place: &str) -> Outcome {
+        let place = place.as_bytes().to_vec();
+        let expected = Expected { place, size: 5, kind: Kind::Attachment, row_id: "r".into(), changed: None };
+        Outcome { missing: vec![expected], ..Outcome::default() }
+    }
+
+    /// New and known problems of a proof.
+    fn problems(prove: impl FnOnce(&mut Prover<'_>)) -> (u64, u64) {
+        let reporter = Collector::default();
+        let mut prover = Prover { reporter: &reporter, proved: Proved::default() };
+        prove(&mut prover);
+        (prover.proved.new_problems, prover.proved.known_problems)
+    }
+
+    #[test]
+    fn rows_are_as_many_as_at_the_backup() {
+        assert_eq!(problems(|prover| prover.compare_rows(&contents(4), Some(&report(4, 0, &[])))), (0, 0));
+        assert_eq!(problems(|prover| prover.compare_rows(&contents(3), Some(&report(4, 0, &[])))), (1, 0));
+        let more = Contents { tables: vec![("more".into(), 1), ("users".into(), 4)], ..contents(4) };
+        assert_eq!(problems(|prover| prover.compare_rows(&more, Some(&report(4, 0, &[])))), (1, 0));
+        assert_eq!(problems(|prover| prover.compare_rows(&contents(0), None)), (1, 0));
+        assert_eq!(problems(|prover| prover.compare_rows(&contents(0), Some(&report(0, 0, &[])))), (0, 0));
+    }
+
+    #[test]
+    fn what_the_backup_knew_does_not_stand_in_the_way() {
+        let judge = |report: Option<&ServiceReport>| {
+            problems(|prover| {
+                prover.proved.files = 3;
+                prover.judge(&missing("attachments/a/b"), report);
+            })
+        };
+        assert_eq!(judge(Some(&report(1, 3, &["attachments/a/b"]))), (0, 1), "known");
+        assert_eq!(judge(Some(&report(1, 4, &[]))), (1, 0), "one that was proved is gone");
+        assert_eq!(judge(Some(&report(1, 3, &[]))), (0, 0), "it came while the backup ran");
+        assert_eq!(judge(None), (1, 0), "nobody knows");
+    }
+}
