@@ -29,8 +29,8 @@ use crate::report::printable;
     With --vaultwarden the target is the data folder itself. Stop the server first. Everything is\n\
     restored beside the folder, proved (database, row counts, every attachment and Send), and swapped\n\
     in only if it is whole; what was there is kept as FOLDER.before-restore-TIME, within the folder if\n\
-    that is a mount point. Killed or failed at any step, the old state or the new one is complete, and\n\
-    the same command goes on. The files get the owner of the data folder that is there.")]
+    that is a mount point. Whatever fails, the old state stays; killed at any step, the same command\n\
+    goes on. The files get the owner of the data folder that is there.")]
 pub(super) struct Arguments {
     /// Snapshot: a prefix of its id, `latest`, `latest~1`; and perhaps `:` and a path in it
     #[arg(value_name = "SNAPSHOT[:PATH]")]

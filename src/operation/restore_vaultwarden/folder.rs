@@ -70,7 +70,7 @@ impl Folder {
             return Ok(Self { path, parent, found: Found::Absent, within: false });
         }
         let names = names_in(&path)?;
-        let is_one = vaultwarden::looks_like_one(names.iter().map(|name| name.as_bytes()));
+        let is_one = vaultwarden::looks_like_one(&names);
         let found = if names.is_empty() { Found::Empty } else { Found::Vaultwarden };
         if let Some(mount) = names.iter().map(|name| path.join(name)).find(|inner| is_mount_point(inner)) {
             return Err(Error::refused(format!("{} is a mount point of its own", show(&mount))).hint(

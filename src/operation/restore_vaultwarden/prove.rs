@@ -251,12 +251,11 @@ impl Recheck for NoServer {
     fn pause(&mut self) {}
 }
 
+/// Sees one thing: its place, where it is, and what it is.
+type Visit<'a> = dyn FnMut(&[u8], &Path, &Metadata) -> Result<()> + 'a;
+
 /// Visits everything below a folder, links not followed, with its place in it.
-pub(super) fn each(
-    folder: &Path,
-    interrupt: &Interrupt,
-    visit: &mut dyn FnMut(&[u8], &Path, &Metadata) -> Result<()>,
-) -> Result<()> {
+pub(super) fn each(folder: &Path, interrupt: &Interrupt, visit: &mut Visit<'_>) -> Result<()> {
     let mut open = vec![folder.to_path_buf()];
     while let Some(next) = open.pop() {
         interrupt.check()?;

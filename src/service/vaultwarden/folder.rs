@@ -1,5 +1,7 @@
 //! What shows that a folder is a data folder, and which names in it are ours.
 
+use std::ffi::OsStr;
+
 use super::finder::DATABASE_PLACE;
 
 /// The beginning of the name of a folder in which a restore keeps what was there before it, inside a data folder.
@@ -15,9 +17,9 @@ const TELLING: [&str; 5] = [DATABASE_PLACE, "rsa_key.pem", "rsa_key.der", "icon_
 const TOGETHER: [&str; 2] = ["attachments", "sends"];
 
 /// Whether a folder that holds these names is a data folder, as far as names can tell.
-pub fn looks_like_one<'a>(names: impl Iterator<Item = &'a [u8]> + Clone) -> bool {
-    let has = |wanted: &&str| names.clone().any(|name| name == wanted.as_bytes());
-    TELLING.iter().any(|name| has(&name)) || TOGETHER.iter().all(|name| has(&name))
+pub fn looks_like_one<N: AsRef<OsStr>>(names: &[N]) -> bool {
+    let has = |wanted: &&str| names.iter().any(|name| name.as_ref() == *wanted);
+    TELLING.iter().any(has) || TOGETHER.iter().all(has)
 }
 
 /// Whether a name in a data folder is that of something a restore made, and none of Vaultwarden's.
@@ -39,7 +41,7 @@ mod tests {
             (&["bin", "etc", "home"], false),
             (&[], false),
         ] {
-            assert_eq!(looks_like_one(names.iter().map(|name| name.as_bytes())), expected, "{names:?}");
+            assert_eq!(looks_like_one(names), expected, "{names:?}");
         }
         assert!(is_ours(b".before-restore-2026-11-21T190500Z") && is_ours(b".strongroom-restoring"));
         assert!(!is_ours(b".env") && !is_ours(b"db.sqlite3"));
