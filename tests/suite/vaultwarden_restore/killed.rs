@@ -166,7 +166,7 @@ fn where_two_folders_cannot_change_places_the_next_run_goes_on() {
     if can_strike("a Vaultwarden's restore that is killed where folders cannot change places") {
         for keep in [true, false] {
             let vault = Vault::new(Site::in_memory(), None, keep);
-            vault.strike_all(How::TwoRenames, keep, &["rename", "fsync", "rmdir"], 8);
+            vault.strike_all(How::TwoRenames, keep, &["rename", "renameat", "fsync", "rmdir"], 8);
         }
     }
 }
