@@ -3,7 +3,7 @@
 //! Invariant: what is shown is what runs: each step starts this very program with the arguments printed. Nothing
 //! outside the demo's folder is touched.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use clap::ValueEnum;
 use rusqlite::{Connection, OpenFlags};
 
 use super::exit::Outcome;
+use super::output::paragraph::quoted;
 use super::output::{Output, human};
 use crate::crypto::random;
 use crate::error::{Error, ErrorKind, Result};
@@ -257,7 +258,8 @@ impl Demo<'_> {
     }
 
     fn show_command(&self, key: Option<&Path>, arguments: &[OsString], end: &str) -> Result<()> {
-        let words: Vec<String> = self.shown(key, arguments).iter().map(|word| quoted(word)).collect();
+        let words: Vec<String> =
+            self.shown(key, arguments).iter().map(|word| quoted(&word.to_string_lossy())).collect();
         self.output.say(&format!("$ strongroom {}{end}", words.join(" ")))
     }
 }
@@ -285,13 +287,6 @@ fn value(value: &rusqlite::types::Value) -> String {
         rusqlite::types::Value::Text(text) => text.clone(),
         _ => "unknown".to_owned(),
     }
-}
-
-fn quoted(word: &OsStr) -> String {
-    let word = word.to_string_lossy();
-    let plain =
-        word.chars().all(|character| character.is_ascii_alphanumeric() || "-_./:=".contains(character));
-    if plain { word.into_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }
 
 fn os(text: &str) -> OsString {

@@ -86,8 +86,8 @@ enum Command {
     Stats(stats::Arguments),
     /// Write a file of a snapshot to standard output, or a folder as an archive
     Dump(dump::Arguments),
-    /// Bring a snapshot, or a part of it, back into a new folder
-    Restore(restore::Arguments),
+    /// Bring a snapshot, or a part of it, back into a new folder, or a Vaultwarden back in its place
+    Restore(Box<restore::Arguments>),
     /// Forget snapshots, by rules or by name
     Forget(Box<forget::Arguments>),
     /// Change the tags of snapshots

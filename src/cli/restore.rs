@@ -1,5 +1,8 @@
 //! `strongroom restore`
 
+mod runbook;
+mod vaultwarden;
+
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -18,9 +21,16 @@ use crate::report::printable;
 /// Arguments of `restore`.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  strongroom restore latest --target /srv/restored\n  \
-    strongroom restore latest:/attachments --target /srv/attachments\n\n\
+    strongroom restore latest:/attachments --target /srv/attachments\n  \
+    strongroom restore --vaultwarden latest --target /srv/vaultwarden/data --dry-run\n  \
+    strongroom restore --vaultwarden latest --target /srv/vaultwarden/data\n\n\
     The target is a new or an empty folder: nothing is ever overwritten. A file is there whole, or it\n\
-    is not there and named.")]
+    is not there and named.\n\n\
+    With --vaultwarden the target is the data folder itself. Stop the server first. Everything is\n\
+    restored beside the folder, proved (database, row counts, every attachment and Send), and swapped\n\
+    in only if it is whole; what was there is kept as FOLDER.before-restore-TIME, within the folder if\n\
+    that is a mount point. Whatever fails, the old state stays; killed at any step, the same command\n\
+    goes on. The files get the owner of the data folder that is there.")]
 pub(super) struct Arguments {
     /// Snapshot: a prefix of its id, `latest`, `latest~1`; and perhaps `:` and a path in it
     #[arg(value_name = "SNAPSHOT[:PATH]")]
@@ -30,6 +40,8 @@ pub(super) struct Arguments {
     target: PathBuf,
     #[command(flatten)]
     filter: Filter,
+    #[command(flatten)]
+    vaultwarden: vaultwarden::Flags,
 }
 
 /// Says what an interrupted restore leaves behind.
@@ -42,6 +54,10 @@ fn explain(error: Error, target: &Path) -> Error {
 }
 
 pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Result<Outcome> {
+    if arguments.vaultwarden.vaultwarden {
+        let Arguments { snapshot, target, filter, vaultwarden } = arguments;
+        return vaultwarden::run(global, vaultwarden, snapshot, target, filter, output);
+    }
     let started = Instant::now();
     let (name, place) = split(&arguments.snapshot)?;
     let repository = global.open(output)?;

@@ -13,6 +13,7 @@ pub mod prune;
 pub mod recommit;
 pub mod repair;
 pub mod restore;
+pub mod restore_vaultwarden;
 pub mod rewrite;
 pub mod stats;
 pub mod tag;

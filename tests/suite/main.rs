@@ -70,4 +70,5 @@ mod support;
 mod traced;
 mod unreadable;
 mod vaultwarden;
+mod vaultwarden_restore;
 mod vectors;

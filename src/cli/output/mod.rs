@@ -4,6 +4,7 @@ mod damage;
 pub(super) mod human;
 pub(super) mod json;
 pub(super) mod node;
+pub(super) mod paragraph;
 mod progress;
 
 use std::io::{IsTerminal, Write};

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::finder::{Finder, Item};
+use super::folder::{ASIDE, RESTORING};
 use super::paths::{PathMap, show};
 use super::settings::{Key, Settings};
 use crate::error::{Error, Result};
@@ -129,8 +130,11 @@ pub fn discover(options: &Options, reporter: &dyn Reporter) -> Result<Layout> {
     finder.optional_folder(Key::TmpFolder, "tmp", options.with_temporary)?;
     finder.session_key()?;
     let (data_folder, items, left_out) = finder.finish();
-    let left_out_patterns =
-        if options.with_built_in_copies { Vec::new() } else { vec!["db_*.sqlite3".to_owned()] };
+    // What a restore kept aside in here is no part of this service any more.
+    let mut left_out_patterns = vec![format!("{ASIDE}*"), RESTORING.to_owned()];
+    if !options.with_built_in_copies {
+        left_out_patterns.push("db_*.sqlite3".to_owned());
+    }
     let problems = reporter.problems.load(Ordering::Relaxed);
     Ok(Layout { data_folder, database, items, left_out, left_out_patterns, problems })
 }
@@ -274,7 +278,7 @@ mod tests {
             assert!(left_out(&layout, place), "{place}");
         }
         assert_eq!(layout.left_out.len(), 2);
-        assert_eq!(layout.left_out_patterns, ["db_*.sqlite3"]);
+        assert_eq!(layout.left_out_patterns, [".before-restore-*", ".strongroom-restoring", "db_*.sqlite3"]);
         assert_eq!(layout.host_of(b"attachments/c/a"), folder.path().join("data/attachments/c/a"));
     }
 
@@ -290,7 +294,7 @@ mod tests {
         };
         let (layout, _) = found(&chosen);
         assert!(left_out(&layout, "sends") && !left_out(&layout, "tmp") && !left_out(&layout, "icon_cache"));
-        assert!(layout.left_out_patterns.is_empty());
+        assert!(!layout.left_out_patterns.iter().any(|pattern| pattern.starts_with("db_")));
     }
 
     #[test]

@@ -12,12 +12,14 @@ mod contents;
 mod database_url;
 mod dotenv;
 mod finder;
+mod folder;
 pub mod generator;
 mod layout;
 mod live;
 mod paths;
 mod proof;
 mod remembered;
+mod resync;
 mod settings;
 mod taken_out;
 #[cfg(test)]
@@ -26,9 +28,11 @@ mod timestamp;
 
 pub use contents::{Contents, Expected, Kind, Unusable, read};
 pub use finder::{DATABASE_PLACE, Item};
+pub use folder::{ASIDE, RESTORING, is_ours, looks_like_one};
 pub use layout::{Layout, Options, discover};
 pub use live::{FileNow, LiveDatabase, Recheck};
 pub use proof::{Outcome, Proof, Tally};
 pub use remembered::{recall, remember};
+pub use resync::resync_clients;
 pub use settings::{Key, Setting, Settings};
 pub use taken_out::take_out;

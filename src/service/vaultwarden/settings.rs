@@ -45,7 +45,8 @@ pub enum Key {
 }
 
 impl Key {
-    const ALL: [Self; 9] = [
+    /// All of them.
+    pub const ALL: [Self; 9] = [
         Self::DataFolder,
         Self::DatabaseUrl,
         Self::AttachmentsFolder,

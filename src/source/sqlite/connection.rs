@@ -40,6 +40,14 @@ pub(super) fn open_copy(copy: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// Opens a database that nobody else has open for writing. Its log's index stays in memory, and its log goes when the
+/// connection is closed.
+pub(super) fn open_alone(database: &Path) -> rusqlite::Result<Connection> {
+    let connection = open(database, "mode=rw", OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = FULL;")?;
+    Ok(connection)
+}
+
 /// Opens a file in the scratch folder for writing, creating it if need be. Not flushed to the disk: after
 /// a crash nobody looks at it.
 pub(super) fn open_scratch(file: &Path) -> rusqlite::Result<Connection> {

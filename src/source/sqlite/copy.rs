@@ -8,17 +8,14 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use super::check::{self, Check};
-use super::connection::open_copy;
+use super::at_rest::{check_at_rest, open_at_rest};
+use super::check::Check;
 use super::error::TakeError;
 use super::scratch::Folder;
 use super::{HEADER, page_size};
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::interrupt::Interrupt;
-
-/// Steps of SQLite's machine after which a check looks whether it is to stop: some milliseconds of them.
-const STEPS_BETWEEN_LOOKS: i32 = 100_000;
 
 /// A consistent copy of a database, deleted when dropped.
 #[derive(Debug)]
@@ -80,16 +77,11 @@ impl Copy {
 
     /// Looks for damage, and for rows that refer to rows that are not there.
     pub fn check(&self) -> Result<Check> {
-        let mut connection = self.connect()?;
-        let interrupt = self.interrupt.clone();
-        let stop = move || interrupt.requested();
-        connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(stop)).map_err(check::failed)?;
-        check::check(&connection).map_err(|error| self.interrupt.check().err().unwrap_or(error))
+        check_at_rest(&self.path, &self.interrupt)
     }
 
     /// Opens it for queries, read-only, with nothing in its schema trusted.
     pub fn connect(&self) -> Result<Connection> {
-        open_copy(&self.path)
-            .map_err(|error| TakeError::sqlite("cannot open the copy of the database", error).into())
+        open_at_rest(&self.path)
     }
 }

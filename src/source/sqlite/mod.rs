@@ -11,11 +11,13 @@
 //! Invariant: POSIX forgets all locks of a process on a file when that process closes *any* descriptor of
 //! it. While [`take`] runs, nothing else in this process may open and close that database or its companions.
 
+mod at_rest;
 mod check;
 mod connection;
 mod copy;
 mod error;
 mod fingerprint;
+mod in_use;
 mod read;
 mod recover;
 mod scratch;
@@ -25,11 +27,13 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+pub use at_rest::{alter_at_rest, check_at_rest, open_at_rest};
 pub use check::Check;
 pub use connection::{needs_index, open_source};
 pub use copy::Copy;
 pub use error::TakeError;
 pub use fingerprint::fingerprint;
+pub use in_use::{Guard, Holder, holder};
 pub use scratch::Scratch;
 pub use take::{Options, take};
 
@@ -61,8 +65,8 @@ pub fn companion_base(name: &[u8]) -> Option<&[u8]> {
         .filter(|base| !base.is_empty() && base.last() != Some(&b'/'))
 }
 
-/// The companion of a database with this suffix.
-fn companion(database: &Path, suffix: &str) -> PathBuf {
+/// The companion of a database with this ending, one of [`COMPANIONS`].
+pub fn companion(database: &Path, suffix: &str) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)

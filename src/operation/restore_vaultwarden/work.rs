@@ -1,0 +1,193 @@
+//! The folder in which a restore gathers what it is about to put in place, and what it notes there for the next run,
+//! should it be killed.
+//!
+//! Invariants: before there is a note, all that lies here is a copy and may go. The note is on the disk before the first
+//! step of the swap, and goes last. What was in the data folder is deleted only where its previous state is not to
+//! be kept and the new one is in place.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use minicbor::bytes::ByteVec;
+use minicbor::{Decode, Encode};
+use rustix::fs::FlockOperation;
+
+use super::folder::show;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::cbor;
+use crate::id::Id;
+
+const NOTE: &str = "state";
+const NOTE_MAX: u64 = 16 << 20;
+
+/// What a swap is about to do.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub(super) struct Note {
+    /// The snapshot.
+    #[n(0)]
+    pub(super) snapshot: Id,
+    /// Where what was there before goes: its own folder, or one in the work folder if it is not to be kept.
+    #[n(1)]
+    pub(super) aside: ByteVec,
+    /// Whether it is kept.
+    #[n(2)]
+    pub(super) keep: bool,
+    /// Device and inode of the new folder.
+    #[n(3)]
+    pub(super) new: (u64, u64),
+    /// Those of the previous one, where there was one.
+    #[n(4)]
+    pub(super) old: Option<(u64, u64)>,
+    /// Whether what is in the folder is replaced, and not the folder.
+    #[n(5)]
+    pub(super) within: bool,
+    /// Then what goes out.
+    #[n(6)]
+    pub(super) old_names: Vec<ByteVec>,
+    /// And what comes in.
+    #[n(7)]
+    pub(super) new_names: Vec<ByteVec>,
+    /// Every step is taken, and what is left may go.
+    #[n(8)]
+    pub(super) done: bool,
+}
+
+/// A work folder, locked; removed when dropped, unless a swap has begun and did not end.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) path: PathBuf,
+    /// Kept open, for the lock goes with it.
+    lock: File,
+    /// The swap is under way: only the next run may tidy up.
+    pub(super) leave: bool,
+}
+
+impl Work {
+    /// Makes one, or takes over what a killed run left.
+    pub(super) fn open(path: PathBuf) -> Result<Self> {
+        let failed = |error| Error::io(format!("cannot make {}", show(&path)), error);
+        match DirBuilder::new().mode(0o700).create(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made.map_err(|error| match failed(error) {
+                error if error.kind() == ErrorKind::Denied => {
+                    error.hint("run this as a user who may write there, such as root")
+                }
+                error => error,
+            })?,
+        }
+        Self::take_over(path)
+    }
+
+    /// Locks one that is there.
+    pub(super) fn take_over(path: PathBuf) -> Result<Self> {
+        let failed = |error| Error::io(format!("cannot open {}", show(&path)), error);
+        let metadata = path.symlink_metadata().map_err(failed)?;
+        if !metadata.is_dir() || metadata.uid() != rustix::process::geteuid().as_raw() {
+            return Err(Error::refused(format!("{} is not a folder of this user", show(&path)))
+                .hint("look into it; if it is an earlier restore of somebody else, let them run it again"));
+        }
+        let lock = File::open(&path).map_err(failed)?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { path, lock, leave: false }),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                Err(Error::new(ErrorKind::Busy, "another restore into this folder is running"))
+            }
+            Err(errno) => Err(failed(errno.into())),
+        }
+    }
+
+    /// Where the new folder is made.
+    pub(super) fn data(&self) -> PathBuf {
+        self.path.join("data")
+    }
+
+    /// The same through the handle on this folder, where the system has names for handles. Whoever owns the folder that
+    /// this one lies in may rename it, and put another in its place; nobody else may do so in here.
+    pub(super) fn held_data(&self) -> PathBuf {
+        let held = PathBuf::from(format!("/proc/self/fd/{}/data", self.lock.as_raw_fd()));
+        if held.symlink_metadata().is_ok() { held } else { self.data() }
+    }
+
+    /// Where the previous state goes if it is not kept.
+    pub(super) fn discarded(&self) -> PathBuf {
+        self.path.join("previous")
+    }
+
+    /// Writes the note, and brings it to the disk.
+    pub(super) fn write_note(&self, note: &Note) -> Result<()> {
+        let failed = |error| Error::io(format!("cannot write in {}", show(&self.path)), error);
+        let written = self.path.join(".state");
+        let bytes = cbor::encode(note)?;
+        let write = || {
+            let mut file = File::create(&written)?;
+            file.write_all(&bytes)?;
+            file.sync_all()?;
+            fs::rename(&written, self.path.join(NOTE))?;
+            sync(&self.path)
+        };
+        write().map_err(failed)
+    }
+
+    /// The note of a run that was killed, if it had got so far.
+    pub(super) fn note(&self) -> Result<Option<Note>> {
+        let path = self.path.join(NOTE);
+        let failed = |error| Error::io(format!("cannot read {}", show(&path)), error);
+        match path.symlink_metadata() {
+            Ok(metadata) if metadata.is_file() && metadata.len() <= NOTE_MAX => {
+                let bytes = fs::read(&path).map_err(failed)?;
+                cbor::decode(&bytes, "the note of an earlier restore").map(Some)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed(error)),
+            Ok(_) => Err(Error::corrupt(format!("{} is no note of a restore", show(&path)))),
+        }
+    }
+
+    /// Removes all of it, the note last.
+    pub(super) fn remove(&self) -> Result<()> {
+        let remove = || {
+            for folder in [self.data(), self.discarded()] {
+                if folder.symlink_metadata().is_ok() {
+                    fs::remove_dir_all(folder)?;
+                }
+            }
+            for file in [".state", NOTE] {
+                match fs::remove_file(self.path.join(file)) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
+            fs::remove_dir(&self.path)
+        };
+        remove().map_err(|error| Error::io(format!("cannot remove {}", show(&self.path)), error))
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        if !self.leave && self.path.exists() {
+            // What remains, the next run removes.
+            self.remove().ok();
+        }
+    }
+}
+
+/// Device and inode of what is at a path.
+pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
+    path.symlink_metadata().ok().map(|found| (found.dev(), found.ino()))
+}
+
+/// Brings the names in a folder to the disk.
+pub(super) fn sync(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// A path as the note keeps it.
+pub(super) fn bytes_of(path: &Path) -> ByteVec {
+    ByteVec::from(path.as_os_str().as_bytes().to_vec())
+}
