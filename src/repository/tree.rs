@@ -10,7 +10,7 @@ use super::reader::BlobSource;
 use super::writer::BlobSink;
 use crate::crypto::derive::{self, Purpose};
 use crate::crypto::secret::Secret;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::blob::BlobKind;
 use crate::format::node::Node;
 use crate::format::path;
@@ -215,6 +215,19 @@ pub struct TreeReader<'a> {
     last: Option<Vec<u8>>,
     folder: Vec<u8>,
     folders: Folders,
+    /// Whether a part was lost, so that folders may be missing above what follows.
+    gap: bool,
+}
+
+/// A part of a tree that cannot be read.
+#[derive(Debug)]
+pub struct LostPart {
+    /// The path it begins with.
+    pub first: Vec<u8>,
+    /// How many nodes lie in it.
+    pub nodes: u64,
+    /// Why.
+    pub error: Error,
 }
 
 /// A blob to be read.
@@ -241,11 +254,36 @@ impl<'a> TreeReader<'a> {
             last: None,
             folder: folder.to_vec(),
             folders: Folders::default(),
+            gap: false,
         }
     }
 
     /// The next node, or none at the end.
     pub fn next_entry(&mut self) -> Result<Option<LeafEntry>> {
+        self.advance(&mut |_, error| Err(error))
+    }
+
+    /// The next node that can be read, or none at the end. `lost` is told of each part that cannot be, and what
+    /// lies behind it follows all the same: above a node there may then be folders that did not come.
+    ///
+    /// # Errors
+    /// Where the topmost blob cannot be read, a key does not allow it, or paths do not rise.
+    pub fn next_surviving(&mut self, lost: &mut dyn FnMut(LostPart)) -> Result<Option<LeafEntry>> {
+        self.advance(&mut |waiting, error| match &waiting.said {
+            Some((first, nodes))
+                if matches!(error.kind(), ErrorKind::Missing | ErrorKind::Corrupt | ErrorKind::Io) =>
+            {
+                lost(LostPart { first: first.clone(), nodes: *nodes, error });
+                Ok(())
+            }
+            _ => Err(error),
+        })
+    }
+
+    fn advance(
+        &mut self,
+        failed: &mut dyn FnMut(&Waiting, Error) -> Result<()>,
+    ) -> Result<Option<LeafEntry>> {
         loop {
             while let Some(entry) = self.leaf.next() {
                 if self.last.as_deref().is_some_and(|last| path::compare(last, &entry.path) != Ordering::Less)
@@ -254,6 +292,9 @@ impl<'a> TreeReader<'a> {
                 }
                 self.last = Some(entry.path.clone());
                 if path::is_below(&entry.path, &self.folder) {
+                    if self.gap && !self.folders.lead_to(&entry.path) {
+                        self.folders.skip_to(path::parent(&entry.path).unwrap_or_default(), true);
+                    }
                     self.folders.enter(&self.folder, &entry.path, entry.node.kind)?;
                     return Ok(Some(entry));
                 }
@@ -264,7 +305,10 @@ impl<'a> TreeReader<'a> {
                 }
             }
             let Some(waiting) = self.waiting.pop() else { return Ok(None) };
-            self.descend(&waiting)?;
+            if let Err(error) = self.descend(&waiting) {
+                failed(&waiting, error)?;
+                self.gap = true;
+            }
         }
     }
 

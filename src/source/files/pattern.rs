@@ -61,9 +61,9 @@ impl PatternSet {
             excluding.push(excludes);
         }
         let groups = builders.into_iter().map(|(parts, (set, order))| {
-            let set = set.build().map_err(|error| {
-                Error::refused("the exclude patterns are too large together").caused_by(error)
-            })?;
+            let set = set
+                .build()
+                .map_err(|error| Error::refused("the patterns are too large together").caused_by(error))?;
             Ok(Group { parts, set, order })
         });
         let takes_back = excluding.contains(&false);
@@ -225,7 +225,7 @@ fn compile(text: &str, pattern: &str) -> Result<globset::Glob> {
 }
 
 fn invalid(pattern: &str) -> Error {
-    Error::refused(format!("the exclude pattern \"{}\" is not valid", printable(pattern.as_bytes())))
+    Error::refused(format!("the pattern \"{}\" is not valid", printable(pattern.as_bytes())))
 }
 
 #[cfg(test)]
