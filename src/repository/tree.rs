@@ -270,14 +270,17 @@ impl<'a> TreeReader<'a> {
     /// Where the topmost blob cannot be read, a key does not allow it, or paths do not rise.
     pub fn next_surviving(&mut self, lost: &mut dyn FnMut(LostPart)) -> Result<Option<LeafEntry>> {
         self.advance(&mut |waiting, error| match &waiting.said {
-            Some((first, nodes))
-                if matches!(error.kind(), ErrorKind::Missing | ErrorKind::Corrupt | ErrorKind::Io) =>
-            {
+            Some((first, nodes)) if Self::is_damage(&error) => {
                 lost(LostPart { first: first.clone(), nodes: *nodes, error });
                 Ok(())
             }
             _ => Err(error),
         })
+    }
+
+    /// Whether an error says that a part is lost, and not that nobody may read it or that somebody wants to stop.
+    pub fn is_damage(error: &Error) -> bool {
+        matches!(error.kind(), ErrorKind::Missing | ErrorKind::Corrupt | ErrorKind::Io)
     }
 
     fn advance(

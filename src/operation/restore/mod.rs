@@ -35,7 +35,7 @@ use crate::report::{Reporter, printable};
 use crate::repository::Repository;
 use crate::repository::reader::BlobReader;
 use crate::repository::snapshot::Snapshot;
-use crate::repository::tree::lookup;
+use crate::repository::tree::{TreeReader, lookup};
 
 use others::Others;
 use plan::Plan;
@@ -86,7 +86,11 @@ pub fn run(
 ) -> Result<Summary> {
     repository.keyring().require(Role::Full, "restoring files")?;
     let reader = BlobReader::new(repository, reporter)?.with_kept_metadata();
-    let top = find(&reader, snapshot, &request.place)?;
+    let top = match find(&reader, snapshot, &request.place) {
+        // The rest of the tree may be whole: what is lost is told once the plan is made.
+        Err(error) if request.place.is_empty() && TreeReader::is_damage(&error) => None,
+        found => found?,
+    };
     check_paths(&reader, snapshot, request)?;
     let opening = Opening {
         may_hold_something: request.overwrite.is_some(),

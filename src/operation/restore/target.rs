@@ -239,6 +239,15 @@ impl Target {
     }
 }
 
+impl Drop for Shared {
+    /// Gives the lock back at once: a program that is being started may hold a copy of the handle for a moment.
+    fn drop(&mut self) {
+        if self.locked {
+            rustix::fs::flock(&self.root, FlockOperation::Unlock).ok();
+        }
+    }
+}
+
 impl Shared {
     /// The folder in which a path lies, and its last name. Handles are kept, so that many files of one folder
     /// cost one search for it.
