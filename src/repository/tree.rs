@@ -10,7 +10,7 @@ use super::reader::BlobSource;
 use super::writer::BlobSink;
 use crate::crypto::derive::{self, Purpose};
 use crate::crypto::secret::Secret;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::blob::BlobKind;
 use crate::format::node::Node;
 use crate::format::path;
@@ -215,6 +215,19 @@ pub struct TreeReader<'a> {
     last: Option<Vec<u8>>,
     folder: Vec<u8>,
     folders: Folders,
+    /// Whether a part was lost, so that folders may be missing above what follows.
+    gap: bool,
+}
+
+/// A part of a tree that cannot be read.
+#[derive(Debug)]
+pub struct LostPart {
+    /// The path it begins with.
+    pub first: Vec<u8>,
+    /// How many nodes lie in it.
+    pub nodes: u64,
+    /// Why.
+    pub error: Error,
 }
 
 /// A blob to be read.
@@ -241,20 +254,52 @@ impl<'a> TreeReader<'a> {
             last: None,
             folder: folder.to_vec(),
             folders: Folders::default(),
+            gap: false,
         }
     }
 
     /// The next node, or none at the end.
     pub fn next_entry(&mut self) -> Result<Option<LeafEntry>> {
+        self.advance(&mut |_, error| Err(error))
+    }
+
+    /// The next node that can be read, or none at the end. `lost` is told of each part that cannot be, and what
+    /// lies behind it follows all the same: above a node there may then be folders that did not come.
+    ///
+    /// # Errors
+    /// Where the topmost blob cannot be read, a key does not allow it, or paths do not rise.
+    pub fn next_surviving(&mut self, lost: &mut dyn FnMut(LostPart)) -> Result<Option<LeafEntry>> {
+        self.advance(&mut |waiting, error| match &waiting.said {
+            Some((first, nodes)) if Self::is_damage(&error) => {
+                lost(LostPart { first: first.clone(), nodes: *nodes, error });
+                Ok(())
+            }
+            _ => Err(error),
+        })
+    }
+
+    /// Whether an error says that a part is lost, and not that nobody may read it or that somebody wants to stop.
+    pub fn is_damage(error: &Error) -> bool {
+        matches!(error.kind(), ErrorKind::Missing | ErrorKind::Corrupt | ErrorKind::Io)
+    }
+
+    fn advance(
+        &mut self,
+        failed: &mut dyn FnMut(&Waiting, Error) -> Result<()>,
+    ) -> Result<Option<LeafEntry>> {
         loop {
             if let Some(entry) = self.take_entry()? {
+                if self.gap && !self.folders.lead_to(&entry.path) {
+                    self.folders.skip_to(path::parent(&entry.path).unwrap_or_default(), true);
+                }
                 self.folders.enter(&self.folder, &entry.path, entry.node.kind)?;
                 return Ok(Some(entry));
             }
-            if self.waiting.is_empty() {
-                return Ok(None);
+            let Some(waiting) = self.waiting.pop() else { return Ok(None) };
+            if let Err(error) = self.open(&waiting) {
+                failed(&waiting, error)?;
+                self.gap = true;
             }
-            self.enter()?;
         }
     }
 
@@ -303,12 +348,17 @@ impl<'a> TreeReader<'a> {
         self.waiting.pop();
     }
 
-    /// Reads the blob that comes next. Since every blob starts where its parent says, and paths rise, no blob is met
-    /// twice: a hostile tree that refers to one blob over and over ends here and not in the night.
+    /// Reads the blob that comes next.
     pub(super) fn enter(&mut self) -> Result<()> {
-        let Some(Waiting { id, level, said }) = self.waiting.pop() else { return Ok(()) };
-        let said = said.as_ref().map(|(first, nodes)| (first.as_slice(), *nodes));
-        match read_blob(self.source, &id, level, said)? {
+        self.waiting.pop().map_or(Ok(()), |waiting| self.open(&waiting))
+    }
+
+    /// Reads a blob. Since every blob starts where its parent says, and paths rise, no blob is met twice: a hostile
+    /// tree that refers to one blob over and over ends here and not in the night.
+    fn open(&mut self, waiting: &Waiting) -> Result<()> {
+        let level = waiting.level;
+        let said = waiting.said.as_ref().map(|(first, nodes)| (first.as_slice(), *nodes));
+        match read_blob(self.source, &waiting.id, level, said)? {
             TreeBlob::Leaf(mut entries) => {
                 if !self.folder.is_empty() {
                     let behind = |entry: &LeafEntry| is_behind(&entry.path, &self.folder);

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::Arguments;
 use super::runbook::{Step, steps};
 use crate::cli::exit::Outcome;
-use crate::cli::filter::Filter;
 use crate::cli::global::Global;
 use crate::cli::ls::split;
 use crate::cli::output::paragraph::filled;
@@ -23,7 +23,10 @@ use crate::repository::snapshot::Snapshot;
 pub(super) struct Flags {
     /// Put a Vaultwarden back: the target is its data folder; what is there is replaced once the new one is proved
     /// whole, and kept aside
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = [
+        "paths", "include", "iinclude", "include_file", "iinclude_file", "exclude", "iexclude", "exclude_file",
+        "iexclude_file", "overwrite", "delete", "verify", "sparse", "no_owner",
+    ])]
     pub(super) vaultwarden: bool,
     /// Do not keep what was in the data folder before
     #[arg(long, requires = "vaultwarden")]
@@ -37,31 +40,22 @@ pub(super) struct Flags {
     /// Put it in place even if it does not pass its proof
     #[arg(long, requires = "vaultwarden")]
     accept_problems: bool,
-    /// Change nothing; tell what would be done, and what comes after
-    #[arg(short = 'n', long, requires = "vaultwarden")]
-    dry_run: bool,
 }
 
-pub(super) fn run(
-    global: &Global,
-    flags: &Flags,
-    name: &str,
-    target: &Path,
-    filter: &Filter,
-    output: &Output,
-) -> Result<Outcome> {
+pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Result<Outcome> {
+    let Arguments { snapshot: name, target, filter, dry_run, vaultwarden: flags, .. } = arguments;
     let started = Instant::now();
     let (name, place) = split(name)?;
     let repository = global.open(output)?;
     let snapshot = repository.find_snapshot_among(&filter.get()?, name, output)?;
     let options = Options {
-        target: target.to_owned(),
+        target: target.clone(),
         place,
         keep_previous: !flags.no_keep_previous,
         accept_problems: flags.accept_problems,
         resync_clients: flags.resync_clients,
         owner_from_snapshot: flags.owner_from_snapshot,
-        dry_run: flags.dry_run,
+        dry_run: *dry_run,
         repository: global.location().ok(),
         interrupt: output.signals.in_good_order(),
     };

@@ -110,8 +110,12 @@ impl Statistics {
     fn count(&mut self, modifier: Modifier, old: Option<&Node>, new: Option<&Node>) {
         let field = match modifier {
             Modifier::Added | Modifier::Removed | Modifier::Type => {
-                old.iter().for_each(|node| self.removed.count(node.kind));
-                new.iter().for_each(|node| self.added.count(node.kind));
+                for node in old {
+                    self.removed.count(node.kind);
+                }
+                for node in new {
+                    self.added.count(node.kind);
+                }
                 return;
             }
             Modifier::Metadata => &mut self.changed_metadata,

@@ -12,8 +12,8 @@ use super::work::Work;
 use super::{Restoring, stored};
 use crate::error::{Error, Result};
 use crate::format::snapshot::DatabaseOutcome;
-use crate::operation::restore;
-use crate::report::{Finding, Reporter};
+use crate::operation::restore::{self, Request};
+use crate::report::Finding;
 use crate::repository::host;
 use crate::service::vaultwarden::{self, DATABASE_PLACE};
 use crate::source::sqlite;
@@ -37,7 +37,7 @@ impl Restoring<'_> {
         let restored = restore::run(
             self.repository,
             self.snapshot,
-            self.stored.place,
+            &Request::of(self.stored.place),
             &work.data(),
             self.reporter,
             interrupt,
