@@ -1,27 +1,38 @@
 //! `strongroom restore`
 
+<<<<<<< HEAD
 mod runbook;
 mod vaultwarden;
 
+=======
+mod show;
+
+use std::ffi::OsString;
+>>>>>>> 3a4dc07090c4fb3fff04970bb96d6f5218dd952b
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use serde_json::json;
-
+use super::backup::patterns;
 use super::exit::Outcome;
 use super::filter::Filter;
 use super::global::Global;
 use super::ls::split;
-use super::output::{Output, human};
+use super::output::Output;
 use crate::error::{Error, ErrorKind, Result};
-use crate::operation::restore;
+use crate::format::path;
+use crate::operation::restore::{self, Event, Overwrite, Request, Selection};
 use crate::report::printable;
+use crate::source::files::ExcludeOptions;
+
+const WHAT: &str = "What to restore";
+const HOW: &str = "What becomes of what is there";
 
 /// Arguments of `restore`.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  strongroom restore latest --target /srv/restored\n  \
     strongroom restore latest:/attachments --target /srv/attachments\n  \
+<<<<<<< HEAD
     strongroom restore --vaultwarden latest --target /srv/vaultwarden/data --dry-run\n  \
     strongroom restore --vaultwarden latest --target /srv/vaultwarden/data\n\n\
     The target is a new or an empty folder: nothing is ever overwritten. A file is there whole, or it\n\
@@ -31,26 +42,140 @@ use crate::report::printable;
     in only if it is whole; what was there is kept as FOLDER.before-restore-TIME, within the folder if\n\
     that is a mount point. Whatever fails, the old state stays; killed at any step, the same command\n\
     goes on. The files get the owner of the data folder that is there.")]
+=======
+    strongroom restore latest /etc/nginx /srv/www --target /tmp/look\n  \
+    strongroom restore latest --target / --include /etc --overwrite if-changed --dry-run -v\n\n\
+    Without --overwrite the target is a new or an empty folder, and nothing is ever replaced. A file\n\
+    is written aside and named once it is whole: until then the old one stays, and where a restore is\n\
+    killed, the next one with --overwrite if-changed goes on. Only the chunks that a file on the disk\n\
+    does not hold already are read from the repository. Patterns are those of `backup`, held against\n\
+    the paths that `strongroom ls` shows.")]
+>>>>>>> 3a4dc07090c4fb3fff04970bb96d6f5218dd952b
 pub(super) struct Arguments {
-    /// Snapshot: a prefix of its id, `latest`, `latest~1`; and perhaps `:` and a path in it
+    /// Snapshot: a prefix of its id, `latest`, `latest~1`; and perhaps `:` and the folder or file in it that is
+    /// restored
     #[arg(value_name = "SNAPSHOT[:PATH]")]
     snapshot: String,
-    /// New or empty folder to restore into
+    /// Paths of the snapshot to restore alone, each below the target where it lies in the snapshot
+    #[arg(value_name = "PATH")]
+    paths: Vec<OsString>,
+    /// Folder to restore into
     #[arg(short, long, value_name = "FOLDER")]
     target: PathBuf,
+    /// Restore only what matches this pattern, and what lies in it; may be repeated
+    #[arg(short, long, value_name = "PATTERN", help_heading = WHAT)]
+    include: Vec<String>,
+    /// The same, capital and small letters being equal
+    #[arg(long, value_name = "PATTERN", help_heading = WHAT)]
+    iinclude: Vec<String>,
+    /// Patterns from a file, a line each; $NAME is taken from the environment, # begins a comment; may be repeated
+    #[arg(long, value_name = "FILE", help_heading = WHAT)]
+    include_file: Vec<PathBuf>,
+    /// The same, capital and small letters being equal
+    #[arg(long, value_name = "FILE", help_heading = WHAT)]
+    iinclude_file: Vec<PathBuf>,
+    /// Leave out what matches this pattern, and what lies in it; wins over --include; may be repeated
+    #[arg(short, long, value_name = "PATTERN", help_heading = WHAT)]
+    exclude: Vec<String>,
+    /// The same, capital and small letters being equal
+    #[arg(long, value_name = "PATTERN", help_heading = WHAT)]
+    iexclude: Vec<String>,
+    /// Patterns from a file, a line each; may be repeated
+    #[arg(long, value_name = "FILE", help_heading = WHAT)]
+    exclude_file: Vec<PathBuf>,
+    /// The same, capital and small letters being equal
+    #[arg(long, value_name = "FILE", help_heading = WHAT)]
+    iexclude_file: Vec<PathBuf>,
+    /// Restore into a folder that holds something: what becomes of it where the snapshot has something of the same
+    /// name. Without this the target must be new or empty
+    #[arg(long, value_name = "WHEN", value_enum, help_heading = HOW)]
+    overwrite: Option<When>,
+    /// Remove what is selected and not in the snapshot, from folders that were backed up as a whole
+    #[arg(long, help_heading = HOW)]
+    delete: bool,
+    /// Change nothing; say what would be done, of each file with -v
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// Read every file again in the end, also those that were right already, and compare it with the snapshot
+    #[arg(long)]
+    verify: bool,
+    /// Make holes of zeros; what was a hole when it was backed up always is one
+    #[arg(long)]
+    sparse: bool,
+    /// Leave the owner of everything as it is made: yours
+    #[arg(long)]
+    no_owner: bool,
     #[command(flatten)]
     filter: Filter,
     #[command(flatten)]
     vaultwarden: vaultwarden::Flags,
 }
 
-/// Says what an interrupted restore leaves behind.
+/// When something that is there becomes what the snapshot holds.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum When {
+    /// Always; contents are read and compared, so that nothing is taken for unchanged that is not
+    Always,
+    /// Always, but a file of the same length and time of change is taken to be unchanged
+    IfChanged,
+    /// If what the snapshot holds is newer
+    IfNewer,
+    /// Never: only what is missing is restored
+    Never,
+}
+
+impl Arguments {
+    fn request(&self, place: Vec<u8>) -> Result<Request<'static>> {
+        let options = |given: &[String], any_case: &[String], file: &[PathBuf], any_case_file: &[PathBuf]| {
+            let mut options = ExcludeOptions {
+                patterns: given.to_vec(),
+                patterns_any_case: any_case.to_vec(),
+                ..ExcludeOptions::default()
+            };
+            for file in file {
+                options.patterns.extend(patterns(file)?);
+            }
+            for file in any_case_file {
+                options.patterns_any_case.extend(patterns(file)?);
+            }
+            Ok::<_, Error>(options)
+        };
+        let include = options(&self.include, &self.iinclude, &self.include_file, &self.iinclude_file)?;
+        let exclude = options(&self.exclude, &self.iexclude, &self.exclude_file, &self.iexclude_file)?;
+        let files = !self.include_file.is_empty() || !self.iinclude_file.is_empty();
+        if files && include.patterns.is_empty() && include.patterns_any_case.is_empty() {
+            // To include nothing must not mean to include everything.
+            return Err(Error::refused("the files of --include-file hold no pattern"));
+        }
+        Ok(Request {
+            place,
+            paths: self.paths.iter().map(|text| path::parse(text.as_bytes())).collect::<Result<_>>()?,
+            selection: Selection::new(&include, &exclude)?,
+            overwrite: self.overwrite.map(|when| match when {
+                When::Always => Overwrite::Always,
+                When::IfChanged => Overwrite::IfChanged,
+                When::IfNewer => Overwrite::IfNewer,
+                When::Never => Overwrite::Never,
+            }),
+            delete: self.delete,
+            verify: self.verify,
+            sparse: self.sparse,
+            no_owner: self.no_owner,
+            dry_run: self.dry_run,
+            observer: None,
+        })
+    }
+}
+
+/// Says what a restore that did not come to its end leaves behind.
 fn explain(error: Error, target: &Path) -> Error {
-    if error.kind() != ErrorKind::Interrupted {
+    if !matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::NoSpace) {
         return error;
     }
     let target = printable(target.as_os_str().as_bytes());
-    error.context(format!("the restore is not complete; each file that is in {target} is whole"))
+    let interrupted = error.kind() == ErrorKind::Interrupted;
+    let error = error.context(format!("the restore is not complete; each file that is in {target} is whole"));
+    if interrupted { error.hint("with --overwrite if-changed the same command goes on") } else { error }
 }
 
 pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Result<Outcome> {
@@ -60,45 +185,30 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
     }
     let started = Instant::now();
     let (name, place) = split(&arguments.snapshot)?;
+    let mut request = arguments.request(place)?;
     let repository = global.open(output)?;
     let snapshot = repository.find_snapshot_among(&arguments.filter.get()?, name, output)?;
+    let show = |event: &Event<'_>| show::event(output, event);
+    if output.verbose {
+        request.observer = Some(&show);
+    }
     let progress = output.start_progress("restoring");
     let interrupt = output.signals.in_good_order();
-    let summary = restore::run(&repository, &snapshot, &place, &arguments.target, output, &interrupt);
+    let summary = restore::run(&repository, &snapshot, &request, &arguments.target, output, &interrupt);
     drop(progress);
     let summary = summary.map_err(|error| explain(error, &arguments.target))?;
-    let took = started.elapsed();
+    let ended = show::Ended {
+        summary: &summary,
+        snapshot: &snapshot.id,
+        target: &arguments.target,
+        dry_run: arguments.dry_run,
+        in_place: arguments.overwrite.is_some(),
+        took: started.elapsed(),
+    };
     if output.json {
-        output.object(&json!({
-            "message_type": "summary",
-            "snapshot_id": snapshot.id.to_hex(),
-            "target": arguments.target.display().to_string(),
-            "files_restored": summary.files,
-            "dirs_restored": summary.directories,
-            "others_restored": summary.others,
-            "bytes_restored": summary.bytes,
-            "problems": summary.problems,
-            "total_duration": took.as_secs_f64(),
-        }))?;
+        output.object(&ended.object())?;
     } else {
-        output.say(&format!(
-            "restored {}, {}{} ({}) from snapshot {} to {} in {}",
-            human::counted(summary.files, "file"),
-            human::counted(summary.directories, "folder"),
-            if summary.others > 0 {
-                format!(", {} links and devices", human::count(summary.others))
-            } else {
-                String::new()
-            },
-            human::bytes(summary.bytes),
-            snapshot.id.short(),
-            arguments.target.display(),
-            human::duration(took)
-        ))?;
-        if summary.problems > 0 {
-            output
-                .say(&format!("{}: see above; exit code 3", human::counted(summary.problems, "problem")))?;
-        }
+        ended.lines().iter().try_for_each(|line| output.say(line))?;
     }
     Ok(Outcome::of(summary.problems))
 }

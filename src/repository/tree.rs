@@ -10,7 +10,7 @@ use super::reader::BlobSource;
 use super::writer::BlobSink;
 use crate::crypto::derive::{self, Purpose};
 use crate::crypto::secret::Secret;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::blob::BlobKind;
 use crate::format::node::Node;
 use crate::format::path;
@@ -215,6 +215,19 @@ pub struct TreeReader<'a> {
     last: Option<Vec<u8>>,
     folder: Vec<u8>,
     folders: Folders,
+    /// Whether a part was lost, so that folders may be missing above what follows.
+    gap: bool,
+}
+
+/// A part of a tree that cannot be read.
+#[derive(Debug)]
+pub struct LostPart {
+    /// The path it begins with.
+    pub first: Vec<u8>,
+    /// How many nodes lie in it.
+    pub nodes: u64,
+    /// Why.
+    pub error: Error,
 }
 
 /// A blob to be read.
@@ -241,12 +254,41 @@ impl<'a> TreeReader<'a> {
             last: None,
             folder: folder.to_vec(),
             folders: Folders::default(),
+            gap: false,
         }
     }
 
     /// The next node, or none at the end.
     pub fn next_entry(&mut self) -> Result<Option<LeafEntry>> {
+        self.advance(&mut |_, error| Err(error))
+    }
+
+    /// The next node that can be read, or none at the end. `lost` is told of each part that cannot be, and what
+    /// lies behind it follows all the same: above a node there may then be folders that did not come.
+    ///
+    /// # Errors
+    /// Where the topmost blob cannot be read, a key does not allow it, or paths do not rise.
+    pub fn next_surviving(&mut self, lost: &mut dyn FnMut(LostPart)) -> Result<Option<LeafEntry>> {
+        self.advance(&mut |waiting, error| match &waiting.said {
+            Some((first, nodes)) if Self::is_damage(&error) => {
+                lost(LostPart { first: first.clone(), nodes: *nodes, error });
+                Ok(())
+            }
+            _ => Err(error),
+        })
+    }
+
+    /// Whether an error says that a part is lost, and not that nobody may read it or that somebody wants to stop.
+    pub fn is_damage(error: &Error) -> bool {
+        matches!(error.kind(), ErrorKind::Missing | ErrorKind::Corrupt | ErrorKind::Io)
+    }
+
+    fn advance(
+        &mut self,
+        failed: &mut dyn FnMut(&Waiting, Error) -> Result<()>,
+    ) -> Result<Option<LeafEntry>> {
         loop {
+<<<<<<< HEAD
             if let Some(entry) = self.take_entry()? {
                 self.folders.enter(&self.folder, &entry.path, entry.node.kind)?;
                 return Ok(Some(entry));
@@ -255,6 +297,32 @@ impl<'a> TreeReader<'a> {
                 return Ok(None);
             }
             self.enter()?;
+=======
+            while let Some(entry) = self.leaf.next() {
+                if self.last.as_deref().is_some_and(|last| path::compare(last, &entry.path) != Ordering::Less)
+                {
+                    return Err(Error::corrupt("the paths of a tree do not rise"));
+                }
+                self.last = Some(entry.path.clone());
+                if path::is_below(&entry.path, &self.folder) {
+                    if self.gap && !self.folders.lead_to(&entry.path) {
+                        self.folders.skip_to(path::parent(&entry.path).unwrap_or_default(), true);
+                    }
+                    self.folders.enter(&self.folder, &entry.path, entry.node.kind)?;
+                    return Ok(Some(entry));
+                }
+                if path::compare(&entry.path, &self.folder) == Ordering::Greater {
+                    self.waiting.clear();
+                    self.leaf = Vec::new().into_iter();
+                    return Ok(None);
+                }
+            }
+            let Some(waiting) = self.waiting.pop() else { return Ok(None) };
+            if let Err(error) = self.descend(&waiting) {
+                failed(&waiting, error)?;
+                self.gap = true;
+            }
+>>>>>>> 3a4dc07090c4fb3fff04970bb96d6f5218dd952b
         }
     }
 

@@ -48,6 +48,7 @@ mod random_databases;
 mod random_trees;
 mod recovery;
 mod repairing;
+mod restoring;
 mod rewriting;
 mod sample_vault;
 mod scale;

@@ -126,7 +126,7 @@ impl Nights {
         for snapshot in &found.snapshots {
             let target = TempFolder::in_memory();
             let reporter = Collector::default();
-            let restored = restore::run(
+            let restored = restore::into_new_folder(
                 &repository,
                 snapshot,
                 b"",

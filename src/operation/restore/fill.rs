@@ -4,22 +4,24 @@
 //! every file that holds it. Where the copy at hand is bad, every other copy is tried before a file is lost.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
 
-use super::plan::{FilePlan, Piece, Plan, Stray, spread};
+use super::Context;
+use super::plan::{FilePlan, Piece, Plan, Standing, Stray, spread};
+use super::request::{Action, Summary};
 use super::target::{PartialFile, Target};
 use crate::backend::{ObjectKind, ObjectName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::blob::BlobKind;
 use crate::id::Id;
-use crate::interrupt::Interrupt;
-use crate::report::{Finding, Reporter, Severity, printable};
+use crate::report::{Finding, Severity, printable};
 use crate::repository::blob::{OpenBuffers, open_frame};
 use crate::repository::index::{Index, Place};
-use crate::repository::reader::{BLOCK, BlobReader};
+use crate::repository::reader::BLOCK;
 
 /// Longest stretch of a pack that is read at once, in bytes.
 const STRETCH_MAX: u64 = 8 << 20;
@@ -28,29 +30,54 @@ const GAP_MAX: u64 = 256 << 10;
 
 /// What filling came to.
 pub(super) struct Filled {
-    pub(super) files: u64,
-    pub(super) bytes: u64,
-    pub(super) problems: u64,
+    /// The files that could not be restored, by their numbers.
+    pub(super) lost: BTreeSet<u32>,
+    counts: Counts,
 }
 
-struct Filler<'a> {
-    reader: &'a BlobReader<'a>,
-    index: Arc<Index>,
-    target: &'a Target,
-    reporter: &'a dyn Reporter,
-    interrupt: &'a Interrupt,
-    files: &'a [FilePlan],
-    states: Vec<Mutex<State>>,
-    done_files: AtomicU64,
-    done_bytes: AtomicU64,
+/// What was done so far.
+#[derive(Default)]
+struct Counts {
+    files: AtomicU64,
+    bytes: AtomicU64,
+    unchanged: AtomicU64,
+    bytes_unchanged: AtomicU64,
+    mended: AtomicU64,
+    fetched: AtomicU64,
     problems: AtomicU64,
 }
 
+impl Filled {
+    /// Adds all of it to a summary.
+    pub(super) fn count(&self, summary: &mut Summary) {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        summary.files = of(&self.counts.files);
+        summary.bytes = of(&self.counts.bytes);
+        summary.files_unchanged = of(&self.counts.unchanged);
+        summary.bytes_unchanged = of(&self.counts.bytes_unchanged);
+        summary.mended = of(&self.counts.mended);
+        summary.bytes_fetched = of(&self.counts.fetched);
+        summary.problems = summary.problems.saturating_add(of(&self.counts.problems));
+    }
+}
+
+pub(super) struct Filler<'a, 'c> {
+    pub(super) context: &'a Context<'c>,
+    pub(super) plan: &'a Plan,
+    index: Arc<Index>,
+    pub(super) target: &'a Target,
+    states: Vec<Mutex<State>>,
+    counts: Counts,
+    lost: Mutex<BTreeSet<u32>>,
+    /// Files of which a place can no longer be looked up.
+    pub(super) broken: Mutex<BTreeSet<u32>>,
+}
+
 /// A file being written.
-struct State {
-    left: u32,
-    partial: Option<PartialFile>,
-    ended: bool,
+pub(super) struct State {
+    pub(super) left: u32,
+    pub(super) partial: Option<Box<PartialFile>>,
+    pub(super) ended: bool,
 }
 
 /// Where a chunk goes.
@@ -77,65 +104,83 @@ thread_local! {
     static BUFFERS: RefCell<OpenBuffers> = RefCell::default();
 }
 
-/// Writes every file of a plan.
-pub(super) fn fill(
-    reader: &BlobReader<'_>,
-    target: &Target,
-    plan: &Plan,
-    reporter: &dyn Reporter,
-    interrupt: &Interrupt,
-) -> Result<Filled> {
+/// Writes every file of a plan, and mends those whose contents are right.
+pub(super) fn fill(context: &Context<'_>, target: &Target, plan: &Plan) -> Result<Filled> {
     let state = |file: &FilePlan| Mutex::new(State { left: file.pieces, partial: None, ended: false });
     let filler = Filler {
-        reader,
+        context,
+        plan,
         index: Arc::clone(&plan.index),
         target,
-        reporter,
-        interrupt,
-        files: &plan.files,
         states: plan.files.iter().map(state).collect(),
-        done_files: AtomicU64::new(0),
-        done_bytes: AtomicU64::new(0),
-        problems: AtomicU64::new(0),
+        counts: Counts::default(),
+        lost: Mutex::default(),
+        broken: Mutex::default(),
     };
     filler.without_pieces()?;
-    let stretches = filler.stretches(&plan.pieces)?;
+    let stretches = filler.stretches(&plan.pieces);
     stretches.par_iter().with_max_len(1).try_for_each(|stretch| filler.stretch(stretch))?;
     plan.strays.iter().try_for_each(|stray| filler.stray(stray))?;
-    Ok(Filled {
-        files: filler.done_files.into_inner(),
-        bytes: filler.done_bytes.into_inner(),
-        problems: filler.problems.into_inner(),
-    })
+    filler.begin_again()?;
+    let lost = filler.lost.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(Filled { lost, counts: filler.counts })
 }
 
-impl Filler<'_> {
-    /// Files that are empty, or all hole, or lost before they began.
+impl Filler<'_, '_> {
+    /// Files that are empty, or all hole, or lost before they began, or there already.
     fn without_pieces(&self) -> Result<()> {
-        self.files.par_iter().enumerate().try_for_each(|(number, file)| {
-            self.interrupt.check()?;
+        self.plan.files.par_iter().enumerate().try_for_each(|(number, file)| {
+            self.context.interrupt.check()?;
             if let Some(error) = &file.lost {
                 self.lose(number, &error.chain());
+            } else if matches!(file.standing, Standing::Same | Standing::Equal) {
+                let mut state = self.state(number)?;
+                let mended = self.mend(&mut state, file);
+                self.survive(&mut state, number, file, mended)?;
             } else if file.pieces == 0 {
                 let mut state = self.state(number)?;
-                let made = self.target.create_file(&file.path, file.node.size);
-                let written = made.and_then(|partial| self.finish(&mut state, file, partial));
-                self.survive(&mut state, file, written)?;
+                let written =
+                    self.begin(number, file).and_then(|partial| self.finish(&mut state, file, *partial));
+                self.survive(&mut state, number, file, written)?;
             }
             Ok(())
         })
+    }
+
+    fn mend(&self, state: &mut State, file: &FilePlan) -> Result<()> {
+        let (changed, findings) = self.target.mend_file(&file.path, &file.lean.node())?;
+        self.report(findings);
+        state.ended = true;
+        let count = |counter: &AtomicU64, by| counter.fetch_add(by, Ordering::Relaxed);
+        count(&self.counts.unchanged, 1);
+        count(&self.counts.bytes_unchanged, file.lean.size);
+        count(&self.counts.mended, u64::from(changed));
+        let progress = self.context.reporter.progress();
+        progress.add_files(1);
+        progress.add_bytes(file.lean.size);
+        let action = if changed { Action::Mended } else { Action::Unchanged };
+        self.context.request.tell(action, &file.path, file.lean.size, false);
+        Ok(())
     }
 
     fn place(&self, piece: &Piece) -> Result<Place> {
         self.index.place(piece.place)
     }
 
-    fn stretches<'p>(&self, pieces: &'p [Piece]) -> Result<Vec<Stretch<'p>>> {
+    fn stretches<'p>(&self, pieces: &'p [Piece]) -> Vec<Stretch<'p>> {
         let mut stretches = Vec::new();
         let mut first = 0;
         let mut open: Option<(u32, u64, u64)> = None;
         for (number, piece) in pieces.iter().enumerate() {
-            let place = self.place(piece)?;
+            // Those whose places cannot be looked up stand at the end.
+            let Ok(place) = self.place(piece) else {
+                self.give_back(pieces.get(number..).unwrap_or_default());
+                if let Some((_, start, end)) = open.take() {
+                    let pieces = pieces.get(first..number).unwrap_or_default();
+                    stretches.push(Stretch { pieces, start, end });
+                }
+                break;
+            };
             let (start, end) = (
                 u64::from(place.offset),
                 u64::from(place.offset).saturating_add(u64::from(place.stored_length)),
@@ -157,27 +202,37 @@ impl Filler<'_> {
         if let Some((_, start, end)) = open {
             stretches.push(Stretch { pieces: pieces.get(first..).unwrap_or_default(), start, end });
         }
-        Ok(stretches)
+        stretches
+    }
+
+    /// Takes note that the files of these pieces have to be looked up anew.
+    fn give_back(&self, pieces: &[Piece]) {
+        let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
+        broken.extend(pieces.iter().map(|piece| piece.file));
     }
 
     fn stretch(&self, stretch: &Stretch<'_>) -> Result<()> {
-        self.interrupt.check()?;
+        self.context.interrupt.check()?;
         let Some(first) = stretch.pieces.first() else { return Ok(()) };
-        let pack = self.index.pack(&self.place(first)?)?;
+        let Ok(pack) = self.place(first).and_then(|place| self.index.pack(&place)) else {
+            self.give_back(stretch.pieces);
+            return Ok(());
+        };
         let start = stretch.start - stretch.start % BLOCK;
         let end = stretch.end.next_multiple_of(BLOCK).min(pack.size);
         let name = ObjectName::new(ObjectKind::Pack, pack.id);
-        let read = self.reader.repository().backend().get_range(&name, start, end.saturating_sub(start));
+        let backend = self.context.reader.repository().backend();
+        let read = backend.get_range(&name, start, end.saturating_sub(start));
         let mut rest = stretch.pieces;
         while let Some(piece) = rest.first() {
             // Pieces of one place are neighbors: the blob is opened once for all of them.
             let count = rest.iter().take_while(|other| other.place == piece.place).count();
             let (same, behind) = rest.split_at_checked(count.max(1)).unwrap_or((rest, &[]));
             rest = behind;
-            let place = self.place(piece)?;
-            match &read {
-                Ok(bytes) => self.blob(&place, bytes, start, same)?,
-                Err(_) => self.blob_from_elsewhere(&place, same)?,
+            match (self.place(piece), &read) {
+                (Ok(place), Ok(bytes)) => self.blob(&place, bytes, start, same)?,
+                (Ok(place), Err(_)) => self.blob_from_elsewhere(&place, same)?,
+                (Err(_), _) => self.give_back(same),
             }
         }
         self.release(stretch.pieces);
@@ -188,7 +243,7 @@ impl Filler<'_> {
         let from = usize::try_from(u64::from(place.offset).saturating_sub(start)).unwrap_or(usize::MAX);
         let length = usize::try_from(place.stored_length).unwrap_or(usize::MAX);
         let frame = bytes.get(from..from.saturating_add(length)).unwrap_or_default();
-        let repository = self.reader.repository();
+        let repository = self.context.reader.repository();
         let opened = BUFFERS.with_borrow_mut(|buffers| {
             let key = self.index.content_key(repository, place)?;
             let keyring = repository.keyring();
@@ -202,8 +257,8 @@ impl Filler<'_> {
         }
     }
 
-    fn stray(&self, stray: &Stray) -> Result<()> {
-        self.interrupt.check()?;
+    pub(super) fn stray(&self, stray: &Stray) -> Result<()> {
+        self.context.interrupt.check()?;
         let target = Destination { file: stray.file, stream_offset: stray.stream_offset };
         self.fetch(&stray.id, &[target])
     }
@@ -216,7 +271,7 @@ impl Filler<'_> {
 
     fn fetch(&self, id: &Id, targets: &[Destination]) -> Result<()> {
         let mut written = Ok(());
-        let read = self.reader.with_blob(BlobKind::Chunk, id, |plain| {
+        let read = self.context.reader.with_blob(BlobKind::Chunk, id, |plain| {
             written = self.write(plain, targets);
             Ok(())
         });
@@ -234,33 +289,34 @@ impl Filler<'_> {
     fn write(&self, plain: &[u8], targets: &[Destination]) -> Result<()> {
         for target in targets {
             let number = usize::try_from(target.file).unwrap_or(usize::MAX);
-            let Some(file) = self.files.get(number) else { continue };
+            let Some(file) = self.plan.files.get(number) else { continue };
             let mut state = self.state(number)?;
             if !state.ended {
-                let written = self.write_one(&mut state, file, target.stream_offset, plain);
-                self.survive(&mut state, file, written)?;
+                let written = self.write_one(&mut state, number, file, target.stream_offset, plain);
+                self.survive(&mut state, number, file, written)?;
             }
         }
         Ok(())
     }
 
-    fn write_one(&self, state: &mut State, file: &FilePlan, stream_offset: u64, plain: &[u8]) -> Result<()> {
+    fn write_one(
+        &self,
+        state: &mut State,
+        number: usize,
+        file: &FilePlan,
+        stream_offset: u64,
+        plain: &[u8],
+    ) -> Result<()> {
         let partial = match state.partial.take() {
             Some(partial) => partial,
-            None => self.target.create_file(&file.path, file.node.size)?,
+            None => self.begin(number, file)?,
         };
-        let holes = file.node.holes.as_deref().unwrap_or_default();
-        let mut rest = plain;
-        for (offset, length) in spread(holes, stream_offset, plain.len() as u64) {
-            let length = usize::try_from(length).unwrap_or(usize::MAX);
-            let (part, behind) = rest.split_at_checked(length).unwrap_or((rest, &[]));
-            partial.write_at(offset, part)?;
-            rest = behind;
-        }
-        self.reporter.progress().add_bytes(plain.len() as u64);
+        write_chunk(&partial, file, stream_offset, plain)?;
+        self.context.reporter.progress().add_bytes(plain.len() as u64);
+        self.counts.fetched.fetch_add(plain.len() as u64, Ordering::Relaxed);
         state.left = state.left.saturating_sub(1);
         if state.left == 0 {
-            return self.finish(state, file, partial);
+            return self.finish(state, file, *partial);
         }
         state.partial = Some(partial);
         Ok(())
@@ -268,45 +324,57 @@ impl Filler<'_> {
 
     /// A file that cannot be written is lost, and the rest is worth having all the same. Where there is no room
     /// left, nothing more can be written.
-    fn survive(&self, state: &mut State, file: &FilePlan, written: Result<()>) -> Result<()> {
+    fn survive(&self, state: &mut State, number: usize, file: &FilePlan, written: Result<()>) -> Result<()> {
         match written {
-            Err(error) if error.kind() == ErrorKind::NoSpace => Err(error),
+            Err(error) if matches!(error.kind(), ErrorKind::NoSpace | ErrorKind::Interrupted) => Err(error),
             Err(error) => {
-                self.give_up(state, file, &error.chain());
+                self.give_up(state, number, file, &error.chain(), error.next_step());
                 Ok(())
             }
             Ok(()) => Ok(()),
         }
     }
 
+    fn report(&self, findings: Vec<Finding>) {
+        for finding in findings {
+            if finding.severity == Severity::Problem {
+                self.counts.problems.fetch_add(1, Ordering::Relaxed);
+            }
+            self.context.reporter.report(finding);
+        }
+    }
+
     fn finish(&self, state: &mut State, file: &FilePlan, partial: PartialFile) -> Result<()> {
         state.ended = true;
-        for finding in partial.finish(&file.node)? {
-            if finding.severity == Severity::Problem {
-                self.problems.fetch_add(1, Ordering::Relaxed);
-            }
-            self.reporter.report(finding);
-        }
-        self.done_files.fetch_add(1, Ordering::Relaxed);
-        self.done_bytes.fetch_add(file.node.size, Ordering::Relaxed);
-        self.reporter.progress().add_files(1);
+        let replace = file.standing != Standing::Absent;
+        self.report(partial.finish_over(&file.lean.node(), replace)?);
+        self.counts.files.fetch_add(1, Ordering::Relaxed);
+        self.counts.bytes.fetch_add(file.lean.size, Ordering::Relaxed);
+        self.context.reporter.progress().add_files(1);
+        let action = if replace { Action::Updated } else { Action::Restored };
+        self.context.request.tell(action, &file.path, file.lean.size, false);
         Ok(())
     }
 
     fn lose(&self, number: usize, cause: &str) {
-        let (Some(file), Ok(mut state)) = (self.files.get(number), self.state(number)) else { return };
+        let (Some(file), Ok(mut state)) = (self.plan.files.get(number), self.state(number)) else { return };
         if !state.ended {
-            self.give_up(&mut state, file, cause);
+            let hint = "an older or newer snapshot may hold it whole";
+            self.give_up(&mut state, number, file, cause, Some(hint));
         }
     }
 
-    /// A file cannot be restored: what was written of it goes away.
-    fn give_up(&self, state: &mut State, file: &FilePlan, cause: &str) {
+    /// A file cannot be restored: what was written of it goes away, and what was there before stays.
+    fn give_up(&self, state: &mut State, number: usize, file: &FilePlan, cause: &str, hint: Option<&str>) {
         state.ended = true;
         drop(state.partial.take());
-        self.problems.fetch_add(1, Ordering::Relaxed);
-        let finding = Finding::problem(printable(&file.path), format!("is not restored: {cause}"));
-        self.reporter.report(finding.with_hint("an older or newer snapshot may hold it whole"));
+        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.extend(u32::try_from(number));
+        drop(lost);
+        self.counts.problems.fetch_add(1, Ordering::Relaxed);
+        let mut finding = Finding::problem(printable(&file.path), format!("is not restored: {cause}"));
+        finding.hint = hint.map(str::to_owned);
+        self.context.reporter.report(finding);
     }
 
     /// Files that wait for chunks from elsewhere keep no descriptor meanwhile.
@@ -320,10 +388,27 @@ impl Filler<'_> {
         }
     }
 
-    fn state(&self, number: usize) -> Result<std::sync::MutexGuard<'_, State>> {
+    pub(super) fn state(&self, number: usize) -> Result<std::sync::MutexGuard<'_, State>> {
         self.states
             .get(number)
             .and_then(|state| state.lock().ok())
             .ok_or_else(|| Error::refused("another thread failed while it restored a file"))
     }
+}
+
+/// Writes a chunk where it belongs in a file.
+pub(super) fn write_chunk(
+    partial: &PartialFile,
+    file: &FilePlan,
+    stream_offset: u64,
+    plain: &[u8],
+) -> Result<()> {
+    let mut rest = plain;
+    for (offset, length) in spread(file.lean.holes(), stream_offset, plain.len() as u64) {
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let (part, behind) = rest.split_at_checked(length).unwrap_or((rest, &[]));
+        partial.write_at(offset, part)?;
+        rest = behind;
+    }
+    Ok(())
 }

@@ -1,52 +1,65 @@
-//! Bringing a snapshot back: into a new folder, never over anything.
+//! Bringing a snapshot back: into a new folder, or over what is there, as far as is asked for.
 //!
-//! First the whole plan: folders are made, and each file's chunks are looked up and sorted by where they lie, so
-//! that each pack is read once. Then the packs are read in parallel; a file gets its name when its last chunk
-//! is written. Links and devices come after the files, the times of folders last.
+//! First the whole plan: what is selected, how it stands beside what is in the target, and each file's chunks by
+//! where they lie, so that each pack is read once. Files that are there are compared chunk by chunk, and what is right
+//! is taken from them. Then the packs are read in parallel; a file gets its name when its last chunk is written. Links
+//! and devices come after the files, then what is to be deleted goes, and the times of folders are set last.
 //!
-//! Invariants: nothing is written outside the target. A file is there whole, with contents that its ids prove,
-//! or it is not there and reported.
+//! Invariants: nothing is written outside the target, and nothing that is there is changed unless it was asked for. A
+//! file is there whole, with contents that its ids prove, or it is as it was before and reported.
 
+mod compare;
+mod delete;
+mod dry;
 mod fill;
+mod lean;
+mod others;
 mod plan;
+mod planner;
+mod request;
+mod reuse;
+mod select;
 pub mod target;
+mod verify;
+mod walk;
 
+use std::collections::HashSet;
 use std::path::Path;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::format::key_slot::Role;
 use crate::format::node::{Node, NodeKind};
 use crate::format::path;
 use crate::interrupt::Interrupt;
-use crate::report::{Finding, Reporter, Severity, printable};
+use crate::report::{Reporter, printable};
 use crate::repository::Repository;
 use crate::repository::reader::BlobReader;
 use crate::repository::snapshot::Snapshot;
-use crate::repository::tree::lookup;
+use crate::repository::tree::{TreeReader, lookup};
 
-use plan::{Other, Plan};
-use target::Target;
+use others::Others;
+use plan::Plan;
+pub use request::{Action, Event, Overwrite, Request, Summary};
+pub use select::Selection;
+use target::{Opening, Seen, Target};
 
-/// What a restore did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// Files that are there, hard links included.
-    pub files: u64,
-    /// Folders.
-    pub directories: u64,
-    /// Links, pipes, sockets and devices.
-    pub others: u64,
-    /// Bytes of the files.
-    pub bytes: u64,
-    /// What is missing, or is not as it was.
-    pub problems: u64,
+/// What all parts of a restore ask.
+struct Context<'a> {
+    reader: &'a BlobReader<'a>,
+    snapshot: &'a Snapshot,
+    request: &'a Request<'a>,
+    /// What lies at the place that is restored; none for the root of a snapshot that stores no root.
+    top: Option<&'a Node>,
+    target: Option<&'a Target>,
+    reporter: &'a dyn Reporter,
+    interrupt: &'a Interrupt,
 }
 
-/// Restores what lies at `place` in a snapshot: a folder's contents, or one file, into `folder`.
+/// Restores what lies at `place` in a snapshot: a folder's contents, or one file, into a new or empty `folder`.
 ///
 /// # Errors
-/// `Interrupted` where it was to stop: the files that have their names are whole, and nothing else is left of it.
-pub fn run(
+/// As [`run`].
+pub fn into_new_folder(
     repository: &Repository,
     snapshot: &Snapshot,
     place: &[u8],
@@ -54,29 +67,111 @@ pub fn run(
     reporter: &dyn Reporter,
     interrupt: &Interrupt,
 ) -> Result<Summary> {
+    run(repository, snapshot, &Request::of(place), folder, reporter, interrupt)
+}
+
+/// Restores what a request names of a snapshot into `folder`.
+///
+/// # Errors
+/// `Interrupted` where it was to stop: the files that have their names are whole, and nothing else is left of it.
+/// `Refused` where the folder holds something and the request does not say what becomes of it, or where all would be
+/// deleted; `Busy` where another restore is at work there; `NoSpace` where the disk is full.
+pub fn run(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    request: &Request<'_>,
+    folder: &Path,
+    reporter: &dyn Reporter,
+    interrupt: &Interrupt,
+) -> Result<Summary> {
     repository.keyring().require(Role::Full, "restoring files")?;
     let reader = BlobReader::new(repository, reporter)?.with_kept_metadata();
-    let top = find(&reader, snapshot, place)?;
-    let target = Target::create(folder)?;
-    let mut restore = Restore { reporter, interrupt, target: &target, summary: Summary::default() };
+    let top = match find(&reader, snapshot, &request.place) {
+        // The rest of the tree may be whole: what is lost is told once the plan is made.
+        Err(error) if request.place.is_empty() && TreeReader::is_damage(&error) => None,
+        found => found?,
+    };
+    check_paths(&reader, snapshot, request)?;
+    let opening = Opening {
+        may_hold_something: request.overwrite.is_some(),
+        owner: !request.no_owner,
+        clears_folders: request.delete && request.selection.is_everything(),
+        sparse: request.sparse,
+    };
+    let target = if request.dry_run {
+        Target::look_at(folder, &opening)?
+    } else {
+        Some(Target::open(folder, &opening)?)
+    };
+    let (reader, target, top) = (&reader, target.as_ref(), top.as_ref());
+    let context = Context { reader, snapshot, request, top, target, reporter, interrupt };
+    let before = target.filter(|target| !target.was_empty()).map(Target::look_at_top).transpose()?;
     reporter.progress().set_stage("planning");
-    let plan = Plan::make(&reader, snapshot, place, top.as_ref(), interrupt)?;
-    restore.make_directories(&plan)?;
-    let bytes = plan.files.iter().fold(0u64, |sum, file| sum.saturating_add(file.node.size));
-    reporter.progress().set_total(plan.files.len() as u64, bytes);
-    reporter.progress().set_stage("");
-    let filled = fill::fill(&reader, &target, &plan, reporter, interrupt)?;
-    restore.summary.files = filled.files;
-    restore.summary.bytes = filled.bytes;
-    restore.summary.problems = restore.summary.problems.saturating_add(filled.problems);
-    restore.others(&plan)?;
-    restore.directories(&plan, top.as_ref());
-    target.sync()?;
-    plan.index.report_troubles(reporter);
-    for finding in target.further_findings() {
-        restore.report(finding);
+    let mut plan = planner::make(&context)?;
+    delete::refuse_nothing_selected(&context, &plan)?;
+    let mut summary = begun(&plan);
+    reporter.progress().set_total(plan.files.len() as u64, plan.bytes());
+    if let Some(target) = target {
+        reporter.progress().set_stage("comparing");
+        compare::compare(&context, target, &mut plan)?;
     }
-    Ok(restore.summary)
+    plan.sort();
+    reporter.progress().set_stage("");
+    match target {
+        Some(target) if !request.dry_run => restore(&context, target, &plan, before.as_ref(), &mut summary)?,
+        _ => dry::tell(&context, target, &plan, &mut summary)?,
+    }
+    plan.index.report_troubles(reporter);
+    Ok(summary)
+}
+
+/// The summary of a plan that nothing was done of yet.
+fn begun(plan: &Plan) -> Summary {
+    let files = plan.files.len().saturating_add(plan.hard_links.len()) as u64;
+    Summary {
+        total_files: files.saturating_add(plan.kept.0),
+        total_bytes: plan.bytes().saturating_add(plan.kept.1),
+        kept: plan.kept.0,
+        bytes_kept: plan.kept.1,
+        problems: plan.problems,
+        ..Summary::default()
+    }
+}
+
+fn restore(
+    context: &Context<'_>,
+    target: &Target,
+    plan: &Plan,
+    before: Option<&Seen>,
+    summary: &mut Summary,
+) -> Result<()> {
+    let mut others = Others { context, target, summary };
+    others.sweep(plan);
+    others.make_folders(plan)?;
+    let filled = fill::fill(context, target, plan)?;
+    filled.count(others.summary);
+    let lost: HashSet<&[u8]> = filled
+        .lost
+        .iter()
+        .filter_map(|number| plan.files.get(usize::try_from(*number).ok()?))
+        .map(|file| &*file.path)
+        .collect();
+    others.make_others(plan, &lost)?;
+    delete::delete(context, target, plan, others.summary)?;
+    others.finish_folders(plan);
+    others.finish_top(plan, before);
+    target.sync()?;
+    if context.request.verify {
+        let verified = verify::verify(context, target, plan, &lost)?;
+        let summary = &mut *others.summary;
+        summary.files_verified = verified.files;
+        summary.bytes_verified = verified.bytes;
+        summary.problems = summary.problems.saturating_add(verified.problems);
+    }
+    for finding in target.further_findings() {
+        others.report(finding);
+    }
+    Ok(())
 }
 
 /// The node at a place; none for the root of a snapshot that stores no root.
@@ -93,86 +188,17 @@ pub fn find(reader: &BlobReader<'_>, snapshot: &Snapshot, place: &[u8]) -> Resul
     Ok(node)
 }
 
-struct Restore<'a> {
-    reporter: &'a dyn Reporter,
-    interrupt: &'a Interrupt,
-    target: &'a Target,
-    summary: Summary,
-}
-
-impl Restore<'_> {
-    fn report(&mut self, finding: Finding) {
-        if finding.severity == Severity::Problem {
-            self.summary.problems = self.summary.problems.saturating_add(1);
+/// Refuses paths that the snapshot does not hold, or that lie beside the place.
+fn check_paths(reader: &BlobReader<'_>, snapshot: &Snapshot, request: &Request<'_>) -> Result<()> {
+    for place in &request.paths {
+        if !path::is_below(place, &request.place) {
+            let (place, top) = (printable(place), printable(&request.place));
+            return Err(Error::refused(format!("/{place} does not lie in /{top}"))
+                .hint("name paths from the root of the snapshot, as `strongroom ls` shows them"));
         }
-        self.reporter.report(finding);
+        find(reader, snapshot, place)?;
     }
-
-    /// Takes note of something that could not be made: the rest is worth having all the same. Where there is no
-    /// room left, nothing more will be made.
-    fn missed(&mut self, path: &[u8], error: Error) -> Result<()> {
-        if error.kind() == ErrorKind::NoSpace {
-            return Err(error);
-        }
-        self.report(Finding::problem(printable(path), error.chain()));
-        Ok(())
-    }
-
-    fn make_directories(&mut self, plan: &Plan) -> Result<()> {
-        for Other { path, .. } in &plan.directories {
-            self.interrupt.check()?;
-            match self.target.make_directory(path) {
-                Ok(()) => self.summary.directories = self.summary.directories.saturating_add(1),
-                Err(error) => self.missed(path, error)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn apply_metadata(&mut self, path: &[u8], node: &Node) {
-        match self.target.apply_metadata(path, node) {
-            Ok(findings) => findings.into_iter().for_each(|finding| self.report(finding)),
-            Err(error) => self.report(Finding::problem(printable(path), error.chain())),
-        }
-    }
-
-    fn others(&mut self, plan: &Plan) -> Result<()> {
-        for Other { path, node } in &plan.others {
-            self.interrupt.check()?;
-            let made = if node.kind == NodeKind::Symlink {
-                self.target.make_symlink(path, node)
-            } else {
-                self.target.make_special(path, node)
-            };
-            match made {
-                Ok(()) => {
-                    self.summary.others = self.summary.others.saturating_add(1);
-                    self.apply_metadata(path, node);
-                }
-                Err(error) => self.missed(path, error)?,
-            }
-        }
-        for (path, existing) in &plan.hard_links {
-            self.interrupt.check()?;
-            match self.target.hard_link(existing, path) {
-                Ok(()) => self.summary.files = self.summary.files.saturating_add(1),
-                Err(error) => self.missed(path, error)?,
-            }
-        }
-        Ok(())
-    }
-
-    /// Deepest first, for making something in a folder changes its time.
-    fn directories(&mut self, plan: &Plan, top: Option<&Node>) {
-        for directory in plan.directories.iter().rev() {
-            self.apply_metadata(&directory.path, &directory.node);
-        }
-        if let Some(node) = top.filter(|node| node.kind == NodeKind::Directory) {
-            for finding in self.target.apply_metadata_to_top(node) {
-                self.report(finding);
-            }
-        }
-    }
+    Ok(())
 }
 
 /// Where something at `path` goes when what lies at `place` is restored: below a folder without that folder's

@@ -1,11 +1,16 @@
 //! The only code that writes into the folder a restore fills, and that never writes outside it.
 //!
 //! Invariants: paths of a snapshot are taken for hostile. Every name is checked, every parent is found beneath
-//! the handle on the top folder without following a symbolic link, and nothing that exists is replaced. A file
-//! has its final name only once it is whole. Until a folder is finished nobody else may enter it.
+//! the handle on the top folder without following a symbolic link, and nothing that exists is replaced unless the
+//! caller says so of this very name. A file has its final name only once it is whole, and what it replaces is
+//! there until then. Nothing that exists is written to. Until a folder made here is finished nobody else may enter it.
 
+mod existing;
+mod make;
 mod metadata;
 mod partial;
+mod remove;
+mod sweep;
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
@@ -14,14 +19,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags};
+use rustix::fs::{
+    AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RawDir, ResolveFlags, StatVfsMountFlags,
+};
 use rustix::io::{Errno, retry_on_intr};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::node::{Node, NodeKind};
+use crate::format::path as place_path;
 use crate::report::{Finding, Severity, printable};
 
+pub use existing::Seen;
 pub use partial::PartialFile;
+pub use remove::Removed;
+pub use sweep::{Sweep, is_leftover};
 
 /// Paths of this many bytes the kernel refuses to resolve in one go.
 const PATH_MAX: usize = 4096;
@@ -39,6 +50,20 @@ const TOP: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXE
 /// A folder being filled. Paths are those of the snapshot: names joined by `/`, relative to the folder.
 pub struct Target {
     shared: Arc<Shared>,
+    is_empty: bool,
+}
+
+/// What may be done in a folder, and how.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Opening {
+    /// Whether it may hold something already.
+    pub may_hold_something: bool,
+    /// Whether owners are restored.
+    pub owner: bool,
+    /// Whether folders with something in them may be removed where something else has to be.
+    pub clears_folders: bool,
+    /// Whether zeros are left out where a file is a hole anyway.
+    pub sparse: bool,
 }
 
 /// What the target and its unfinished files have in common.
@@ -49,6 +74,14 @@ struct Shared {
     privileged: bool,
     /// The folder hands an access control list on to what is made inside, where no snapshot knows of it.
     hands_on_lists: bool,
+    /// Whether owners are restored.
+    owner: bool,
+    /// Whether folders with something in them may be removed where something else has to be.
+    clears_folders: bool,
+    /// Whether zeros are left out where a file is a hole anyway.
+    sparse: bool,
+    /// Whether no other restore into this folder is at work, as far as can be known.
+    locked: bool,
     resolves_beneath: AtomicBool,
     /// The parents used last, the latest at the end.
     parents: Mutex<Vec<(Vec<u8>, Arc<OwnedFd>)>>,
@@ -62,99 +95,84 @@ impl Target {
     /// # Errors
     /// `Refused` where the folder holds anything.
     pub fn create(path: &Path) -> Result<Self> {
-        let location = printable(path.as_os_str().as_bytes());
-        let failed = |errno: Errno| Error::io(format!("cannot restore into {location}"), errno);
+        Self::open(path, &Opening { owner: true, ..Opening::default() })
+    }
+
+    /// Opens a folder, which is made if it is not there; the one above it must be.
+    ///
+    /// # Errors
+    /// `Refused` where it holds anything and may not; `Busy` where another restore is at work in it; `Denied` where
+    /// nothing can be written there.
+    pub fn open(path: &Path, opening: &Opening) -> Result<Self> {
+        let failed = |errno| cannot(path, errno);
         match rustix::fs::mkdir(path, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(Errno::NOENT) => return Err(failed(Errno::NOENT).hint("make the folder above it first")),
-            Err(errno) => return Err(failed(errno)),
+            Err(errno) => match rustix::fs::stat(path) {
+                // The top of a file system that is read-only is there, whatever making it gives.
+                Ok(_) => {}
+                Err(_) => return Err(failed(errno)),
+            },
         }
-        let root = retry_on_intr(|| rustix::fs::openat(CWD, path, TOP, Mode::empty())).map_err(failed)?;
-        if !is_empty(&root).map_err(failed)? {
-            return Err(Error::refused(format!("{location} is not empty"))
-                .hint("name a new folder, or an empty one: a restore never replaces anything"));
+        let target = Self::look_at(path, opening)?
+            .ok_or_else(|| Error::refused(format!("{} was removed just now", shown(path))))?;
+        let status = rustix::fs::fstatvfs(&target.shared.root).map_err(failed)?;
+        if status.f_flag.contains(StatVfsMountFlags::RDONLY) {
+            return Err(failed(Errno::ROFS).hint("mount it writable, or name another folder"));
         }
-        let hands_on_lists = rustix::fs::fgetxattr_query(&root, metadata::DEFAULT_LIST).is_ok();
-        Ok(Self {
-            shared: Arc::new(Shared {
-                root,
-                location,
-                privileged: rustix::process::geteuid().is_root(),
-                hands_on_lists,
-                resolves_beneath: AtomicBool::new(true),
-                parents: Mutex::default(),
-                noted: Mutex::default(),
-            }),
-        })
+        Ok(target)
     }
 
-    /// Makes a folder that only we may enter until its metadata is set; one that is there already will do.
-    pub fn make_directory(&self, path: &[u8]) -> Result<()> {
-        let (parent, name) = self.shared.parent_of(path)?;
-        let made = match rustix::fs::mkdirat(&*parent, name, Mode::RWXU) {
-            Err(Errno::EXIST) if kind_at(&parent, name) == Some(FileType::Directory) => Ok(()),
-            outcome => outcome,
+    /// Opens a folder to look at what is in it; none where it is not there. Nothing is changed.
+    ///
+    /// # Errors
+    /// As [`Target::open`].
+    pub fn look_at(path: &Path, opening: &Opening) -> Result<Option<Self>> {
+        let failed = |errno| cannot(path, errno);
+        let root = match retry_on_intr(|| rustix::fs::openat(CWD, path, TOP, Mode::empty())) {
+            Ok(root) => root,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(failed(errno)),
         };
-        made.map_err(|errno| self.shared.failed("make the folder", path, errno))
+        let is_empty = is_empty(&root).map_err(failed)?;
+        if !is_empty && !opening.may_hold_something {
+            return Err(Error::refused(format!("{} is not empty", shown(path))).hint(
+                "name a new folder, or say with --overwrite what may be replaced in this one: \
+                 `--overwrite if-changed` also goes on with a restore that was interrupted",
+            ));
+        }
+        let locked = match rustix::fs::flock(&root, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => {
+                let busy = format!("another restore is at work in {}", shown(path));
+                return Err(Error::new(ErrorKind::Busy, busy).hint("wait until it has ended"));
+            }
+            outcome => outcome.is_ok(),
+        };
+        let hands_on_lists = rustix::fs::fgetxattr_query(&root, metadata::DEFAULT_LIST).is_ok();
+        let shared = Shared {
+            root,
+            location: shown(path),
+            privileged: rustix::process::geteuid().is_root(),
+            hands_on_lists,
+            owner: opening.owner,
+            clears_folders: opening.clears_folders,
+            sparse: opening.sparse,
+            locked,
+            resolves_beneath: AtomicBool::new(true),
+            parents: Mutex::default(),
+            noted: Mutex::default(),
+        };
+        Ok(Some(Self { shared: Arc::new(shared), is_empty }))
+    }
+
+    /// Whether nothing was in the folder when it was opened.
+    pub fn was_empty(&self) -> bool {
+        self.is_empty
     }
 
     /// Makes a file of this length aside, all of it a hole, under a name of its own.
     pub fn create_file(&self, path: &[u8], size: u64) -> Result<PartialFile> {
         PartialFile::create(Arc::clone(&self.shared), path, size)
-    }
-
-    /// Makes a symbolic link. Where it leads does not matter: nothing here follows it.
-    pub fn make_symlink(&self, path: &[u8], node: &Node) -> Result<()> {
-        let (parent, name) = self.shared.parent_of(path)?;
-        let target = node.link_target.as_deref().unwrap_or_default();
-        if node.kind != NodeKind::Symlink || target.is_empty() || target.contains(&0) {
-            return Err(Error::corrupt(format!(
-                "the snapshot does not say where the symbolic link {} leads",
-                printable(path)
-            )));
-        }
-        rustix::fs::symlinkat(target, &*parent, name)
-            .map_err(|errno| self.shared.failed("make the symbolic link", path, errno))
-    }
-
-    /// Makes a named pipe, a socket or a device, which only we may use until its metadata is set.
-    pub fn make_special(&self, path: &[u8], node: &Node) -> Result<()> {
-        let (parent, name) = self.shared.parent_of(path)?;
-        let kind = match node.kind {
-            NodeKind::Fifo => FileType::Fifo,
-            NodeKind::Socket => FileType::Socket,
-            NodeKind::CharacterDevice => FileType::CharacterDevice,
-            NodeKind::BlockDevice => FileType::BlockDevice,
-            NodeKind::Directory | NodeKind::File | NodeKind::Symlink => {
-                return Err(Error::corrupt(format!("{} is no device, pipe or socket", printable(path))));
-            }
-        };
-        let device = match (kind, node.device_number) {
-            (FileType::Fifo | FileType::Socket, _) => 0,
-            (_, Some(number)) => {
-                let half = |bits: u64| u32::try_from(bits & 0xffff_ffff).unwrap_or_default();
-                rustix::fs::makedev(half(number >> 32), half(number))
-            }
-            (_, None) => {
-                return Err(Error::corrupt(format!(
-                    "the snapshot does not say which device {} is",
-                    printable(path)
-                )));
-            }
-        };
-        rustix::fs::mknodat(&*parent, name, kind, Mode::RUSR | Mode::WUSR, device)
-            .map_err(|errno| self.shared.failed("make the device, pipe or socket", path, errno))
-    }
-
-    /// Gives something restored a second name.
-    pub fn hard_link(&self, existing: &[u8], path: &[u8]) -> Result<()> {
-        let (from, from_name) = self.shared.parent_of(existing)?;
-        let (to, to_name) = self.shared.parent_of(path)?;
-        if kind_at(&from, from_name) == Some(FileType::Directory) {
-            return Err(Error::corrupt(format!("{} would be a second name of a folder", printable(path))));
-        }
-        rustix::fs::linkat(&*from, from_name, &*to, to_name, AtFlags::empty())
-            .map_err(|errno| self.shared.failed("make the hard link", path, errno))
     }
 
     /// Sets owner, extended attributes, mode and times of a folder, symbolic link, device, pipe or socket; of a
@@ -193,12 +211,13 @@ impl Target {
             NodeKind::Directory => metadata::Object::Open(&handle),
             _ => metadata::Object::Named { handle: &handle, parent: &parent, name },
         };
-        Ok(metadata::apply(&self.shared, &object, path, node))
+        Ok(metadata::apply(&self.shared, &object, path, node, !self.is_empty).findings)
     }
 
     /// Gives the folder itself the metadata of a folder in the snapshot; once nothing more is made in it.
     pub fn apply_metadata_to_top(&self, node: &Node) -> Vec<Finding> {
-        metadata::apply(&self.shared, &metadata::Object::Open(&self.shared.root), b"", node)
+        let object = metadata::Object::Open(&self.shared.root);
+        metadata::apply(&self.shared, &object, b"", node, !self.is_empty).findings
     }
 
     /// One finding for each matter that was found more than once, with how often.
@@ -220,6 +239,15 @@ impl Target {
     }
 }
 
+impl Drop for Shared {
+    /// Gives the lock back at once: a program that is being started may hold a copy of the handle for a moment.
+    fn drop(&mut self) {
+        if self.locked {
+            rustix::fs::flock(&self.root, FlockOperation::Unlock).ok();
+        }
+    }
+}
+
 impl Shared {
     /// The folder in which a path lies, and its last name. Handles are kept, so that many files of one folder
     /// cost one search for it.
@@ -235,13 +263,23 @@ impl Shared {
             )),
             errno => self.failed("open the folder of", path, errno),
         })?;
+        Ok((self.keep(parent, opened), name))
+    }
+
+    fn keep(&self, parent: &[u8], opened: OwnedFd) -> Arc<OwnedFd> {
         let handle = Arc::new(opened);
         let mut parents = self.parents.lock().unwrap_or_else(PoisonError::into_inner);
         if parents.len() >= PARENTS_KEPT {
             parents.remove(0);
         }
         parents.push((parent.to_vec(), Arc::clone(&handle)));
-        Ok((handle, name))
+        handle
+    }
+
+    /// Keeps no handle on a folder that was removed, nor on any in it.
+    fn forget(&self, folder: &[u8]) {
+        let mut parents = self.parents.lock().unwrap_or_else(PoisonError::into_inner);
+        parents.retain(|(path, _)| !place_path::is_below(path, folder));
     }
 
     fn kept(&self, parent: &[u8]) -> Option<Arc<OwnedFd>> {
@@ -327,6 +365,14 @@ fn checked(path: &[u8]) -> Result<(&[u8], &[u8])> {
 fn kind_at(parent: &OwnedFd, name: &[u8]) -> Option<FileType> {
     let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
     Some(FileType::from_raw_mode(stat.st_mode))
+}
+
+fn shown(path: &Path) -> String {
+    printable(path.as_os_str().as_bytes())
+}
+
+fn cannot(path: &Path, errno: Errno) -> Error {
+    Error::io(format!("cannot restore into {}", shown(path)), errno)
 }
 
 /// Whether a folder holds nothing but what a fresh file system has at its top.

@@ -9,11 +9,15 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
+use super::make::ASIDE;
 use super::{Shared, metadata};
 use crate::backend::local::{random_name, rename_without_replacing};
 use crate::error::{Error, Result};
 use crate::format::node::{Node, NodeKind};
 use crate::report::{Finding, printable};
+
+/// What a file system leaves out at least, in bytes.
+const BLOCK: u64 = 4096;
 
 /// A file that has not got its name yet.
 pub struct PartialFile {
@@ -31,11 +35,13 @@ impl PartialFile {
     pub(super) fn create(shared: Arc<Shared>, path: &[u8], size: u64) -> Result<Self> {
         let failed = |errno: Errno| shared.failed("make the file", path, errno);
         let (parent, _) = shared.parent_of(path)?;
-        let temporary = random_name(".strongroom-").map_err(failed)?;
+        let temporary = random_name(ASIDE).map_err(failed)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
-        let handle =
-            retry_on_intr(|| rustix::fs::openat(&*parent, &temporary, flags, mode)).map_err(failed)?;
+        let handle = retry_on_intr(|| {
+            shared.permitted(&parent, || rustix::fs::openat(&*parent, &temporary, flags, mode))
+        })
+        .map_err(failed)?;
         let prepared = retry_on_intr(|| rustix::fs::ftruncate(&handle, size))
             .and_then(|()| rustix::fs::fstat(&handle))
             .map_err(failed);
@@ -55,7 +61,7 @@ impl PartialFile {
     ///
     /// # Errors
     /// `Corrupt` where it runs past the end of the file.
-    pub fn write_at(&self, offset: u64, mut bytes: &[u8]) -> Result<()> {
+    pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         if offset.checked_add(bytes.len() as u64).is_none_or(|end| end > self.size) {
             return Err(Error::corrupt(format!(
                 "the data of {} run past its {} bytes",
@@ -64,9 +70,16 @@ impl PartialFile {
             )));
         }
         let handle = self.open()?;
+        if !self.shared.sparse {
+            return self.write_all(&handle, offset, bytes);
+        }
+        runs(offset, bytes).try_for_each(|(offset, bytes)| self.write_all(&handle, offset, bytes))
+    }
+
+    fn write_all(&self, handle: &OwnedFd, offset: u64, mut bytes: &[u8]) -> Result<()> {
         let mut position = offset;
         while !bytes.is_empty() {
-            let written = retry_on_intr(|| rustix::io::pwrite(&*handle, bytes, position))
+            let written = retry_on_intr(|| rustix::io::pwrite(handle, bytes, position))
                 .and_then(|written| if written == 0 { Err(Errno::IO) } else { Ok(written) })
                 .map_err(|errno| self.shared.failed("write", &self.path, errno))?;
             position = position.saturating_add(written as u64);
@@ -86,17 +99,27 @@ impl PartialFile {
     ///
     /// # Errors
     /// `Refused` where the name is taken. The file is then gone.
-    pub fn finish(mut self, node: &Node) -> Result<Vec<Finding>> {
+    pub fn finish(self, node: &Node) -> Result<Vec<Finding>> {
+        self.finish_over(node, false)
+    }
+
+    /// The same in the place of what has the name, if it may be replaced.
+    pub fn finish_over(mut self, node: &Node, replace: bool) -> Result<Vec<Finding>> {
         if node.kind != NodeKind::File {
             return Err(Error::corrupt(format!("{} is not a file in the snapshot", printable(&self.path))));
         }
         let handle = self.open()?;
-        let findings = metadata::apply(&self.shared, &metadata::Object::Open(&handle), &self.path, node);
+        let object = metadata::Object::Open(&handle);
+        let applied = metadata::apply(&self.shared, &object, &self.path, node, false);
         let (parent, name) = self.shared.parent_of(&self.path)?;
-        rename_without_replacing(&parent, self.temporary.as_bytes(), name)
-            .map_err(|errno| self.shared.failed("name the file", &self.path, errno))?;
+        if replace {
+            self.shared.rename_over(&parent, self.temporary.as_bytes(), name, &self.path)?;
+        } else {
+            rename_without_replacing(&parent, self.temporary.as_bytes(), name)
+                .map_err(|errno| self.shared.failed("name the file", &self.path, errno))?;
+        }
         self.finished = true;
-        Ok(findings)
+        Ok(applied.findings)
     }
 
     fn open(&self) -> Result<Arc<OwnedFd>> {
@@ -130,6 +153,32 @@ impl Drop for PartialFile {
     }
 }
 
+/// The parts of what is written that are not zeros, by blocks of the file.
+fn runs(offset: u64, bytes: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
+    let mut rest = bytes;
+    let mut position = offset;
+    std::iter::from_fn(move || {
+        let mut length = 0usize;
+        loop {
+            let at = position.saturating_add(length as u64);
+            let tail = rest.get(length..).unwrap_or_default();
+            let block = usize::try_from(BLOCK - at % BLOCK).unwrap_or(usize::MAX).min(tail.len());
+            if tail.get(..block).unwrap_or_default().iter().any(|byte| *byte != 0) {
+                length = length.saturating_add(block);
+            } else if length > 0 || block == 0 {
+                break;
+            } else {
+                position = at.saturating_add(block as u64);
+                rest = tail.get(block..).unwrap_or_default();
+            }
+        }
+        let run = (position, rest.get(..length).unwrap_or_default());
+        position = position.saturating_add(length as u64);
+        rest = rest.get(length..).unwrap_or_default();
+        (length > 0).then_some(run)
+    })
+}
+
 fn identity_of(stat: &Stat) -> (u64, u64) {
     (stat.st_dev, stat.st_ino)
 }
@@ -137,5 +186,28 @@ fn identity_of(stat: &Stat) -> (u64, u64) {
 impl std::fmt::Debug for PartialFile {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "PartialFile({})", printable(&self.path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_are_left_out_by_blocks() {
+        let mut bytes = vec![0; 20_000];
+        let of =
+            |bytes: &[u8], offset| runs(offset, bytes).map(|(at, run)| (at, run.len())).collect::<Vec<_>>();
+        assert_eq!(of(&bytes, 100), []);
+        assert_eq!(of(&[], 0), []);
+        bytes[0] = 1;
+        assert_eq!(of(&bytes, 0), [(0, 4096)]);
+        assert_eq!(of(&bytes, 4000), [(4000, 96)]);
+        bytes[19_999] = 1;
+        assert_eq!(of(&bytes, 0), [(0, 4096), (16_384, 3616)]);
+        bytes[5000] = 1;
+        assert_eq!(of(&bytes, 0), [(0, 8192), (16_384, 3616)]);
+        bytes.fill(1);
+        assert_eq!(of(&bytes, 7), [(7, 20_000)]);
     }
 }

@@ -1,0 +1,248 @@
+//! Making the plan: a walk through what is selected of the snapshot, held against what is in the target.
+
+use std::collections::HashMap;
+
+use super::lean::Lean;
+use super::plan::{FolderPlan, HardLink, OtherPlan, Plan, Standing};
+use super::request::{Action, Overwrite};
+use super::select::{Fate, Sieve};
+use super::target::{Seen, is_leftover};
+use super::walk::{Step, Walk};
+use super::{Context, relative};
+use crate::error::Result;
+use crate::format::node::{Node, NodeKind, Timestamp};
+use crate::format::path;
+use crate::report::{Finding, printable};
+use crate::repository::tree::LostPart;
+
+/// A folder that is made only if something in it is.
+struct Way {
+    path: Box<[u8]>,
+    lean: Lean,
+    seen: Option<Seen>,
+}
+
+struct Planner<'a, 'c> {
+    context: &'a Context<'c>,
+    plan: Plan,
+    sieve: Sieve<'a>,
+    ways: Vec<Way>,
+    /// The first name of each thing that has several.
+    names: HashMap<(u64, u64, NodeKind), Box<[u8]>>,
+    /// A folder in which nothing is, for it is not there yet.
+    absent: Option<Box<[u8]>>,
+    /// A folder that cannot be made.
+    blocked: Option<Box<[u8]>>,
+}
+
+/// Makes the plan of a restore.
+pub(super) fn make(context: &Context<'_>) -> Result<Plan> {
+    let request = context.request;
+    let mut planner = Planner {
+        context,
+        plan: Plan { index: context.reader.index()?, ..Plan::default() },
+        sieve: Sieve::new(&request.selection, &request.place),
+        ways: Vec::new(),
+        names: HashMap::new(),
+        absent: None,
+        blocked: None,
+    };
+    let mut walk = context.walk();
+    loop {
+        context.interrupt.check()?;
+        let mut lost = Vec::new();
+        let step = walk.next(&mut |part| lost.push(part))?;
+        for part in &lost {
+            planner.lose(part);
+        }
+        let Some(step) = step else { return Ok(planner.plan) };
+        planner.take(step)?;
+    }
+}
+
+impl<'c> Context<'c> {
+    pub(super) fn walk(&self) -> Walk<'c> {
+        Walk::new(self.reader, self.snapshot.root(), &self.request.place, &self.request.paths)
+    }
+}
+
+impl Planner<'_, '_> {
+    fn lose(&mut self, part: &LostPart) {
+        let (nodes, first) = (part.nodes, printable(&part.first));
+        let cause = format!(
+            "{nodes} files and folders from here on are not restored, for a part of the snapshot cannot be read: {}",
+            part.error.chain()
+        );
+        let finding = Finding::problem(format!("/{first}"), cause);
+        self.plan.has_gaps = true;
+        self.problem(finding.with_hint("an older or newer snapshot may hold them"));
+    }
+
+    fn problem(&mut self, finding: Finding) {
+        self.plan.problems = self.plan.problems.saturating_add(1);
+        self.context.reporter.report(finding);
+    }
+
+    fn take(&mut self, step: Step) -> Result<()> {
+        let request = self.context.request;
+        let is_folder = step.node.kind == NodeKind::Directory;
+        let fate = match self.sieve.fate(&step.path, is_folder) {
+            Fate::Selected if step.is_way => Fate::Way,
+            fate => fate,
+        };
+        let Some(place) = relative(&step.path, &request.place, self.context.top) else {
+            self.plan.top_selected = fate == Fate::Selected;
+            if request.delete && fate != Fate::Out && !step.is_way {
+                self.plan.listed.push(Box::default());
+            }
+            return Ok(());
+        };
+        if request.delete {
+            self.plan.held.insert(&place);
+        }
+        if is_leftover(path::name(&place)) {
+            self.plan.odd_names.insert(place.clone().into());
+        }
+        let is_blocked = self.blocked.as_deref().is_some_and(|folder| path::is_below(&place, folder));
+        if fate == Fate::Out || is_blocked {
+            return Ok(());
+        }
+        let seen = match self.look(&place) {
+            Ok(seen) => seen,
+            Err(error) => {
+                self.problem(Finding::problem(printable(&place), error.chain()));
+                self.blocked = Some(place.into());
+                return Ok(());
+            }
+        };
+        if is_folder && request.delete && !step.is_way && is_directory(seen.as_ref()) {
+            self.plan.listed.push(place.clone().into());
+        }
+        while self.ways.last().is_some_and(|way| !path::is_below(&place, &way.path)) {
+            self.ways.pop();
+        }
+        if fate == Fate::Way {
+            if is_folder {
+                self.ways.push(Way { path: place.into(), lean: Lean::of(step.node), seen });
+            }
+            return Ok(());
+        }
+        for way in std::mem::take(&mut self.ways) {
+            self.add_folder(way.path, way.lean, way.seen, false);
+            if self.blocked.is_some() {
+                return Ok(());
+            }
+        }
+        self.plan.selected = self.plan.selected.saturating_add(1);
+        if is_folder {
+            self.add_folder(place.into(), Lean::of(step.node), seen, true);
+            return Ok(());
+        }
+        self.add(place.into(), step.node, seen)
+    }
+
+    fn look(&mut self, place: &[u8]) -> Result<Option<Seen>> {
+        let Some(target) = self.context.target.filter(|target| !target.was_empty()) else { return Ok(None) };
+        if self.absent.as_deref().is_some_and(|folder| path::is_below(place, folder)) {
+            return Ok(None);
+        }
+        target.look(place)
+    }
+
+    fn may_replace(&self, seen: &Seen, mtime: Timestamp) -> bool {
+        self.context.request.overwrite.is_some_and(|overwrite| overwrite.may_replace(seen, mtime))
+    }
+
+    fn add_folder(&mut self, place: Box<[u8]>, lean: Lean, seen: Option<Seen>, selected: bool) {
+        let standing = match &seen {
+            None => Standing::Absent,
+            Some(seen) if seen.kind == Some(NodeKind::Directory) => Standing::Same,
+            Some(_) => Standing::Other,
+        };
+        let may_replace = seen.as_ref().is_none_or(|seen| self.may_replace(seen, lean.mtime));
+        if standing == Standing::Other && !may_replace {
+            let cause = "is no folder, and stays: what the snapshot holds in it is not restored";
+            let finding = Finding::problem(printable(&place), cause);
+            self.problem(finding.with_hint("`--overwrite always` replaces it"));
+            self.keep(&place, 0);
+            self.blocked = Some(place);
+            return;
+        }
+        let is_absent = |folder: &[u8]| path::is_below(&place, folder);
+        if standing != Standing::Same && !self.absent.as_deref().is_some_and(is_absent) {
+            self.absent = Some(place.clone());
+        }
+        let mend = standing != Standing::Same || (selected && may_replace);
+        self.plan.folders.push(FolderPlan { path: place, lean, standing, mend });
+    }
+
+    fn keep(&mut self, place: &[u8], size: u64) {
+        self.plan.kept.0 = self.plan.kept.0.saturating_add(1);
+        self.plan.kept.1 = self.plan.kept.1.saturating_add(size);
+        self.context.request.tell(Action::Kept, place, size, false);
+    }
+
+    fn add(&mut self, place: Box<[u8]>, node: Node, seen: Option<Seen>) -> Result<()> {
+        if seen.as_ref().is_some_and(|seen| !self.may_replace(seen, node.mtime)) {
+            // Further names of it are made as if this one were not there.
+            self.keep(&place, node.size);
+            return Ok(());
+        }
+        if let Some(identity) = identity(&node) {
+            if let Some(first) = self.names.get(&identity) {
+                self.plan.hard_links.push(HardLink { path: place, first: first.clone(), seen });
+                return Ok(());
+            }
+            self.names.insert(identity, place.clone());
+        }
+        if node.kind != NodeKind::File {
+            self.plan.others.push(OtherPlan { path: place, lean: Lean::of(node), seen });
+            return Ok(());
+        }
+        let standing = self.standing(&node, seen.as_ref());
+        self.plan.add_file(self.context.reader, place, node, standing)
+    }
+
+    fn standing(&self, node: &Node, seen: Option<&Seen>) -> Standing {
+        let Some(seen) = seen else { return Standing::Absent };
+        let request = self.context.request;
+        if seen.kind != Some(NodeKind::File) {
+            return Standing::Other;
+        }
+        let looks_same = (seen.size, seen.mtime) == (node.size, node.mtime);
+        // What has other names gets a file of its own where its metadata differ, and is then copied.
+        let may_mend = seen.links == 1 || seen.rights == (node.mode, node.uid, node.gid);
+        if request.overwrite == Some(Overwrite::IfChanged) && !request.verify && looks_same && may_mend {
+            Standing::Same
+        } else {
+            Standing::Compare
+        }
+    }
+}
+
+fn is_directory(seen: Option<&Seen>) -> bool {
+    seen.is_some_and(|seen| seen.kind == Some(NodeKind::Directory))
+}
+
+/// What tells the names of one file from those of others. A number that was used again while the backup ran names
+/// two kinds of things, which are no one file.
+fn identity(node: &Node) -> Option<(u64, u64, NodeKind)> {
+    let linked = node.links > 1 && node.kind != NodeKind::Directory;
+    linked.then_some((node.device, node.inode, node.kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_one_file_are_of_one_kind() {
+        let file = Node { links: 2, ..crate::format::tests::file_node(&[], 5) };
+        assert!(identity(&file).is_some());
+        assert_eq!(identity(&file), identity(&Node { size: 6, ..file.clone() }));
+        assert_ne!(identity(&file), identity(&Node { kind: NodeKind::Fifo, ..file.clone() }));
+        assert_ne!(identity(&file), identity(&Node { device: 1, ..file.clone() }));
+        assert_eq!(identity(&Node { kind: NodeKind::Directory, ..file.clone() }), None);
+        assert_eq!(identity(&Node { links: 1, ..file }), None);
+    }
+}

@@ -1,0 +1,171 @@
+//! Removing what is in the way, and what a snapshot does not hold.
+//!
+//! Invariants: no symbolic link is followed, no other file system is entered, and what the caller wants kept stays,
+//! with the folders it lies in.
+
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, FileType};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::{Shared, Target, kind_at};
+use crate::error::{Error, Result};
+use crate::format::path as place_path;
+use crate::report::printable;
+
+/// Something that goes, or would.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removed {
+    /// Its path.
+    pub path: Vec<u8>,
+    /// Its length in bytes; zero unless a file.
+    pub size: u64,
+    /// Whether it is a folder.
+    pub is_folder: bool,
+}
+
+/// One step of a removal.
+enum Step {
+    Look(Vec<u8>),
+    Leave(Vec<u8>),
+}
+
+impl Target {
+    /// Removes what is at a path, with all that lies in it but for what `kept` names; `removed` is told of each, and
+    /// of all that cannot be removed. With `only_tell` nothing is removed.
+    pub fn remove_all(
+        &self,
+        path: &[u8],
+        only_tell: bool,
+        kept: &dyn Fn(&[u8]) -> bool,
+        removed: &mut dyn FnMut(Result<Removed>),
+    ) {
+        // A stack of our own: what is in the target may be as deep as it likes.
+        let mut steps = vec![Step::Look(path.to_vec())];
+        let mut stay: Vec<Vec<u8>> = Vec::new();
+        while let Some(step) = steps.pop() {
+            let outcome = match step {
+                Step::Look(path) if kept(&path) => {
+                    stay.push(path);
+                    continue;
+                }
+                Step::Look(path) => self.remove_or_descend(path, only_tell, &mut steps),
+                Step::Leave(path) if stay.iter().any(|kept| place_path::is_below(kept, &path)) => {
+                    stay.push(path);
+                    continue;
+                }
+                Step::Leave(path) => self.remove_folder(path, only_tell).map(Some),
+            };
+            match outcome {
+                Ok(Some(gone)) => removed(Ok(gone)),
+                Ok(None) => {}
+                Err((path, error)) => {
+                    stay.push(path);
+                    removed(Err(error));
+                }
+            }
+        }
+    }
+
+    fn remove_or_descend(
+        &self,
+        path: Vec<u8>,
+        only_tell: bool,
+        steps: &mut Vec<Step>,
+    ) -> Result<Option<Removed>, (Vec<u8>, Error)> {
+        let look = || {
+            let (parent, name) = self.shared.parent_of(&path)?;
+            let failed = |errno| self.shared.failed("remove", &path, errno);
+            let stat = rustix::fs::statat(&*parent, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
+            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+                let above = rustix::fs::fstat(&*parent).map_err(failed)?;
+                if above.st_dev != stat.st_dev {
+                    return Err(Error::refused(format!(
+                        "{} is not removed: another file system is mounted there",
+                        printable(&path)
+                    )));
+                }
+                return Ok(Err(self.names(&path)?));
+            }
+            if !only_tell {
+                let unlink = || rustix::fs::unlinkat(&*parent, name, AtFlags::empty());
+                self.shared.permitted(&parent, unlink).map_err(failed)?;
+            }
+            let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+            Ok(Ok(if is_file { u64::try_from(stat.st_size).unwrap_or_default() } else { 0 }))
+        };
+        match look() {
+            Ok(Ok(size)) => Ok(Some(Removed { path, size, is_folder: false })),
+            Ok(Err(names)) => {
+                steps.push(Step::Leave(path.clone()));
+                for name in names {
+                    let mut below = path.clone();
+                    place_path::push(&mut below, &name);
+                    steps.push(Step::Look(below));
+                }
+                Ok(None)
+            }
+            Err(error) => Err((path, error)),
+        }
+    }
+
+    fn remove_folder(&self, path: Vec<u8>, only_tell: bool) -> Result<Removed, (Vec<u8>, Error)> {
+        let removed = (|| {
+            let (parent, name) = self.shared.parent_of(&path)?;
+            if !only_tell {
+                let remove = || rustix::fs::unlinkat(&*parent, name, AtFlags::REMOVEDIR);
+                self.shared
+                    .permitted(&parent, remove)
+                    .map_err(|errno| self.shared.failed("remove", &path, errno))?;
+                self.shared.forget(&path);
+            }
+            Ok(())
+        })();
+        match removed {
+            Ok(()) => Ok(Removed { path, size: 0, is_folder: true }),
+            Err(error) => Err((path, error)),
+        }
+    }
+}
+
+impl Shared {
+    /// Gives something that was made aside its name, in the place of what has it.
+    pub(super) fn rename_over(
+        self: &std::sync::Arc<Self>,
+        parent: &OwnedFd,
+        aside: &[u8],
+        name: &[u8],
+        path: &[u8],
+    ) -> Result<()> {
+        let rename = || retry_on_intr(|| rustix::fs::renameat(parent, aside, parent, name));
+        let failed = |errno| self.failed("name", path, errno);
+        match rename() {
+            Err(Errno::ISDIR | Errno::NOTEMPTY | Errno::EXIST) => {}
+            outcome => return outcome.map_err(failed),
+        }
+        match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
+            Ok(()) => self.forget(path),
+            Err(Errno::NOTEMPTY | Errno::EXIST) if self.clears_folders => {
+                let target = Target { shared: std::sync::Arc::clone(self), is_empty: false };
+                let mut first = None;
+                target.remove_all(path, false, &|_| false, &mut |removed| {
+                    first = first.take().or(removed.err());
+                });
+                if let Some(error) = first {
+                    return Err(error);
+                }
+            }
+            Err(Errno::NOTEMPTY | Errno::EXIST) => {
+                return Err(Error::refused(format!(
+                    "a folder with something in it is in the place of {}",
+                    printable(path)
+                ))
+                .hint("move it away, or let --delete remove it"));
+            }
+            Err(errno) => return Err(failed(errno)),
+        }
+        if kind_at(parent, name) == Some(FileType::Directory) {
+            return Err(failed(Errno::EXIST));
+        }
+        rename().map_err(failed)
+    }
+}
