@@ -141,6 +141,7 @@ pub(super) fn in_order<'d>(damages: impl Iterator<Item = &'d Damage>) -> Vec<Str
         REPAIR_INDEX_BY_PACKS => 2,
         GIVE_UP => 4,
         other if other.starts_with(GIVE_UP_ALL) => 5,
+        "strongroom prune" => 6,
         other if other.starts_with(REPAIR_PACKS) => 3,
         _ => 0,
     };

@@ -124,7 +124,7 @@ mod tests {
                 // One comes and one goes.
                 packs.push((derive::hash(&(night + 10_000).to_le_bytes()), 1000));
                 if night % 2 == 0 {
-                    let gone = packs.swap_remove(7 + night as usize % 90);
+                    let gone = packs.swap_remove(7 + usize::try_from(night).unwrap() % 90);
                     verified.remove(&gone.0);
                 }
             }

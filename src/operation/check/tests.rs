@@ -55,14 +55,20 @@ fn check(repository: &Repository, read_data: bool) -> (Summary, Vec<Damage>) {
     (summary, reporter.damages())
 }
 
+/// What becomes of an index object.
+type Lie = &'static dyn Fn(&mut IndexObject);
+
 #[test]
 fn an_index_that_lies_about_whole_packs_is_what_is_mended() {
-    let lies: [(&dyn Fn(&mut IndexObject), bool); 4] = [
+    let lies: [(Lie, bool); 4] = [
         // The sizes, which every listing shows; the order of blobs, their lengths, and one that is not there.
         (&|object| object.packs.iter_mut().for_each(|pack| pack.size += 1), false),
         (&|object| object.packs.iter_mut().for_each(|pack| pack.entries.reverse()), true),
         (&|object| object.packs.iter_mut().for_each(|pack| pack.entries[0].plain_length -= 1), true),
-        (&|object| object.packs.iter_mut().for_each(|pack| drop(pack.entries.pop())), true),
+        (
+            &|object| object.packs.iter_mut().for_each(|pack| pack.entries.truncate(pack.entries.len() - 1)),
+            true,
+        ),
     ];
     for (number, (change, read_data)) in lies.into_iter().enumerate() {
         let (store, repository) = create();
@@ -71,12 +77,14 @@ fn an_index_that_lies_about_whole_packs_is_what_is_mended() {
         let (summary, damages) = check(&repository, read_data);
         assert!(summary.problems > 0 && summary.broken_packs.is_empty(), "{number}: {damages:?}");
         assert!(!summary.suffering.is_empty(), "{number}: {damages:?}");
-        assert_eq!(
-            summary.mend.first().unwrap(),
-            "strongroom repair index --read-all-packs",
-            "{number}: {summary:?}"
-        );
-        let options = repair::Options { read_all_packs: true, dry_run: false };
+        // A length that no frame can have is refused with the whole object: its packs are named anew.
+        let read_all_packs = match summary.mend.first().map(String::as_str) {
+            Some("strongroom repair index --read-all-packs") => true,
+            Some("strongroom repair index") => false,
+            other => panic!("{number}: {other:?}"),
+        };
+        assert_eq!(read_all_packs, number != 2);
+        let options = repair::Options { read_all_packs, dry_run: false };
         repair::run(&repository, options, &Collector::default(), &Interrupt::default()).unwrap();
         let (summary, damages) = check(&repository, true);
         assert_eq!(summary.problems, 0, "{number}: {damages:?}");
