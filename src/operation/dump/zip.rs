@@ -23,7 +23,7 @@ const DIRECTORY_IN_MEMORY: usize = 8 << 20;
 const VERSION: u16 = 20;
 const VERSION_LARGE: u16 = 45;
 /// Made on Unix, by the rules of version 4.5.
-const MADE_BY: u16 = 3 << 8 | 45;
+const MADE_BY: u16 = (3 << 8) + VERSION_LARGE;
 /// The flag that says that the sum comes behind the contents.
 const SUM_BEHIND: u16 = 1 << 3;
 /// The flag that says that the name is UTF-8.
@@ -281,8 +281,8 @@ fn extra(node: &Node) -> Vec<u8> {
 
 /// Time and date as DOS has them, between 1980 and 2107, in UTC.
 fn dos_stamp(node: &Node) -> (u16, u16) {
-    const FIRST: (u16, u16) = (0, 1 << 5 | 1);
-    const LAST: (u16, u16) = (23 << 11 | 59 << 5 | 29, 127 << 9 | 12 << 5 | 31);
+    const FIRST: (u16, u16) = (0, (1 << 5) + 1);
+    const LAST: (u16, u16) = ((23 << 11) + (59 << 5) + 29, (127 << 9) + (12 << 5) + 31);
     let Ok(time) = jiff::Timestamp::from_second(node.mtime.seconds) else { return FIRST };
     let time = time.to_zoned(jiff::tz::TimeZone::UTC);
     let number = |number: i8| u16::try_from(number).unwrap_or(0);
@@ -290,7 +290,7 @@ fn dos_stamp(node: &Node) -> (u16, u16) {
         Err(_) => FIRST,
         Ok(year) if year > 127 => LAST,
         Ok(year) => (
-            number(time.hour()) << 11 | number(time.minute()) << 5 | number(time.second()) / 2,
+            number(time.hour()) << 11 | number(time.minute()) << 5 | (number(time.second()) / 2),
             year << 9 | number(time.month()) << 5 | number(time.day()),
         ),
     }
@@ -310,7 +310,8 @@ mod tests {
     fn times_are_those_of_dos_within_its_years() {
         assert_eq!(stamp("1980-01-01T00:00:00Z"), (0, 33));
         assert_eq!(stamp("1969-01-01T00:00:00Z"), (0, 33));
-        assert_eq!(stamp("2026-11-21T13:14:15Z"), (13 << 11 | 14 << 5 | 7, 46 << 9 | 11 << 5 | 21));
+        let (time, date) = ((13 << 11) + (14 << 5) + 7, (46 << 9) + (11 << 5) + 21);
+        assert_eq!(stamp("2026-11-21T13:14:15Z"), (time, date));
         assert_eq!(stamp("2107-12-31T23:59:59Z"), stamp("2300-01-01T00:00:00Z"));
     }
 
