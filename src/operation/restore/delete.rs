@@ -10,7 +10,7 @@ use super::Context;
 use super::plan::Plan;
 use super::request::{Action, Summary};
 use super::select::Fate;
-use super::target::{Removed, Target};
+use super::target::{Removed, Stays, Target};
 use crate::error::{Error, Result};
 use crate::format::path;
 use crate::report::{Finding, printable};
@@ -69,9 +69,11 @@ fn clean(
             return;
         }
     };
-    let is_kept = |place: &[u8]| {
-        plan.held.contains(place)
-            || context.request.selection.fate(&context.in_snapshot(place)) != Fate::Selected
+    let stays = |place: &[u8]| match context.request.selection.fate(&context.in_snapshot(place)) {
+        _ if plan.held.contains(place) => Stays::All,
+        Fate::Selected => Stays::Nothing,
+        Fate::Way => Stays::Itself,
+        Fate::Out => Stays::All,
     };
     let mut stray: Vec<Vec<u8>> = Vec::new();
     for name in names {
@@ -93,7 +95,7 @@ fn clean(
         return;
     }
     for place in stray {
-        target.remove_all(&place, context.request.dry_run, &is_kept, &mut |removed| match removed {
+        target.remove_all(&place, context.request.dry_run, &stays, &mut |removed| match removed {
             Ok(removed) => count(context, &removed, summary),
             Err(error) => {
                 summary.problems = summary.problems.saturating_add(1);

@@ -41,6 +41,13 @@ impl Lean {
         Self { kind, mode, uid, gid, mtime, size, rest }
     }
 
+    /// A folder of which nothing is known but that it was there.
+    pub(super) fn made_up_folder() -> Self {
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let mtime = Timestamp::default();
+        Self { kind: NodeKind::Directory, mode: 0o700, uid, gid, mtime, size: 0, rest: None }
+    }
+
     pub(super) fn holes(&self) -> &[Hole] {
         self.rest.as_ref().map(|rest| rest.holes.as_slice()).unwrap_or_default()
     }

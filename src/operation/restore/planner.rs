@@ -129,9 +129,12 @@ impl Planner<'_, '_> {
         }
         for way in std::mem::take(&mut self.ways) {
             self.add_folder(way.path, way.lean, way.seen, false);
-            if self.blocked.is_some() {
+            if self.blocked.as_deref().is_some_and(|folder| path::is_below(&place, folder)) {
                 return Ok(());
             }
+        }
+        if self.plan.has_gaps {
+            self.make_up_folders(&place)?;
         }
         self.plan.selected = self.plan.selected.saturating_add(1);
         if is_folder {
@@ -139,6 +142,20 @@ impl Planner<'_, '_> {
             return Ok(());
         }
         self.add(place.into(), step.node, seen)
+    }
+
+    /// Plans the folders above a path that lie in a part of the snapshot that cannot be read: nobody knows their
+    /// metadata, so only we may enter them.
+    fn make_up_folders(&mut self, place: &[u8]) -> Result<()> {
+        for (end, _) in place.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
+            let folder = place.get(..end).unwrap_or_default();
+            let known = self.plan.folders.binary_search_by(|known| path::compare(&known.path, folder));
+            if known.is_err() {
+                let seen = self.look(folder)?;
+                self.add_folder(folder.into(), Lean::made_up_folder(), seen, false);
+            }
+        }
+        Ok(())
     }
 
     fn look(&mut self, place: &[u8]) -> Result<Option<Seen>> {

@@ -31,7 +31,7 @@ use crate::report::{Finding, Severity, printable};
 
 pub use existing::Seen;
 pub use partial::PartialFile;
-pub use remove::Removed;
+pub use remove::{Removed, Stays};
 pub use sweep::{Sweep, is_leftover};
 
 /// Paths of this many bytes the kernel refuses to resolve in one go.

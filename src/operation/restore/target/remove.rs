@@ -9,6 +9,7 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::{Shared, Target, kind_at};
 use crate::error::{Error, Result};
+use crate::format::node::NodeKind;
 use crate::format::path as place_path;
 use crate::report::printable;
 
@@ -23,6 +24,17 @@ pub struct Removed {
     pub is_folder: bool,
 }
 
+/// What of something stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stays {
+    /// It, with all that lies in it.
+    All,
+    /// It alone: of what lies in it, each is asked for.
+    Itself,
+    /// Nothing of it.
+    Nothing,
+}
+
 /// One step of a removal.
 enum Step {
     Look(Vec<u8>),
@@ -30,13 +42,13 @@ enum Step {
 }
 
 impl Target {
-    /// Removes what is at a path, with all that lies in it but for what `kept` names; `removed` is told of each, and
+    /// Removes what is at a path, with all that lies in it but for what stays; `removed` is told of each, and
     /// of all that cannot be removed. With `only_tell` nothing is removed.
     pub fn remove_all(
         &self,
         path: &[u8],
         only_tell: bool,
-        kept: &dyn Fn(&[u8]) -> bool,
+        stays: &dyn Fn(&[u8]) -> Stays,
         removed: &mut dyn FnMut(Result<Removed>),
     ) {
         // A stack of our own: what is in the target may be as deep as it likes.
@@ -44,11 +56,19 @@ impl Target {
         let mut stay: Vec<Vec<u8>> = Vec::new();
         while let Some(step) = steps.pop() {
             let outcome = match step {
-                Step::Look(path) if kept(&path) => {
+                Step::Look(path) if stays(&path) == Stays::All => {
                     stay.push(path);
                     continue;
                 }
-                Step::Look(path) => self.remove_or_descend(path, only_tell, &mut steps),
+                Step::Look(path) => {
+                    if stays(&path) == Stays::Itself {
+                        stay.push(path.clone());
+                        if !self.is_folder(&path) {
+                            continue;
+                        }
+                    }
+                    self.remove_or_descend(path, only_tell, &mut steps)
+                }
                 Step::Leave(path) if stay.iter().any(|kept| place_path::is_below(kept, &path)) => {
                     stay.push(path);
                     continue;
@@ -64,6 +84,10 @@ impl Target {
                 }
             }
         }
+    }
+
+    fn is_folder(&self, path: &[u8]) -> bool {
+        self.look(path).ok().flatten().is_some_and(|seen| seen.kind == Some(NodeKind::Directory))
     }
 
     fn remove_or_descend(
@@ -147,7 +171,7 @@ impl Shared {
             Err(Errno::NOTEMPTY | Errno::EXIST) if self.clears_folders => {
                 let target = Target { shared: std::sync::Arc::clone(self), is_empty: false };
                 let mut first = None;
-                target.remove_all(path, false, &|_| false, &mut |removed| {
+                target.remove_all(path, false, &|_| Stays::Nothing, &mut |removed| {
                     first = first.take().or(removed.err());
                 });
                 if let Some(error) = first {
