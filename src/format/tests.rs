@@ -259,6 +259,16 @@ fn index_object() -> Vec<u8> {
     .unwrap()
 }
 
+#[test]
+fn the_stored_length_of_an_index_object_is_known_before_it_is_written() {
+    let around = (super::header::HEADER_LEN + 32 + 16) as u64;
+    assert_eq!(index::stored_bytes(2, 2, 6), index_object().len() as u64 + around);
+    assert_eq!(
+        index::stored_bytes(0, 0, 0),
+        index::encode(&IndexObject::default()).unwrap().len() as u64 + around
+    );
+}
+
 fn config_object() -> Vec<u8> {
     let chunks = |minimum| ChunkSizes { minimum, average: 1 << 16, maximum: 1 << 18 };
     let config = Config {
