@@ -18,6 +18,7 @@ use crate::operation::repair::index::records::{digest, narrow};
 use crate::report::{Finding, Reporter};
 use crate::repository::Repository;
 use crate::repository::index::{publish_packs, read_index_object};
+use crate::repository::listing::left_out;
 use crate::repository::session::{self, SessionState};
 
 /// How often the index may change while it is rewritten.
@@ -175,12 +176,7 @@ impl Deletion<'_> {
                     gone.insert(pack);
                 }
                 Err(error) => return Err(error),
-                Ok(_) => {
-                    return Err(Error::corrupt(
-                        "the store's listing of packs leaves out objects that are there",
-                    )
-                    .hint("find out what is wrong with the store, and try again"));
-                }
+                Ok(_) => return Err(left_out(ObjectKind::Pack)),
             }
         }
         self.rewrite_index(&gone)

@@ -1,6 +1,7 @@
 //! Forged history: whoever steals the key of one host writes whatever he likes, and nobody's snapshots go for it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
@@ -14,6 +15,7 @@ use crate::error::ErrorKind;
 use crate::format::key_slot::Role;
 use crate::format::marks::UsedNumber;
 use crate::format::node::Timestamp;
+use crate::format::snapshot::Manifest;
 use crate::format::tests::{Random, each_seed};
 use crate::id::Id;
 use crate::interrupt::Interrupt;
@@ -129,6 +131,24 @@ impl World {
         self.forged.insert(id);
     }
 
+    /// What there is of the key that was stolen, a snapshot a line: number, job, begun, finished, and what becomes of it.
+    fn history(&self, fates: &BTreeMap<Id, Fate>, choice: &Choice) -> String {
+        let order = judge(&self.live, &self.used, choice.now);
+        let mut lines = String::new();
+        for (one, place) in self.live.iter().zip(order).filter(|(one, _)| one.writer == [1; 32]) {
+            let Manifest { sequence, job, time, finished, .. } = &one.manifest;
+            let who = if self.forged.contains(&one.id) { "forged" } else { "honest" };
+            let [begun, finished] = [time, finished].map(|time| time.seconds - START);
+            let (standing, fate) = (place.standing, &fates[&one.id]);
+            writeln!(lines, "{who} {sequence} {job:?} {begun} {finished} {standing:?} {fate:?}").unwrap();
+        }
+        for mark in self.used.iter().filter(|mark| mark.writer == [1; 32]) {
+            writeln!(lines, "used {} {:?}", mark.sequence, mark.finished.map(|time| time.seconds - START))
+                .unwrap();
+        }
+        lines
+    }
+
     /// Forgets by rules, and asserts that nothing went because of the thief.
     fn forget(&mut self, policy: &Policy, choice: &Choice) {
         let with = fates(&decide(&self.live, &self.used, policy, choice));
@@ -144,14 +164,17 @@ impl World {
             let by_rule = |fate: &Fate| matches!(fate, Fate::Keep(reasons) if reasons.iter().any(|reason| matches!(reason, Reason::Rule(_))));
             assert!(
                 !by_rule(&by_rules[&one.id]) || matches!(with[&one.id], Fate::Keep(_)),
-                "{} of {} went under {policy:?}",
+                "{} of {} went under {policy:?}\n{}",
                 one.manifest.sequence,
-                self.live.len()
+                self.live.len(),
+                self.history(&with, choice)
             );
         }
         if let Some((admin, _)) = &self.mirror {
             let found = admin.snapshots().unwrap();
-            let plan = plan(admin, &found, &Wanted::Rules(policy.clone()), choice).unwrap();
+            let mut plan = plan(admin, &found, &Wanted::Rules(policy.clone()), choice).unwrap();
+            // This is about what the marks say, not about the guards.
+            plan.groups.iter_mut().for_each(|group| group.refused = None);
             run(admin, &plan, &Interrupt::default()).unwrap();
             let left: BTreeSet<Id> = admin.snapshots().unwrap().snapshots.iter().map(|one| one.id).collect();
             let kept = with.iter().filter(|(_, fate)| matches!(fate, Fate::Keep(_)));
