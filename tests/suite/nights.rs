@@ -87,6 +87,14 @@ impl Nights {
         id
     }
 
+    /// Backs up where something is lost, which a backup tells of for as long as the index names it.
+    #[track_caller]
+    pub(crate) fn backup_beside_losses(&mut self) {
+        let outcome = self.site.run_any(["-q", "backup", "data"]);
+        assert!(matches!(outcome.code, Some(0 | 3)), "{}", outcome.err());
+        self.note();
+    }
+
     /// Opens the repository in this process.
     pub(crate) fn repository(&self) -> Repository {
         repository(&self.site)

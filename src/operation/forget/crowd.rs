@@ -13,13 +13,14 @@
 //! there: who bears a number twice can put all of them out of order that follow it, so that the first day left in order
 //! is the one that he crowds. Until a day tells otherwise, one a day is usual then.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::tz::TimeZone;
 
 use super::calendar::{Moment, Period};
 use super::order::{Place, Standing, number_of, trusted};
 use crate::format::marks::UsedNumber;
+use crate::id::Id;
 use crate::repository::snapshot::Snapshot;
 
 /// A day that is crowded.
@@ -34,6 +35,8 @@ pub struct Crowd {
 /// What is known of a day of a key.
 #[derive(Default)]
 struct Day {
+    /// The backups of which there are snapshots of it, in order or not.
+    backups: HashSet<Id>,
     /// The snapshots of it that are in order.
     places: Vec<usize>,
     /// Their numbers.
@@ -55,9 +58,13 @@ pub(super) fn crowds(
         let writer = snapshot.origin().writer;
         let least = lowest.entry(writer).or_insert(u64::MAX);
         *least = number_of(snapshot).min(*least);
-        if found.standing == Standing::InOrder && !trusted.contains(&writer) {
-            let day = Moment::new(snapshot.manifest.finished, zone).stretch(Period::Day);
-            let day = keys.entry(writer).or_default().entry(day).or_default();
+        if found.standing == Standing::Future || trusted.contains(&writer) {
+            continue;
+        }
+        let day = Moment::new(snapshot.manifest.finished, zone).stretch(Period::Day);
+        let day = keys.entry(writer).or_default().entry(day).or_default();
+        day.backups.insert(snapshot.origin().snapshot);
+        if found.standing == Standing::InOrder {
             day.places.push(place);
             day.numbers.push(number_of(snapshot));
         }
@@ -87,8 +94,10 @@ fn mark(days: BTreeMap<i64, Day>, lowest: u64, forgotten: &[u64], crowds: &mut [
         // The first day of all tells what is usual, for nothing else does.
         let is_first = before.is_none() && lowest >= first;
         let median = if is_first { made } else { median(&usual).max(1) };
-        if made > median.saturating_mul(2).saturating_add(1) {
-            let crowd = Crowd { snapshots: made, usual: median };
+        // Those out of order crowd a day as well: who puts most of his out of order himself leaves a few in order.
+        let all = day.backups.len() as u64;
+        if all > median.saturating_mul(2).saturating_add(1) {
+            let crowd = Crowd { snapshots: all, usual: median };
             for place in &day.places {
                 if let Some(slot) = crowds.get_mut(*place) {
                     *slot = Some(crowd);
