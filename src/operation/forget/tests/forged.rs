@@ -90,7 +90,13 @@ impl World {
     }
 
     /// What the thief does: each of his ways, in any mixture.
+    ///
+    /// A key that is stolen on the day of its first backup, or before it, has no history that he could contradict.
     fn forge(&mut self, jobs: usize, evening: i64) {
+        let honest = |one: &Snapshot| one.writer == [1; 32] && !self.forged.contains(&one.id);
+        if !self.live.iter().any(|one| honest(one) && one.manifest.finished.seconds < self.now - DAY / 2) {
+            return;
+        }
         // A job of the host's, or one that he makes up.
         let job = self.random.below(jobs + 1);
         let number = match self.random.below(4) {
