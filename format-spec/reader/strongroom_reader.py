@@ -22,10 +22,10 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 # ------------------------------------------------------------------------------------------------ limits (ch. 13, 8)
 
-BLOB_PLAIN_MAX, PACK_MAX, INDEX_MAX, SNAPSHOT_MAX = 8_388_608, 134_217_728, 268_435_456, 16_777_216
+BLOB_PLAIN_MAX, PACK_MAX, INDEX_MAX, SNAPSHOT_MAX = 8_388_608, 134_217_728, 100_663_296, 16_777_216
 SMALL_OBJECT_MAX, ENVELOPES_MAX, LEVEL_MAX = 1_048_576, 65_535, 12
 LISTS_MAX, INLINE_CHUNKS_MAX, ATTRIBUTES_MAX, HOLES_MAX = 1_048_576, 32, 1_048_576, 4_096
-KEY_SLOTS_MAX, PASSWORD_MAX, TEXT_MAX = 1_024, 4_096, 4_096
+KEY_SLOTS_MAX, PASSWORD_MAX, TEXT_MAX, MANIFEST_ITEMS_MAX = 1_024, 4_096, 4_096, 262_144
 ARGON2_MEMORY_MAX_KIB, ARGON2_PASSES_MAX, ARGON2_LANES_MAX = 1_048_576, 16, 16
 PATH_LENGTH_MAX, PATH_COMPONENT_MAX, PATH_DEPTH_MAX = 65_535, 1_024, 4_096
 PATHS_MAX, LIST_MAX = 327_679, 4_096
@@ -334,6 +334,14 @@ def order(path):
     return path.replace(b"/", b"\0")
 
 
+def arrays(value):
+    """All arrays in a decoded value."""
+    if isinstance(value, list):
+        yield value
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from arrays(item)
+
+
 def expand_paths(entries):
     """The full paths of the entries of a leaf or inner node, checked (ch. 8)."""
     paths, before, total = [], None, 0
@@ -524,6 +532,7 @@ class Repository:
         manifest = decode("record manifest", signed["manifest"])
         tags = [tag.encode() for tag in manifest["tags"]]
         need(all(a < b for a, b in zip(tags, tags[1:])), "tags do not rise")
+        need(all(len(array) <= MANIFEST_ITEMS_MAX for array in arrays(manifest)), "a list of too many items")
         need(manifest["level"] <= LEVEL_MAX, "a tree of too high a level")
         texts = [manifest["host"], manifest.get("job", ""), manifest["program"], *manifest["tags"]]
         need(all(len(text.encode()) <= TEXT_MAX for text in texts), "a text that is too long")

@@ -54,6 +54,15 @@ impl<'o> Changes<'o> {
                 self.problem(finding.with_hint("run `strongroom repair snapshots` first"));
             }
             Made::Ruined(_) => self.ruined(&old.id),
+            Made::Emptied => {
+                let cause = "would hold no file any more, and is left as it is";
+                let finding = Finding::problem(format!("snapshot {short}"), cause);
+                self.problem(
+                    finding.with_hint(format!(
+                        "look at the patterns, or forget it: `strongroom forget {short}`"
+                    )),
+                );
+            }
             Made::Vanished => {
                 let cause = "was forgotten, brought back or deleted by somebody else meanwhile";
                 self.problem(Finding::problem(format!("snapshot {short}"), cause));

@@ -54,10 +54,30 @@ fn code(kind: ErrorKind) -> u8 {
 /// Ends after clap refused the arguments, or showed help or version as asked.
 pub(super) fn usage(error: &clap::Error) -> ExitCode {
     let asked_for = !error.use_stderr();
+    if !asked_for && std::env::args_os().any(|argument| argument == "--json") {
+        return wrong_usage(error);
+    }
     if error.print().is_err() {
         // Nobody reads; the exit code still tells.
     }
     ExitCode::from(if asked_for { 0 } else { USAGE })
+}
+
+/// Tells a program what is wrong with its arguments. That it wants to be told is one of them, so it is looked for by itself.
+fn wrong_usage(error: &clap::Error) -> ExitCode {
+    let output = Output::with(true, false, false);
+    // What it would have written there is no list of objects.
+    if std::env::args_os().any(|argument| argument == "dump") {
+        output.keep_stdout_for_data();
+    }
+    let text = error.render().to_string();
+    let (what, more) = text.split_once("\n\n").unwrap_or((&text, ""));
+    let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let what = one_line(what.trim_start_matches("error: "));
+    let error = Error::refused(what);
+    let more = one_line(more);
+    output.failure(&if more.is_empty() { error } else { error.hint(more) }, USAGE);
+    ExitCode::from(USAGE)
 }
 
 /// Ends after a command.

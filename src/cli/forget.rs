@@ -3,6 +3,7 @@
 mod rules;
 mod table;
 
+use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::exit::Outcome;
@@ -11,9 +12,11 @@ use super::global::Global;
 use super::output::{Output, human, json as objects};
 use super::prune;
 use super::zone;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::key_slot::Role;
-use crate::operation::forget::{self, Choice, Fate, Group, GroupBy, Lifted, Plan, Reason, Standing, Wanted};
+use crate::operation::forget::{
+    self, Choice, Fate, Group, GroupBy, Lifted, Member, Plan, Reason, Standing, Wanted,
+};
 use crate::report::{Finding, Reporter};
 use crate::repository::snapshot::Snapshots;
 use crate::repository::{Repository, host};
@@ -32,7 +35,8 @@ use rules::Rules;
     newest snapshot of each, and --keep-within counts back from the newest snapshot, not from now.\n\n\
     A snapshot that is out of order, that is dated in the future, or whose day holds far more of them\n\
     than usual may be forged. It is kept, and never the reason that another goes. Each guard has one\n\
-    option that lifts it; see what would go by --dry-run first.\n\n\
+    option that lifts it; see what would go by --dry-run first. A group of which the rules would forget\n\
+    more than half stays as it is: the others are thinned out all the same, and the exit code is 1.\n\n\
     Forgetting frees no space; `strongroom prune` does."
 )]
 pub(super) struct Arguments {
@@ -47,8 +51,8 @@ pub(super) struct Arguments {
     #[arg(short, long, value_name = "LIST", default_value = "host,job,paths", value_parser = parse_group_by, help_heading = "Which snapshots")]
     group_by: GroupBy,
     /// Time zone in which days begin, such as Europe/Berlin [default: the system's]
-    #[arg(long, value_name = "NAME")]
-    timezone: Option<String>,
+    #[arg(long, value_name = "NAME", value_parser = zone::parse)]
+    timezone: Option<TimeZone>,
     /// Forget even the newest snapshot of a group whose checks passed
     #[arg(long, help_heading = "Guards to lift")]
     forget_newest_good: bool,
@@ -87,7 +91,7 @@ fn parse_group_by(text: &str) -> std::result::Result<GroupBy, String> {
 }
 
 pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Result<Outcome> {
-    let zone = zone::choose(arguments.timezone.as_deref(), output)?;
+    let zone = arguments.timezone.clone().unwrap_or_else(|| zone::of_system(output));
     let repository = global.open(output)?;
     repository.keyring().require(Role::Maintain, "forgetting snapshots")?;
     let interrupt = output.signals.in_good_order();
@@ -109,21 +113,38 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
     }
     if matches!(wanted, Wanted::Rules(_)) {
         warn_of_guarded(&plan, output);
-        plan.check(choice.lifted)?;
+    }
+    let refused = refused(&plan);
+    if let Some(error) = refused.as_ref().filter(|_| arguments.dry_run) {
+        output.warn(&format!("would be refused, with exit code 1: {error}"), error.next_step());
     }
     let forgotten = if arguments.dry_run { 0 } else { forget::run(&repository, &plan, &interrupt)? };
     summarize(arguments, &plan, forgotten, problems, output)?;
-    let outcome = Outcome::of(problems);
-    if !arguments.prune {
-        return Ok(outcome);
-    }
-    if arguments.dry_run {
+    let mut outcome = Outcome::of(problems);
+    if arguments.prune && arguments.dry_run {
         output.say("what a prune then frees is not known before the snapshots are forgotten")?;
-        return Ok(outcome);
+    } else if arguments.prune {
+        let cache = global.cache(&repository, output);
+        let pruned = arguments.pruning.prune(&repository, cache.as_ref(), false, output)?;
+        outcome = if pruned == Outcome::Done { outcome } else { pruned };
     }
-    let cache = global.cache(&repository, output);
-    let pruned = arguments.pruning.prune(&repository, cache.as_ref(), false, output)?;
-    Ok(if pruned == Outcome::Done { outcome } else { pruned })
+    // What could be done is done by now.
+    refused.filter(|_| !arguments.dry_run).map_or(Ok(outcome), Err)
+}
+
+/// Why groups stay as they are of which rules would forget too much.
+fn refused(plan: &Plan) -> Option<Error> {
+    let refused: Vec<&Error> = plan.groups.iter().filter_map(|group| group.refused.as_ref()).collect();
+    let causes: Vec<String> = refused.iter().map(ToString::to_string).collect();
+    let hints = refused.iter().filter_map(|error| error.next_step());
+    let error = Error::refused(causes.join("; "));
+    let hint = hints.fold(Vec::new(), |mut hints, hint| {
+        if !hints.contains(&hint) {
+            hints.push(hint);
+        }
+        hints
+    });
+    (!refused.is_empty()).then(|| error.hint(hint.join("; ")))
 }
 
 /// Tells what cannot be read and what vanished, but for what is named; gives how much cannot be read.
@@ -222,7 +243,8 @@ fn group_object(group: &Group) -> Value {
         .as_ref()
         .map(|paths| paths.iter().map(|path| String::from_utf8_lossy(path).into_owned()).collect::<Vec<_>>());
     let of = |goes: bool| -> Vec<Value> {
-        let members = group.members.iter().rev().filter(|member| member.goes() == goes);
+        let goes_at_all = |member: &Member| member.goes() && group.refused.is_none();
+        let members = group.members.iter().rev().filter(|member| goes_at_all(member) == goes);
         members.map(|member| listed(objects::snapshot(&member.snapshot))).collect()
     };
     let reasons: Vec<Value> = group
@@ -251,6 +273,7 @@ fn group_object(group: &Group) -> Value {
         "key": crate::id::Id(key.writer).to_hex(),
         "keep": of(false),
         "remove": of(true),
+        "refused": group.refused.as_ref().map(Error::chain),
         "reasons": reasons,
     })
 }

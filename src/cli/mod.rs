@@ -44,6 +44,7 @@ mod zone;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use serde_json::json;
 
 use crate::error::Result;
 use crate::source::files::raise_open_file_limit;
@@ -174,8 +175,16 @@ fn dispatch(global: &Global, command: Command, output: &Output) -> Result<Outcom
         Command::Demo(arguments) => demo::run(&arguments, output),
         Command::Completions(arguments) => completions::run(&arguments, self::command(), output),
         Command::Man(arguments) => man::run(&arguments, self::command(), output),
-        Command::Version => {
-            output.line(&format!("strongroom {}", env!("CARGO_PKG_VERSION"))).map(|()| Outcome::Done)
-        }
+        Command::Version => version(output),
     }
+}
+
+fn version(output: &Output) -> Result<Outcome> {
+    let version = env!("CARGO_PKG_VERSION");
+    if output.json {
+        let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
+        let object = json!({ "message_type": "version", "version": version, "os": os, "arch": arch });
+        return output.object(&object).map(|()| Outcome::Done);
+    }
+    output.line(&format!("strongroom {version}")).map(|()| Outcome::Done)
 }

@@ -27,7 +27,8 @@ use crate::source::files::ExcludeOptions;
     strongroom rewrite --exclude /srv/secret --forget --host server\n\n\
     Patterns are those of `backup`, held against the paths that `strongroom ls` shows. Without a snapshot,\n\
     all that --host, --path and --tag leave are meant; those that hold nothing of the kind stay as they\n\
-    are. The bytes are gone only once the old snapshots are forgotten and `prune --max-unused 0` has run."
+    are, and so do those of which no file would be left: `forget` is for them (exit code 3). The bytes\n\
+    are gone only once the old snapshots are forgotten and `prune --max-unused 0` has run."
 )]
 pub(super) struct Arguments {
     /// Snapshots: prefixes of their ids, `latest`, `latest~1`
@@ -111,7 +112,9 @@ fn dry_run(
     name_gone(sound(), output.verbose, output)?;
     let mut changes = Changes::new(output, Change::Rewritten, forget, true);
     for (snapshot, draft) in all() {
-        if draft.is_sound() {
+        if draft.is_sound() && draft.leaves_nothing() {
+            changes.told(snapshot, &Made::Emptied, &[]);
+        } else if draft.is_sound() {
             changes.planned(snapshot, Some(draft), &snapshot.manifest.tags);
         } else {
             changes.told(snapshot, &Made::Unsound(Draft::clone(draft)), &[]);

@@ -62,7 +62,8 @@ fn row(snapshot: &Snapshot, repaired: Option<&Id>) -> Vec<String> {
     let files = counts.files_new.saturating_add(counts.files_changed).saturating_add(counts.files_unmodified);
     let state = match (&manifest.service, counts.problems) {
         (Some(service), 0) if service.whole => "proved".to_owned(),
-        (_, 0) => "ok".to_owned(),
+        (Some(_), 0) => "not proved".to_owned(),
+        (None, 0) => "ok".to_owned(),
         (_, problems) => human::counted(problems, "problem"),
     };
     let state = match (repaired, snapshot.original()) {

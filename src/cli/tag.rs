@@ -20,7 +20,8 @@ use crate::repository::snapshot::Snapshot;
     after_help = "Examples:\n  strongroom tag --add monthly latest\n  strongroom tag --set keep,2026 1a2b3c4d\n  \
     strongroom tag --remove nightly --host server\n\n\
     Without a snapshot, all that --host, --path and --tag leave are meant. A snapshot is never changed:\n\
-    each is stored anew under a new id and stands for the same backup, and the old one is forgotten."
+    each is stored anew under a new id and stands for the same backup, and the old one is forgotten. Two\n\
+    runs at once on one snapshot may both store it: rules count both as one backup, and you may forget one."
 )]
 pub(super) struct Arguments {
     /// Snapshots: prefixes of their ids, `latest`, `latest~1`

@@ -41,6 +41,14 @@ pub struct IndexObject {
     pub packs: Vec<IndexedPack>,
 }
 
+/// Bytes of the stored object with so many envelopes, packs and entries.
+pub fn stored_bytes(envelopes: usize, packs: usize, entries: usize) -> u64 {
+    let parts =
+        [(envelopes, ENVELOPE_LEN), (packs, PACK_RECORD_LEN), (entries, ENTRY_LEN), (1, INDEX_HEAD_LEN)];
+    let bytes = |(number, each): (usize, usize)| (number as u64).saturating_mul(each as u64);
+    padded_length(parts.into_iter().map(bytes).fold(AROUND_PLAINTEXT, u64::saturating_add))
+}
+
 /// Writes the plaintext, padded with zeros so that the sealed object has a Padmé length.
 pub fn encode(index: &IndexObject) -> Result<Vec<u8>> {
     let too_many = |_| Error::refused("an index object has too many records");

@@ -306,11 +306,14 @@ pub struct SignedManifest {
 /// Encodes a manifest, which must keep the limits that readers hold it against.
 pub fn encode(manifest: &Manifest) -> Result<Vec<u8>> {
     validate(manifest)?;
-    cbor::encode(manifest)
+    let bytes = cbor::encode(manifest)?;
+    cbor::refuse_long_arrays(&bytes, limits::MANIFEST_ITEMS_MAX, "snapshot manifest")?;
+    Ok(bytes)
 }
 
 /// Decodes a manifest and holds it against the limits.
 pub fn decode(bytes: &[u8]) -> Result<Manifest> {
+    cbor::refuse_long_arrays(bytes, limits::MANIFEST_ITEMS_MAX, "snapshot manifest")?;
     let manifest: Manifest = cbor::decode(bytes, "snapshot manifest")?;
     validate(&manifest)?;
     Ok(manifest)

@@ -24,7 +24,7 @@ pub(super) fn give_up_own_dead(
     match session::give_up_own_dead(repository, cache, host) {
         Ok(given_up) if given_up.is_empty() => {}
         Ok(_) => {
-            let cause = "did not end; what it stored is used by this one";
+            let cause = "did not end, and is given up; what it stored is not lost";
             reporter.report(Finding::warning(subject, cause));
         }
         // Its session stays, which is safe: a prune waits for it.

@@ -34,11 +34,7 @@ impl Repository {
             }
             before.extend(now);
         }
-        let folder = kind.folder();
-        Err(Error::corrupt(format!("the store's listing of {folder} leaves out objects that are there"))
-            .hint(
-                "nothing is deleted by such a listing: find out what is wrong with the store, and try again",
-            ))
+        Err(left_out(kind))
     }
 
     fn is_there(&self, kind: ObjectKind, id: &Id) -> Result<bool> {
@@ -48,6 +44,13 @@ impl Repository {
             Err(error) => Err(error),
         }
     }
+}
+
+/// The error of a listing that leaves out what is there.
+pub(crate) fn left_out(kind: ObjectKind) -> Error {
+    let folder = kind.folder();
+    Error::corrupt(format!("the store's listing of {folder} leaves out objects that are there"))
+        .hint("nothing is deleted by such a listing: find out what is wrong with the store, and try again")
 }
 
 fn by_id(listed: Vec<Listed>) -> HashMap<Id, Listed> {

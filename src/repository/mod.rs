@@ -17,7 +17,7 @@ mod kept;
 pub mod key_file;
 pub mod keyring;
 pub mod keys;
-mod listing;
+pub(crate) mod listing;
 mod marks;
 pub mod memory;
 pub mod mover;

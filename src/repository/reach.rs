@@ -1,7 +1,8 @@
 //! Which blobs snapshots need: their trees, the lists of chunks of their files, and the chunks.
 //!
-//! Follows `format-spec/08-tree.md`. A blob that many snapshots share is met once. Memory is one bit for each place of
-//! the index, and what waits to be read. Invariant: trouble with the store is an error; only what is damaged or named by
+//! Follows `format-spec/08-tree.md`. A blob that many snapshots share is met once, so that no tree can lead round in a
+//! circle, and levels fall with each step. Memory is one bit for each place of the index, and what waits to be read.
+//! Invariant: trouble with the store is an error; only what is damaged, of another level than its parent says, or named by
 //! no pack counts as lost.
 
 use std::sync::Mutex;
@@ -19,6 +20,7 @@ use crate::format::node::Content;
 use crate::format::tree;
 use crate::id::Id;
 use crate::interrupt::Interrupt;
+use crate::limits;
 
 /// So many lost blobs are told of.
 const LOST_MAX: usize = 10_000;
@@ -97,16 +99,38 @@ impl<'a> Reach<'a> {
     /// Reads one blob and gives those that it names and that name others.
     fn read(&self, source: &dyn BlobSource, wanted: &Wanted, lost: &Mutex<Vec<Lost>>) -> Result<Vec<Wanted>> {
         let mut below = Vec::new();
-        let named = source
-            .fetch(wanted.kind, &wanted.id)
-            .and_then(|plain| self.name(wanted, &plain, &mut below, lost));
-        match named {
+        let read = source.fetch(wanted.kind, &wanted.id).and_then(|plain| {
+            let named = self.name(wanted, &plain, &mut below, lost);
+            if named.as_ref().is_err_and(|error| error.kind() == ErrorKind::Corrupt) {
+                self.name_at_its_level(wanted, &plain, &mut below, lost)?;
+            }
+            named
+        });
+        match read {
             Err(cause) if matches!(cause.kind(), ErrorKind::Corrupt | ErrorKind::Missing) => {
                 tell(lost, wanted.kind, wanted.id, cause)?;
                 Ok(below)
             }
-            named => named.map(|()| below),
+            read => read.map(|()| below),
         }
+    }
+
+    /// Names what a blob names that is of another level than its parent says. A blob is read once, so that whoever writes a
+    /// tree could else hide from this walk what another tree needs, by naming its blobs first and wrongly.
+    fn name_at_its_level(
+        &self,
+        wanted: &Wanted,
+        plain: &[u8],
+        below: &mut Vec<Wanted>,
+        lost: &Mutex<Vec<Lost>>,
+    ) -> Result<()> {
+        for level in (0..=limits::LEVEL_MAX).filter(|level| *level != wanted.level) {
+            match self.name(&Wanted { level, ..*wanted }, plain, below, lost) {
+                Err(error) if error.kind() == ErrorKind::Corrupt => {}
+                named => return named,
+            }
+        }
+        Ok(())
     }
 
     fn name(

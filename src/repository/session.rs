@@ -90,6 +90,12 @@ impl<'a> Session<'a> {
         self.commit(manifest)
     }
 
+    /// The same for a manifest that stands for an earlier backup, and keeps the time at which that one ended.
+    pub fn commit_for_another(self, manifest: &mut Manifest) -> Result<Commit> {
+        (manifest.sequence, _) = draw_number(self.repository, self.cache.as_ref(), manifest.sequence);
+        self.commit(manifest)
+    }
+
     /// Step 4: writes the manifest, then looks for a mark. Step 5: removes the session.
     ///
     /// Before that it makes sure that its session is still announced: nobody may remove it, but where somebody did, a

@@ -5,11 +5,16 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use rusqlite::Connection;
 use serde_json::Value;
+use strongroom::backend::LocalBackend;
+use strongroom::repository::Repository;
+use strongroom::repository::key_file::parse_key_file;
+use strongroom::repository::keys::Credential;
 use strongroom::service::vaultwarden::generator::{Options, generate};
 
 use crate::folders::zoo;
@@ -334,4 +339,27 @@ fn a_service_stays_proved_in_the_copy() {
     let copies = listed(&site, "second", "second.key");
     assert_eq!(copies[0]["service"]["whole"], true, "{}", copies[0]);
     assert_copied(&site);
+}
+
+#[test]
+fn a_copy_draws_a_number_that_no_other_run_of_this_computer_has() {
+    let site = pair();
+    site.folder.write("data/file", "one");
+    site.backup(["data"]);
+    let numbers = || -> Vec<u64> {
+        let key = fs::read_to_string(site.join("second.key")).unwrap();
+        let credential = Credential::KeyFile(parse_key_file(&key).unwrap());
+        let backend = LocalBackend::open(&site.join("second")).unwrap();
+        let repository = Repository::open(Arc::new(backend), &credential).unwrap();
+        let snapshots = repository.snapshots().unwrap().snapshots;
+        snapshots.iter().map(|snapshot| snapshot.manifest.sequence).collect()
+    };
+    copy(&site, &[]);
+    assert_eq!(numbers(), [1]);
+    // As if two ran at once: this one does not see what the other has stored.
+    for entry in fs::read_dir(site.join("second/snapshots")).unwrap() {
+        fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    copy(&site, &[]);
+    assert_eq!(numbers(), [2]);
 }

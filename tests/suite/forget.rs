@@ -99,7 +99,7 @@ fn days_begin_where_the_time_zone_says() {
         number(&last(&objects(&run(&mut command, DEADLINE).expect_code(0))), "snapshots_kept")
     };
     assert_eq!((kept("UTC"), kept("Europe/Berlin")), (1, 2));
-    let unknown = site.run(1, ["forget", "--keep-last", "1", "--timezone", "Middle/Earth"]);
+    let unknown = site.run(2, ["forget", "--keep-last", "1", "--timezone", "Middle/Earth"]);
     assert!(unknown.err().contains("there is no time zone Middle/Earth"), "{}", unknown.err());
     let mut system = site.command(["forget", "--keep-daily", "1", "--keep-last", "2", "-n"]);
     let said = run(system.env("TZ", "Australia/Lord_Howe"), DEADLINE).expect_code(0);
@@ -136,6 +136,13 @@ fn a_guard_holds_until_its_own_option_lifts_it() {
     let refused = site.run(1, ["forget", "--keep-last", "1"]);
     assert!(refused.err().contains("more than half would be forgotten at once: 4 of 5"), "{}", refused.err());
     assert!(refused.err().contains("--forget-more-than-half"), "{}", refused.err());
+    // A dry run shows it, and is no failure.
+    let dry = site.run(0, ["forget", "--keep-last", "1", "--dry-run"]);
+    assert!(dry.out().contains("refused  no rule keeps it"), "{}", dry.out());
+    assert!(dry.err().contains("would be refused, with exit code 1: more than half"), "{}", dry.err());
+    let group = &site.json(0, ["forget", "--keep-last", "1", "--dry-run"])[0];
+    assert_eq!((group["keep"].as_array().unwrap().len(), &group["remove"]), (5, &serde_json::json!([])));
+    assert!(group["refused"].as_str().unwrap().contains("4 of 5"), "{group}");
     let none =
         site.run(1, ["forget", "--keep-tag", "never", "--forget-more-than-half", "--forget-newest-good"]);
     assert!(none.err().contains("the rules would keep no snapshot of host server"), "{}", none.err());
@@ -150,6 +157,23 @@ fn a_guard_holds_until_its_own_option_lifts_it() {
     assert_eq!(listed(&site), ["2026-03-03", "2026-03-04"]);
     site.run(0, ["forget", "--keep-last", "1", "--forget-more-than-half"]);
     assert_eq!(listed(&site), ["2026-03-04"]);
+}
+
+#[test]
+fn a_group_that_is_refused_keeps_no_other_from_being_thinned_out() {
+    let site = nights(5);
+    for day in ["2026-04-01", "2026-04-02"] {
+        site.run(0, ["-q", "backup", "--host", "other", "--time", day, "data"]);
+    }
+    let refused = site.run(1, ["forget", "--keep-last", "1", "--prune"]);
+    assert!(
+        refused.err().contains("more than half would be forgotten at once: 4 of 5 of host server"),
+        "{}",
+        refused.err()
+    );
+    assert!(refused.out().contains("1 snapshot forgotten, 6 kept"), "{}", refused.out());
+    assert_eq!(listed(&site).last().unwrap(), "2026-04-02");
+    assert_eq!((listed(&site).len(), site.count("snapshots")), (6, 6), "and pruned");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Killed at each step of the protocol: whatever ran, the next run goes on without help, every snapshot that is there
-//! restores byte for byte, and in the end nothing is left over.
+//! restores byte for byte, if it did before, and in the end nothing is left over.
 //!
 //! Invariant: that a step was hit is read from the trace of each killed run, counted, and asserted.
 
@@ -7,10 +7,13 @@ mod backing_up;
 mod copying;
 mod forgetting;
 pub(crate) mod pruning;
+mod repairing;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
+
+use strongroom::id::Id;
 
 use crate::nights::{Nights, stored};
 use crate::site::{DEADLINE, Site};
@@ -83,6 +86,8 @@ struct Killing {
     arguments: Vec<&'static str>,
     /// The object whose name divides the steps in two, and what the later ones are called.
     divide: (&'static str, &'static str),
+    /// Whether the repository is damaged when the command begins, so that not every snapshot need come back until it ends.
+    damaged: bool,
     table: BTreeMap<String, usize>,
     kills: usize,
     chain: usize,
@@ -95,6 +100,7 @@ impl Killing {
             nights: Nights::new(seed),
             arguments: arguments.to_vec(),
             divide,
+            damaged: false,
             table: BTreeMap::new(),
             kills: 0,
             chain: 0,
@@ -131,6 +137,7 @@ impl Killing {
 
     /// Runs the command to be killed; gives the step in which it was.
     fn strike(&mut self, strike: Strike, watched: Watched) -> Option<String> {
+        let whole = if self.damaged { self.nights.whole() } else { BTreeSet::new() };
         let site = &self.nights.site;
         let mut program = site.command(["-q"]);
         // One thread, so that a count of calls leads to the same one each time.
@@ -138,7 +145,13 @@ impl Killing {
         let outcome = run(&mut struck(site, &program, &watched.paths(site), &[strike]), DEADLINE);
         let trace = fs::read_to_string(site.join("trace")).unwrap();
         self.nights.note();
-        self.nights.verify();
+        if self.damaged {
+            let live = |id: &&Id| self.nights.live.contains_key(id);
+            let now = self.nights.whole();
+            assert!(whole.iter().filter(live).all(|id| now.contains(id)), "a snapshot was whole and is not");
+        } else {
+            self.nights.verify();
+        }
         if outcome.code == Some(0) {
             return None;
         }
@@ -160,14 +173,32 @@ impl Killing {
             return;
         }
         self.chain = 0;
-        self.nights.site.run(0, &self.arguments);
+        let done = self.nights.site.run_any(&self.arguments);
+        assert!(
+            done.code == Some(0) || self.damaged && done.code == Some(3),
+            "{:?} {}",
+            done.code,
+            done.err()
+        );
         self.nights.note();
-        self.nights.backup();
+        if self.damaged {
+            self.nights.backup_beside_losses();
+        } else {
+            self.nights.backup();
+        }
         self.nights.verify();
     }
 
     /// Shows the table, and asserts that in the end all is well.
     fn finish(mut self, steps: &[Step]) {
+        if self.damaged {
+            self.chain = 0;
+            let done = self.nights.site.run_any(&self.arguments);
+            assert!(matches!(done.code, Some(0 | 3)), "{}", done.err());
+            // What is gone for good is named until somebody says so.
+            self.nights.site.run(0, ["repair", "index"]);
+            self.nights.note();
+        }
         self.nights.assert_clean_in_the_end();
         let command = self.arguments[0];
         for (name, kills) in &self.table {

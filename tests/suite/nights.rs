@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use strongroom::backend::LocalBackend;
+use strongroom::format::snapshot::Change;
 use strongroom::id::Id;
 use strongroom::interrupt::Interrupt;
 use strongroom::operation::restore;
@@ -16,6 +17,7 @@ use strongroom::report::Collector;
 use strongroom::repository::Repository;
 use strongroom::repository::key_file::parse_key_file;
 use strongroom::repository::keys::Credential;
+use strongroom::repository::snapshot::Snapshot;
 
 use crate::site::{Site, each_file, last, number};
 use crate::support::{Rng, TempFolder};
@@ -85,22 +87,59 @@ impl Nights {
         id
     }
 
+    /// Backs up where something is lost, which a backup tells of for as long as the index names it.
+    #[track_caller]
+    pub(crate) fn backup_beside_losses(&mut self) {
+        let outcome = self.site.run_any(["-q", "backup", "data"]);
+        assert!(matches!(outcome.code, Some(0 | 3)), "{}", outcome.err());
+        self.note();
+    }
+
     /// Opens the repository in this process.
     pub(crate) fn repository(&self) -> Repository {
         repository(&self.site)
     }
 
-    /// Notes snapshots that came to be; they hold what the data holds now.
+    /// Notes snapshots that came to be; they hold what the data holds now, and one that repairs another what is left of
+    /// that.
     pub(crate) fn note(&mut self) {
         let now = contents(&self.site.join("data"));
+        let before = self.live.clone();
         // A late manifest of a session that was given up is as dead as one that was forgotten.
         self.forgotten.extend(stored(&self.site, "forgotten"));
         self.live.retain(|id, _| !self.forgotten.contains(id));
         for id in stored(&self.site, "snapshots") {
             if !self.live.contains_key(&id) && !self.forgotten.contains(&id) {
-                self.live.insert(id, now.clone());
+                let repository = self.repository();
+                let snapshot = repository.read_snapshot(&id).unwrap();
+                let original = snapshot.original().filter(|original| original.change == Change::Repaired);
+                let held = match original {
+                    None => now.clone(),
+                    Some(original) => {
+                        let rest = given_back(&repository, &snapshot).unwrap();
+                        let whole = &before[&original.made_from];
+                        let known = |(name, content)| whole.get(name) == Some(content);
+                        assert!(
+                            !rest.is_empty() && rest.iter().all(known),
+                            "what is left of {id} is another"
+                        );
+                        rest
+                    }
+                };
+                self.live.insert(id, held);
             }
         }
+    }
+
+    /// The live snapshots that give back all that they hold.
+    pub(crate) fn whole(&self) -> BTreeSet<Id> {
+        let repository = self.repository();
+        let snapshots = repository.snapshots().unwrap().snapshots;
+        let whole = snapshots.iter().filter(|snapshot| {
+            given_back(&repository, snapshot)
+                .is_ok_and(|contents| Some(&contents) == self.live.get(&snapshot.id))
+        });
+        whole.map(|snapshot| snapshot.id).collect()
     }
 
     /// Forgets all but the newest snapshots.
@@ -124,19 +163,8 @@ impl Nights {
         let ids: BTreeSet<Id> = found.snapshots.iter().map(|snapshot| snapshot.id).collect();
         assert_eq!(ids, self.live.keys().copied().collect(), "the snapshots that are there");
         for snapshot in &found.snapshots {
-            let target = TempFolder::in_memory();
-            let reporter = Collector::default();
-            let restored = restore::into_new_folder(
-                &repository,
-                snapshot,
-                b"",
-                &target.join("to"),
-                &reporter,
-                &Interrupt::default(),
-            );
-            let restored = restored.unwrap_or_else(|error| panic!("{}: {}", snapshot.id, error.chain()));
-            assert_eq!((reporter.findings(), restored.problems), (Vec::new(), 0), "{}", snapshot.id);
-            assert_eq!(contents(&target.join("to/data")), self.live[&snapshot.id], "{}", snapshot.id);
+            let given = given_back(&repository, snapshot).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(given, self.live[&snapshot.id], "{}", snapshot.id);
         }
     }
 
@@ -167,6 +195,18 @@ pub(crate) fn repository(site: &Site) -> Repository {
     let credential = Credential::KeyFile(parse_key_file(&key).unwrap());
     let backend = LocalBackend::open(&site.join("repo")).unwrap();
     Repository::open(Arc::new(backend), &credential).unwrap()
+}
+
+/// What a snapshot gives back, or why it does not.
+fn given_back(repository: &Repository, snapshot: &Snapshot) -> Result<Contents, String> {
+    let target = TempFolder::in_memory();
+    let (reporter, to) = (Collector::default(), target.join("to"));
+    let restored = restore::into_new_folder(repository, snapshot, b"", &to, &reporter, &Interrupt::default());
+    let restored = restored.map_err(|error| format!("{}: {}", snapshot.id, error.chain()))?;
+    if !reporter.findings().is_empty() || restored.problems > 0 {
+        return Err(format!("{}: {} problems, {:?}", snapshot.id, restored.problems, reporter.findings()));
+    }
+    Ok(contents(&target.join("to/data")))
 }
 
 /// The ids of the objects in a folder of the repository.

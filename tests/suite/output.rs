@@ -261,6 +261,32 @@ fn a_reader_may_leave_early() {
 }
 
 #[test]
+fn a_program_is_told_its_mistakes_and_the_version_as_objects() {
+    let folder = TempFolder::new();
+    let version = plain(&folder, &["version", "--json"]).expect_code(0);
+    let version = &objects(&version)[0];
+    assert_eq!(
+        (&version["message_type"], &version["version"]),
+        (&serde_json::json!("version"), &serde_json::json!(env!("CARGO_PKG_VERSION")))
+    );
+    for arguments in
+        [&["--json", "forget"][..], &["snapshots", "--json", "--odd"], &["--json"], &["--json", "dump"]]
+    {
+        let outcome = plain(&folder, arguments).expect_code(2);
+        let said = objects_of(if arguments.contains(&"dump") { "dump" } else { "" }, &outcome);
+        assert_eq!(
+            (&said[0]["message_type"], &said[0]["code"]),
+            (&serde_json::json!("exit_error"), &serde_json::json!(2)),
+            "{arguments:?}"
+        );
+        let message = said[0]["message"].as_str().unwrap();
+        assert!(message.len() > 20 && !message.contains("error: "), "{message}");
+        assert_eq!(said.len(), 1);
+    }
+    assert!(plain(&folder, &["--json", "--help"]).expect_code(0).out().contains("Usage"));
+}
+
+#[test]
 fn nothing_given_reaches_a_terminal_unescaped() {
     let site = small();
     let evil = "\u{1b}[2Jevil\u{7}";

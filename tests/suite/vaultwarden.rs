@@ -532,6 +532,10 @@ fn what_need_not_be_stored_is_left_out_unless_asked_for() {
     assert!(without.whole());
     assert_eq!(without.service()["files_proved"], FILES - 4);
     assert!(!has("/sends") && has("/attachments"));
+    // Without its database nobody can say that it is whole.
+    site.run(["rewrite", "--exclude", "my_db_1.sqlite3", "latest"], 0);
+    let table = site.run(["snapshots"], 0).out();
+    assert!(table.contains("not proved, rewritten from"), "{table}");
 }
 
 /// A fresh copy has new times throughout, which must not pass for uploads.

@@ -25,7 +25,7 @@ pub(super) const NAMES: [&str; 15] = [
 #[derive(clap::Args)]
 #[expect(clippy::struct_field_names, reason = "each is the name of an option")]
 pub(super) struct Rules {
-    /// Keep the last N snapshots; N may be `unlimited` here and below
+    /// Keep the last N snapshots; here and below, N may be `unlimited`, or -1 as in restic
     #[arg(short = 'l', long, value_name = "N", value_parser = parse_amount, allow_negative_numbers = true, help_heading = "Rules")]
     keep_last: Option<Amount>,
     /// Keep the newest snapshot of each of the last N hours that have any

@@ -19,7 +19,7 @@ pub(super) fn print(plan: &Plan, zone: &TimeZone, output: &Output) -> Result<()>
         output.line(&format!("days and times as in {}", zone::name(zone)))?;
     }
     for group in &plan.groups {
-        let (going, all) = (group.going(), group.members.len());
+        let (going, all) = (group.going().count(), group.members.len());
         output.line("")?;
         output.line(&format!(
             "{}: {} of {} go",
@@ -28,6 +28,9 @@ pub(super) fn print(plan: &Plan, zone: &TimeZone, output: &Output) -> Result<()>
             human::counted(all as u64, "snapshot"),
         ))?;
         lines(group, zone).iter().try_for_each(|line| output.line(line))?;
+        if let Some(refused) = &group.refused {
+            output.line(&format!("all of them stay: {refused}"))?;
+        }
     }
     if !plan.groups.is_empty() {
         output.line("")?;
@@ -48,6 +51,7 @@ fn lines(group: &Group, zone: &TimeZone) -> Vec<String> {
         cells.extend(with_tags.then(|| printable(manifest.tags.join(",").as_bytes())));
         let (word, why) = match &member.fate {
             Fate::Keep(reasons) => ("keep", reasons.iter().map(for_people).collect::<Vec<_>>().join(", ")),
+            Fate::Forget(why) if group.refused.is_some() => ("refused", cause(why)),
             Fate::Forget(why) => ("forget", cause(why)),
         };
         cells.extend([word.to_owned(), why]);

@@ -48,7 +48,6 @@ pub(super) fn run(global: &Global, arguments: &FromArguments, output: &Output) -
             "same_repository": summary.same,
             "packs_read": summary.packs_read,
             "packs_missing": summary.packs_missing,
-            "packs_restored": summary.packs_restored,
             "packs_damaged": damaged,
             "packs_left": summary.packs_left,
             "blobs_saved": summary.blobs_saved,
@@ -97,7 +96,6 @@ fn print(summary: &Summary, dry_run: bool, output: &Output) -> Result<()> {
     if dry_run {
         output.say("dry run: nothing was changed")?;
     } else {
-        output.say(&format!("{} put back as they were", packs(summary.packs_restored)))?;
         output.say(&format!("{} saved from damaged packs", human::counted(summary.blobs_saved, "blob")))?;
         let found = kinds(&summary.blobs_found);
         let found = if found.is_empty() { "nothing".to_owned() } else { found };

@@ -69,10 +69,9 @@ fn print(summary: &Summary, dry_run: bool, output: &Output) -> Result<()> {
         output.say(&format!("{objects} that cannot be read, and are left as they are"))?;
     }
     let deleted = human::count(summary.objects_deleted);
+    let replaced = human::counted(summary.objects_deleted, "index object");
     match (dry_run, summary.objects_written, summary.objects_deleted) {
-        (true, ..) => {
-            output.say(&format!("dry run: nothing was changed; {deleted} index objects would be replaced"))
-        }
+        (true, ..) => output.say(&format!("dry run: nothing was changed; {replaced} would be replaced")),
         (false, 0, 0) => output.say("the index needed no repair"),
         (false, written, _) => {
             let written = human::counted(written, "index object");

@@ -79,11 +79,10 @@ impl<'a> Work<'a> {
         let Usable { index, adopted, missing, unreadable } = usable;
         self.options.interrupt.check()?;
         if !missing.is_empty() {
-            let subject = format!("the repository: {} packs", missing.len());
-            let cause = "that its index names are missing; earlier snapshots may have lost files";
-            self.reporter.report(
-                Finding::problem(subject, cause).with_hint("`strongroom check` names what is affected"),
-            );
+            let packs = if missing.len() == 1 { "pack" } else { "packs" };
+            let cause = format!("lacks {} {packs} that its index names; files may be lost", missing.len());
+            let finding = Finding::problem("the repository", cause);
+            self.reporter.report(finding.with_hint("`strongroom check` names what is affected"));
         }
         for (kind, id, error) in &unreadable {
             let subject = format!("{}/{}", kind.folder(), id.short());

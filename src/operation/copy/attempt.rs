@@ -10,6 +10,7 @@ use super::{Copied, Copy};
 use crate::error::{Error, Result};
 use crate::format::snapshot::{Change, Manifest, Original, Statistics};
 use crate::id::Id;
+use crate::operation::announce;
 use crate::operation::backup::parent::ParentSource;
 use crate::report::Finding;
 use crate::repository::cache::Cache;
@@ -34,9 +35,13 @@ pub(super) struct Made<'a> {
 impl Attempt {
     /// Copies a snapshot; nothing where the session was given up by somebody else meanwhile.
     pub(super) fn run(copy: &Copy<'_>, snapshot: &Snapshot) -> Result<Option<Copied>, Trouble> {
-        let mut session =
-            Session::begin(copy.destination, copy.cache, &copy.options.host).map_err(Trouble::Store)?;
-        let (made, written) = match Self::store(copy, &session, snapshot) {
+        let mut session = announce::begin(copy.destination, copy.cache, &copy.options.host, copy.reporter)
+            .map_err(Trouble::Store)?;
+        let stored = Self::store(copy, &session, snapshot).and_then(|(made, written)| {
+            let manifest = manifest(copy, snapshot, &made, written).map_err(Trouble::Store)?;
+            Ok((made, written, manifest))
+        });
+        let (made, written, mut manifest) = match stored {
             Ok(stored) => stored,
             Err(trouble) => {
                 // No manifest was sent, so none can land late: the session ends here.
@@ -45,8 +50,7 @@ impl Attempt {
             }
         };
         let id = *session.id();
-        let manifest = manifest(copy, snapshot, &made, written).map_err(Trouble::Store)?;
-        if session.commit(&manifest).map_err(Trouble::Store)? == Commit::Abandoned {
+        if session.commit_for_another(&mut manifest).map_err(Trouble::Store)? == Commit::Abandoned {
             return Ok(None);
         }
         keep_cache(copy, &made, &id);

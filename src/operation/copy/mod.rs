@@ -24,12 +24,10 @@ use crate::repository::session;
 use crate::repository::snapshot::Snapshot;
 use crate::repository::writer::{BlobWriter, Written};
 
+use super::announce::{self, ATTEMPTS};
 use attempt::{Attempt, Made};
 use content::{Recutter, Trouble};
 use earlier::Present;
-
-/// How often a copy starts again because somebody gave its session up.
-const ATTEMPTS: usize = 3;
 
 /// How to copy.
 pub struct Options {
@@ -110,8 +108,8 @@ pub fn run(
     told: &mut dyn FnMut(&Copied) -> Result<()>,
 ) -> Result<Summary> {
     check_pair(source, destination)?;
-    if let Some(cache) = cache.filter(|_| !options.dry_run) {
-        session::give_up_own_dead(destination, cache, &options.host)?;
+    if !options.dry_run {
+        announce::give_up_own_dead(destination, cache, &options.host, reporter);
     }
     let reader = BlobReader::new(source, reporter)?;
     let recutter = Recutter::new(&reader, destination, &options.interrupt)?;

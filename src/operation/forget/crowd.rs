@@ -8,14 +8,19 @@
 //! many a key makes on a day is told by the snapshots that are there and by the marks of those that are forgotten, which
 //! only a maintain key writes: so a day from which a rule took 23 of 24 snapshots still counts as one of 24. Crowded days
 //! themselves tell nothing about what is usual.
+//!
+//! The first day of a key tells by itself what is usual. It is not taken for the first where snapshots of lower numbers are
+//! there: who bears a number twice can put all of them out of order that follow it, so that the first day left in order
+//! is the one that he crowds. Until a day tells otherwise, one a day is usual then.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::tz::TimeZone;
 
 use super::calendar::{Moment, Period};
 use super::order::{Place, Standing, number_of, trusted};
 use crate::format::marks::UsedNumber;
+use crate::id::Id;
 use crate::repository::snapshot::Snapshot;
 
 /// A day that is crowded.
@@ -30,6 +35,8 @@ pub struct Crowd {
 /// What is known of a day of a key.
 #[derive(Default)]
 struct Day {
+    /// The backups of which there are snapshots of it, in order or not.
+    backups: HashSet<Id>,
     /// The snapshots of it that are in order.
     places: Vec<usize>,
     /// Their numbers.
@@ -46,11 +53,18 @@ pub(super) fn crowds(
     let mut crowds = vec![None; snapshots.len()];
     let trusted = trusted(snapshots);
     let mut keys: HashMap<[u8; 32], BTreeMap<i64, Day>> = HashMap::new();
+    let mut lowest: HashMap<[u8; 32], u64> = HashMap::new();
     for (place, (snapshot, found)) in snapshots.iter().zip(order).enumerate() {
         let writer = snapshot.origin().writer;
-        if found.standing == Standing::InOrder && !trusted.contains(&writer) {
-            let day = Moment::new(snapshot.manifest.finished, zone).stretch(Period::Day);
-            let day = keys.entry(writer).or_default().entry(day).or_default();
+        let least = lowest.entry(writer).or_insert(u64::MAX);
+        *least = number_of(snapshot).min(*least);
+        if found.standing == Standing::Future || trusted.contains(&writer) {
+            continue;
+        }
+        let day = Moment::new(snapshot.manifest.finished, zone).stretch(Period::Day);
+        let day = keys.entry(writer).or_default().entry(day).or_default();
+        day.backups.insert(snapshot.origin().snapshot);
+        if found.standing == Standing::InOrder {
             day.places.push(place);
             day.numbers.push(number_of(snapshot));
         }
@@ -60,13 +74,14 @@ pub(super) fn crowds(
             used.iter().filter(|number| number.writer == writer).map(|number| number.sequence).collect();
         forgotten.sort_unstable();
         forgotten.dedup();
-        mark(days, &forgotten, &mut crowds);
+        let lowest = lowest.get(&writer).copied().unwrap_or(0);
+        mark(days, lowest, &forgotten, &mut crowds);
     }
     crowds
 }
 
-/// Goes through the days of one key, the oldest first.
-fn mark(days: BTreeMap<i64, Day>, forgotten: &[u64], crowds: &mut [Option<Crowd>]) {
+/// Goes through the days of one key, the oldest first; `lowest` is the lowest number that any of its snapshots has.
+fn mark(days: BTreeMap<i64, Day>, lowest: u64, forgotten: &[u64], crowds: &mut [Option<Crowd>]) {
     let mut usual: Vec<u64> = Vec::new();
     let mut before: Option<(i64, u64)> = None;
     for (date, mut day) in days {
@@ -77,9 +92,12 @@ fn mark(days: BTreeMap<i64, Day>, forgotten: &[u64], crowds: &mut [Option<Crowd>
             continue;
         };
         // The first day of all tells what is usual, for nothing else does.
-        let median = if usual.is_empty() { made } else { median(&usual).max(1) };
-        if made > median.saturating_mul(2).saturating_add(1) {
-            let crowd = Crowd { snapshots: made, usual: median };
+        let is_first = before.is_none() && lowest >= first;
+        let median = if is_first { made } else { median(&usual).max(1) };
+        // Those out of order crowd a day as well: who puts most of his out of order himself leaves a few in order.
+        let all = day.backups.len() as u64;
+        if all > median.saturating_mul(2).saturating_add(1) {
+            let crowd = Crowd { snapshots: all, usual: median };
             for place in &day.places {
                 if let Some(slot) = crowds.get_mut(*place) {
                     *slot = Some(crowd);

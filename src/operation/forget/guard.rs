@@ -1,6 +1,7 @@
 //! What is not done unless a person says so by name: losing the last good snapshot, more than half of a group, or all.
 //!
-//! Invariant: a refusal comes before the first write, and names the group and the flag that lifts it.
+//! Invariant: a refusal comes before the first write to a group, and names the group and the flag that lifts it. Rules are
+//! refused group by group, so that one that needs a person keeps no other from being thinned out.
 
 use super::plan::{Group, Lifted, Member, Reason};
 use crate::error::{Error, Result};
@@ -51,36 +52,30 @@ pub fn name(group: &Group) -> String {
     words.join(", ")
 }
 
-/// Refuses what rules must not do to a group.
-pub(super) fn check_rules(groups: &[Group], lifted: Lifted) -> Result<()> {
-    for group in groups {
-        let kept = |member: &&Member| match &member.fate {
-            super::plan::Fate::Keep(reasons) => reasons
-                .iter()
-                .any(|reason| matches!(reason, Reason::Rule(_) | Reason::Otherwise(_) | Reason::Crowded(..))),
-            super::plan::Fate::Forget(_) => false,
-        };
-        let in_order = || group.members.iter().filter(|member| member.in_order());
-        if in_order().next().is_some() && in_order().find(kept).is_none() {
-            return Err(Error::refused(format!("the rules would keep no snapshot of {}", name(group))).hint(
-                "add a rule that keeps some, such as --keep-last 1, or choose by --host, --path and --tag",
-            ));
-        }
+/// Why rules must not do to a group what they decided, where they must not.
+pub(super) fn check_rules(group: &Group, lifted: Lifted) -> Result<()> {
+    let kept = |member: &&Member| match &member.fate {
+        super::plan::Fate::Keep(reasons) => reasons
+            .iter()
+            .any(|reason| matches!(reason, Reason::Rule(_) | Reason::Otherwise(_) | Reason::Crowded(..))),
+        super::plan::Fate::Forget(_) => false,
+    };
+    let in_order = || group.members.iter().filter(|member| member.in_order());
+    if in_order().next().is_some() && in_order().find(kept).is_none() {
+        return Err(Error::refused(format!("the rules would keep no snapshot of {}", name(group))).hint(
+            "add a rule that keeps some, such as --keep-last 1, or choose by --host, --path and --tag",
+        ));
     }
-    check_halves(groups, lifted)
+    check_halves(group, lifted)
 }
 
 /// Refuses to forget more than half of a group at once.
-pub(super) fn check_halves(groups: &[Group], lifted: Lifted) -> Result<()> {
-    if lifted.more_than_half {
-        return Ok(());
+pub(super) fn check_halves(group: &Group, lifted: Lifted) -> Result<()> {
+    match more_than_half(group).filter(|_| !lifted.more_than_half) {
+        None => Ok(()),
+        Some(half) => Err(Error::refused(format!("more than half would be forgotten at once: {half}"))
+            .hint("look at what goes with --dry-run; --forget-more-than-half does it all the same")),
     }
-    let too_many: Vec<String> = groups.iter().filter_map(more_than_half).collect();
-    if too_many.is_empty() {
-        return Ok(());
-    }
-    Err(Error::refused(format!("more than half would be forgotten at once: {}", too_many.join("; ")))
-        .hint("look at what goes with --dry-run; --forget-more-than-half does it all the same"))
 }
 
 fn more_than_half(group: &Group) -> Option<String> {

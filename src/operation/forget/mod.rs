@@ -57,8 +57,7 @@ pub struct Plan {
 impl Plan {
     /// What goes, and the number that the mark of each has to keep.
     pub fn going(&self) -> Vec<(Id, Option<UsedNumber>)> {
-        let members = self.groups.iter().flat_map(|group| &group.members);
-        let members = members.filter(|member| member.goes());
+        let members = self.groups.iter().flat_map(Group::going);
         let mut going: Vec<_> =
             members.map(|member| (member.snapshot.id, Some(member.used_number()))).collect();
         going.extend(self.unreadable.iter().chain(&self.vanished).map(|id| (*id, None)));
@@ -67,14 +66,14 @@ impl Plan {
 
     /// How many stay of the groups that it is about.
     pub fn staying(&self) -> usize {
-        self.groups.iter().map(|group| group.members.len().saturating_sub(group.going())).sum()
+        self.groups.iter().map(|group| group.members.len().saturating_sub(group.going().count())).sum()
     }
 }
 
-/// Decides what goes.
+/// Decides what goes. Groups to which rules would do what a guard holds back are refused as a whole.
 ///
 /// # Errors
-/// `RoleNotAllowed` for a backup key; `Refused` where a guard holds.
+/// `RoleNotAllowed` for a backup key; `Refused` where a guard holds back what was named.
 pub fn plan(repository: &Repository, found: &Snapshots, wanted: &Wanted, choice: &Choice) -> Result<Plan> {
     repository.keyring().require(Role::Maintain, "forgetting snapshots")?;
     match wanted {
@@ -84,16 +83,12 @@ pub fn plan(repository: &Repository, found: &Snapshots, wanted: &Wanted, choice:
         }
         Wanted::Rules(policy) => {
             let used: Vec<_> = found.marks.iter().filter_map(|mark| mark.number.clone()).collect();
-            let groups = decide(&found.snapshots, &used, policy, choice);
+            let mut groups = decide(&found.snapshots, &used, policy, choice);
+            for group in &mut groups {
+                group.refused = guard::check_rules(group, choice.lifted).err();
+            }
             Ok(Plan { groups, ..Plan::default() })
         }
-    }
-}
-
-impl Plan {
-    /// Holds what rules decided against the guards. Apart from [`plan`], so that a person can be shown what is refused.
-    pub fn check(&self, lifted: Lifted) -> Result<()> {
-        guard::check_rules(&self.groups, lifted)
     }
 }
 

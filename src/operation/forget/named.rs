@@ -50,7 +50,7 @@ pub(super) fn decide(found: &Snapshots, names: &[String], choice: &Choice) -> Re
             };
         }
     }
-    groups.retain(|group| group.going() > 0);
+    groups.retain(|group| group.going().next().is_some());
     check(&groups, choice)?;
     named.groups = groups;
     Ok(named)
@@ -71,8 +71,8 @@ fn check(groups: &[Group], choice: &Choice) -> Result<()> {
                 .hint("--forget-newest-good forgets it all the same"));
         }
     }
-    for group in groups.iter().filter(|group| group.going() > 1) {
-        guard::check_halves(std::slice::from_ref(group), choice.lifted)?;
+    for group in groups.iter().filter(|group| group.going().count() > 1) {
+        guard::check_halves(group, choice.lifted)?;
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ use super::group::{GroupBy, GroupKey};
 use super::guard;
 use super::order::{Standing, judge, number_of};
 use super::policy::{Policy, Rule};
+use crate::error::Error;
 use crate::format::marks::UsedNumber;
 use crate::format::node::Timestamp;
 use crate::repository::find::SnapshotFilter;
@@ -87,12 +88,14 @@ pub enum Fate {
 }
 
 /// A group, and what becomes of its snapshots.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Group {
     /// What they have in common.
     pub key: GroupKey,
     /// The snapshots, the oldest first.
     pub members: Vec<Member>,
+    /// Why none of them goes, whatever was decided.
+    pub refused: Option<Error>,
 }
 
 /// A snapshot of a group.
@@ -111,9 +114,9 @@ pub struct Member {
 }
 
 impl Group {
-    /// How many of its snapshots go.
-    pub fn going(&self) -> usize {
-        self.members.iter().filter(|member| member.goes()).count()
+    /// The snapshots that go.
+    pub fn going(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().filter(|member| member.goes() && self.refused.is_none())
     }
 }
 
@@ -166,7 +169,7 @@ pub(super) fn group(snapshots: &[Snapshot], used: &[UsedNumber], choice: &Choice
         .into_iter()
         .map(|(key, mut members)| {
             members.sort_by_key(age);
-            Group { key, members }
+            Group { key, members, refused: None }
         })
         .collect()
 }

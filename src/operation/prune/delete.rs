@@ -12,12 +12,13 @@ use super::sound::read_index;
 use super::{Amount, Options};
 use crate::backend::{ObjectKind, ObjectName};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::index::IndexObject;
+use crate::format::index::{IndexObject, stored_bytes};
 use crate::id::Id;
 use crate::operation::repair::index::records::{digest, narrow};
 use crate::report::{Finding, Reporter};
 use crate::repository::Repository;
 use crate::repository::index::{publish_packs, read_index_object};
+use crate::repository::listing::left_out;
 use crate::repository::session::{self, SessionState};
 
 /// How often the index may change while it is rewritten.
@@ -26,8 +27,8 @@ const ROUNDS_MAX: usize = 10;
 const SMALL_PACKS: usize = 8;
 /// So many small index objects are put together, when the index is rewritten anyway.
 const SMALL_OBJECTS: usize = 16;
-/// Entries that are held in memory while the index is rewritten.
-const BATCH_ENTRIES: usize = 1 << 18;
+/// Bytes of index objects that are held in memory while the index is rewritten, but for what the last one adds.
+const BATCH_BYTES: u64 = 24 << 20;
 
 /// What was cleared up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,22 +81,24 @@ impl Deletion<'_> {
     fn rewrite(&self, objects: &[Id], packs: &HashSet<Id>) -> Result<u64> {
         let mut written = 0u64;
         let mut batch = Vec::new();
-        let mut entries = 0usize;
+        let mut bytes = 0u64;
         for (number, id) in objects.iter().enumerate() {
             self.options.interrupt.check()?;
             match read_index_object(self.repository, id) {
                 Ok(object) => {
-                    entries =
-                        object.packs.iter().fold(entries, |sum, pack| sum.saturating_add(pack.entries.len()));
+                    let entries =
+                        object.packs.iter().fold(0usize, |sum, pack| sum.saturating_add(pack.entries.len()));
+                    let size = stored_bytes(object.envelopes.len(), object.packs.len(), entries);
+                    bytes = bytes.saturating_add(size);
                     batch.push((*id, object));
                 }
                 // Another prune wrote it anew.
                 Err(error) if error.kind() == ErrorKind::Missing => {}
                 Err(error) => return Err(error),
             }
-            if entries >= BATCH_ENTRIES || number.saturating_add(1) == objects.len() {
+            if bytes >= BATCH_BYTES || number.saturating_add(1) == objects.len() {
                 written = written.saturating_add(self.replace(std::mem::take(&mut batch), packs)?);
-                entries = 0;
+                bytes = 0;
             }
         }
         Ok(written)
@@ -173,12 +176,7 @@ impl Deletion<'_> {
                     gone.insert(pack);
                 }
                 Err(error) => return Err(error),
-                Ok(_) => {
-                    return Err(Error::corrupt(
-                        "the store's listing of packs leaves out objects that are there",
-                    )
-                    .hint("find out what is wrong with the store, and try again"));
-                }
+                Ok(_) => return Err(left_out(ObjectKind::Pack)),
             }
         }
         self.rewrite_index(&gone)

@@ -30,7 +30,8 @@ use crate::error::{ErrorKind, Result};
 use crate::format::key_slot::Role;
 use crate::id::Id;
 use crate::interrupt::Interrupt;
-use crate::report::{Finding, Reporter};
+use crate::operation::announce;
+use crate::report::Reporter;
 use crate::repository::Repository;
 use crate::repository::cache::Cache;
 use crate::repository::mover::Moved;
@@ -104,8 +105,9 @@ pub fn run(
     repository.keyring().require(Role::Maintain, "pruning")?;
     let stage = |text: &str| reporter.progress().set_stage(text);
     stage("looking for what is needed");
-    if let Some(cache) = cache.filter(|_| !options.dry_run) {
-        give_up_own(repository, cache, options, reporter);
+    if !options.dry_run {
+        // A host's own dead sessions keep no prune waiting. Where they cannot be given up, they do.
+        announce::give_up_own_dead(repository, cache, &options.host, reporter);
     }
     let mut summary = Summary { dry_run: options.dry_run, ..Summary::default() };
     let Some((survey, work, moved)) = prepare(repository, cache, options, reporter, &mut summary)? else {
@@ -173,14 +175,6 @@ fn prepare(
             Err(error) if error.kind() == ErrorKind::Busy && attempt < ATTEMPTS => {}
             moved => return Ok(Some((survey, work, moved?))),
         }
-    }
-}
-
-/// A host's own dead sessions keep no prune waiting. Where they cannot be given up, they do.
-fn give_up_own(repository: &Repository, cache: &Cache, options: &Options, reporter: &dyn Reporter) {
-    if let Err(error) = session::give_up_own_dead(repository, cache, &options.host) {
-        let cause = format!("did not end, and cannot be given up: {}", error.chain());
-        reporter.report(Finding::warning("an earlier backup of this host", cause));
     }
 }
 

@@ -12,6 +12,7 @@ use crate::id::Id;
 use crate::report::Reporter;
 use crate::repository::Repository;
 use crate::repository::index::ReadObjects;
+use crate::repository::listing::left_out;
 use crate::repository::reach::Lost;
 use crate::repository::snapshot::Snapshots;
 
@@ -105,8 +106,7 @@ pub(super) fn read_index(repository: &Repository) -> Result<ReadObjects> {
             Some(Err(error)) if error.kind() == ErrorKind::Missing => {}
             Some(Err(error)) => return Err(error),
             Some(Ok(_)) => {
-                return Err(Error::corrupt("the store's listing of index leaves out objects that are there")
-                    .hint("nothing is deleted by such a listing: find out what is wrong with the store"));
+                return Err(left_out(ObjectKind::Index));
             }
         }
     }

@@ -41,7 +41,8 @@ pub(super) struct Survey {
     pub(super) uses: Vec<PackUse>,
     /// The places that are kept: one of each blob that is needed, by number.
     pub(super) kept: Bits,
-    /// Needed blobs that lie in condemned packs only: they have to be copied out.
+    /// Where needed blobs lie that lie in condemned packs only: they have to be copied out. Of a blob that lies in several,
+    /// the places that [`confirm`] says may not be given up.
     pub(super) homeless: Vec<u32>,
     /// Whether something that a repaired snapshot needs is lost.
     pub(super) has_losses: bool,
@@ -86,13 +87,15 @@ impl Bits {
 impl Survey {
     /// Looks at everything; again where something seemed to be missing and the store changed meanwhile.
     pub(super) fn take(repository: &Repository, options: &Options, reporter: &dyn Reporter) -> Result<Self> {
-        for _ in 1..SURVEYS_MAX {
+        for _ in 0..SURVEYS_MAX {
             match Self::look(repository, options, reporter) {
                 Err((error, true)) if is_loss(&error) => {}
                 looked => return looked.map_err(|(error, _)| error),
             }
         }
-        Self::look(repository, options, reporter).map_err(|(error, _)| error)
+        // Nothing says that it is lost: it may have been moved each time.
+        Err(Error::new(ErrorKind::Busy, "the repository keeps changing while it is looked at")
+            .hint("other prunes are at work; run this one again when they are done"))
     }
 
     /// One look. An error comes with whether the index, or what is forgotten, has changed since it was read.
@@ -201,14 +204,14 @@ impl Survey {
             // In thousandths, so that the choice is the same on every machine.
             needed.saturating_mul(1000).checked_div(size).unwrap_or(0)
         };
-        let mut contested = Vec::new();
+        let (mut contested, mut homeless) = (Vec::new(), Vec::new());
         each_blob(index, |places| {
             let needed = places.iter().any(|(number, _)| reach.contains(*number));
             let mut homes: Vec<(u32, Place)> =
                 places.iter().filter(|(_, place)| needed && self.counts(index, place)).copied().collect();
             homes.sort_by_key(|(number, place)| (std::cmp::Reverse(share(place)), *number));
             if needed && homes.is_empty() {
-                self.homeless.extend(places.first().map(|(number, _)| *number));
+                homeless.push(places.to_vec());
             }
             let home = match homes.as_slice() {
                 [(number, _)] => Some(*number),
@@ -229,6 +232,7 @@ impl Survey {
         {
             self.move_to_kept(*number, place);
         }
+        self.homeless = leave(repository, index, homeless, options)?;
         Ok(())
     }
 
@@ -267,6 +271,22 @@ impl PackUse {
         *sum = sum.saturating_add(bytes);
         *blobs = blobs.saturating_add(1);
     }
+}
+
+/// The places from which needed blobs are copied out of condemned packs. Nobody knows which of several copies is whole
+/// before it has been looked at.
+fn leave(
+    repository: &Repository,
+    index: &Index,
+    homeless: Vec<Vec<(u32, Place)>>,
+    options: &Options,
+) -> Result<Vec<u32>> {
+    let (single, several): (Vec<_>, Vec<_>) = homeless.into_iter().partition(|places| places.len() == 1);
+    let single = single.into_iter().flatten().map(|(number, _)| number);
+    let kept = confirm::keep(repository, index, &several, options)?;
+    let mut left: Vec<u32> = single.chain(kept.into_iter().flatten()).collect();
+    left.sort_unstable();
+    Ok(left)
 }
 
 fn slot<T>(list: &mut [T], number: u32) -> Option<&mut T> {

@@ -82,6 +82,8 @@ pub enum Made {
     Unsound(Draft),
     /// Nothing of its tree is left, so nothing was stored.
     Ruined(Draft),
+    /// No file would be left, so nothing was stored.
+    Emptied,
     /// Somebody forgot it, brought it back or deleted it meanwhile.
     Vanished,
 }
@@ -234,7 +236,7 @@ impl<'a> Work<'a, '_> {
         let mut given_up = Vec::new();
         for (number, (old, draft)) in old.iter().zip(drafts).enumerate() {
             around.interrupt.check()?;
-            let manifest = match self.manifest(old, &draft, &there, sequence) {
+            let mut manifest = match self.manifest(old, &draft, &there, sequence) {
                 Ok(manifest) => manifest,
                 Err(made) => {
                     told(old, made(draft));
@@ -243,14 +245,14 @@ impl<'a> Work<'a, '_> {
             };
             let session = sessions.take(number)?;
             let id = *session.id();
-            match session.commit(&manifest)? {
+            match session.commit_for_another(&mut manifest)? {
                 Commit::Abandoned => given_up.push(old.clone()),
                 Commit::Done => {
                     told(old, Made::New(id, draft));
                     self.forget(old, &id)?;
                 }
             }
-            sequence = sequence.saturating_add(1);
+            sequence = manifest.sequence.saturating_add(1);
         }
         Ok(given_up)
     }
@@ -297,6 +299,9 @@ impl<'a> Work<'a, '_> {
         }
         if draft.is_same() && takes_out {
             return Err(|_| Made::Same);
+        }
+        if self.order.change == Change::Rewritten && draft.leaves_nothing() {
+            return Err(|_| Made::Emptied);
         }
         let manifest = manifest::manifest(old, draft, self.order.change, sequence);
         let mut manifest = manifest.ok_or(Made::Ruined as fn(Draft) -> Made)?;

@@ -73,6 +73,11 @@ impl Draft {
         self.losses() == 0
     }
 
+    /// Whether no file is left, nor anything else but folders.
+    pub fn leaves_nothing(&self) -> bool {
+        self.root.is_none() || self.kept.files == 0 && self.kept.others == 0
+    }
+
     /// How many things are lost or made up; a range counts once.
     pub fn losses(&self) -> u64 {
         let files = self.gone().filter(|gone| gone.lost.is_some()).count();

@@ -1,34 +1,35 @@
 //! Repairing from another repository: what is lost here and whole there.
 //!
-//! Two cases. A repository of the same id is a copy of this one's files: blobs have the same names, and whole packs can be
-//! put back as they were. Any other has names of its own: a file of a damaged snapshot is looked up in the snapshots
-//! there, read, and cut as it was cut here; where that gives the names that are missing, they are stored.
+//! Two cases. A repository of the same id is a copy of this one's files: blobs have the same names, and are fetched by them.
+//! Any other has names of its own: a file of a damaged snapshot is looked up in the snapshots there, read, and cut as it
+//! was cut here; where that gives the names that are missing, they are stored.
 //!
 //! Invariants: whatever comes from the other repository is stored only under the id that its plaintext has here, and
-//! only if a snapshot here needs that id. Damaged packs are condemned once everything is stored and named.
+//! only if a snapshot here needs that id. It is stored in new packs: a pack that is gone is never put back under its
+//! name, for a prune may be about to take that name out of the index. Damaged packs are condemned once everything is stored
+//! and named.
 
 mod heal;
 mod match_files;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use super::damage::{Found, Packs};
+use super::index;
 use super::packs::{condemn, refuse_if_most, save_all};
-use crate::backend::{ObjectKind, ObjectName};
-use crate::crypto::derive;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::key_slot::Role;
 use crate::id::Id;
 use crate::interrupt::Interrupt;
-use crate::limits;
+use crate::operation::announce;
 use crate::operation::check::name_losses;
-use crate::report::{Finding, Reporter};
+use crate::report::Reporter;
 use crate::repository::Repository;
 use crate::repository::cache::Cache;
 use crate::repository::index::{indexed, read_unindexed_pack};
 use crate::repository::mover::BlobMover;
 use crate::repository::reader::BlobReader;
-use crate::repository::session::{self, Adopted, Session};
+use crate::repository::session::{Adopted, Session};
 use crate::repository::writer::BlobWriter;
 
 use heal::Healer;
@@ -50,9 +51,7 @@ pub struct Summary {
     pub same: bool,
     /// Packs read here.
     pub packs_read: u64,
-    /// Packs that were missing here and were put back whole.
-    pub packs_restored: u64,
-    /// Packs that are missing here.
+    /// Packs that the index named and that were missing here.
     pub packs_missing: u64,
     /// Damaged packs that were condemned.
     pub packs_damaged: Vec<Id>,
@@ -91,15 +90,17 @@ pub fn run(
         summary.losses = name_losses(repository, reporter, &options.interrupt)?;
         return Ok(summary);
     }
-    if let Some(cache) = cache {
-        session::give_up_own_dead(repository, cache, &options.host)?;
-    }
+    announce::give_up_own_dead(repository, cache, &options.host, reporter);
     // A prune that begins now waits for this session before it deletes what is counted on here.
-    let mut session = Session::begin(repository, cache, &options.host)?;
+    let mut session = announce::begin(repository, cache, &options.host, reporter)?;
     let repaired = repair(repository, &session, other, options, reporter, &mut summary);
     session.end();
     repaired?;
     summary.losses = name_losses(repository, reporter, &options.interrupt)?;
+    if summary.losses == 0 && summary.packs_missing > 0 {
+        // Nothing waits any more for the packs that are gone. Not to be interrupted: all else is done.
+        index::run(repository, index::Options::default(), reporter, &Interrupt::default())?;
+    }
     Ok(summary)
 }
 
@@ -125,7 +126,8 @@ fn repair(
     reporter: &dyn Reporter,
     summary: &mut Summary,
 ) -> Result<()> {
-    let packs = survey(repository, other, options, reporter, summary)?;
+    let packs = Packs::survey(repository)?;
+    summary.packs_missing = packs.missing.len() as u64;
     let found = find(repository, &packs, options, reporter, summary)?;
     refuse_if_most(&found, packs.present.len())?;
     reporter.progress().set_stage("saving blobs");
@@ -154,27 +156,6 @@ fn repair(
     Ok(())
 }
 
-/// Looks at what there is, once whole packs that are missing here have been put back.
-fn survey(
-    repository: &Repository,
-    other: &Repository,
-    options: &Options,
-    reporter: &dyn Reporter,
-    summary: &mut Summary,
-) -> Result<Packs> {
-    let packs = Packs::survey(repository)?;
-    summary.packs_missing = packs.missing.len() as u64;
-    if summary.same && !packs.missing.is_empty() {
-        // One that a prune deleted meanwhile is not named any more; what is missing twice is lost.
-        let before = packs.missing;
-        let missing: Vec<Id> = Packs::survey(repository)?.missing;
-        let missing: Vec<Id> = missing.into_iter().filter(|pack| before.contains(pack)).collect();
-        summary.packs_restored = put_back(repository, other, &missing, options, reporter)?;
-        return Packs::survey(repository);
-    }
-    Ok(packs)
-}
-
 /// Whole packs that no index names, as an interrupted run leaves them.
 fn adopt(repository: &Repository, packs: &Packs, unnamed: &[Id]) -> Result<Adopted> {
     let mut adopted = Vec::new();
@@ -187,34 +168,4 @@ fn adopt(repository: &Repository, packs: &Packs, unnamed: &[Id]) -> Result<Adopt
         }
     }
     Ok(adopted)
-}
-
-/// Puts packs back that are missing here and whole there. They are the ones the index names, byte for byte.
-fn put_back(
-    repository: &Repository,
-    other: &Repository,
-    missing: &[Id],
-    options: &Options,
-    reporter: &dyn Reporter,
-) -> Result<u64> {
-    let there: HashSet<Id> = other.list_ids(ObjectKind::Pack)?.into_iter().collect();
-    reporter.progress().set_stage("putting packs back");
-    let mut restored = 0u64;
-    for pack in missing.iter().filter(|pack| there.contains(*pack)) {
-        options.interrupt.check()?;
-        let name = ObjectName::new(ObjectKind::Pack, *pack);
-        let bytes = match other.backend().get(&name, limits::PACK_MAX) {
-            Ok(bytes) if derive::hash(&bytes) == *pack => bytes,
-            Ok(_) => {
-                let cause = "is damaged in the other repository as well";
-                reporter.report(Finding::warning(format!("pack {}", pack.short()), cause));
-                continue;
-            }
-            Err(error) if matches!(error.kind(), ErrorKind::Missing | ErrorKind::Corrupt) => continue,
-            Err(error) => return Err(error.context("the other repository cannot be read")),
-        };
-        repository.backend().put(&name, &bytes)?;
-        restored = restored.saturating_add(1);
-    }
-    Ok(restored)
 }

@@ -18,12 +18,13 @@ use crate::format::blob::BlobKind;
 use crate::format::key_slot::Role;
 use crate::id::Id;
 use crate::interrupt::Interrupt;
+use crate::operation::announce;
 use crate::operation::check::name_losses;
 use crate::report::{Finding, Reporter};
 use crate::repository::Repository;
 use crate::repository::cache::Cache;
 use crate::repository::mover::BlobMover;
-use crate::repository::session::{self, Session};
+use crate::repository::session::Session;
 
 /// Fewer damaged packs than this may be the store's own, whatever part of a small repository they are.
 const DAMAGED_FEW: usize = 64;
@@ -80,11 +81,9 @@ pub fn run(
             ..Summary::default()
         });
     }
-    if let Some(cache) = cache {
-        session::give_up_own_dead(repository, cache, &options.host)?;
-    }
+    announce::give_up_own_dead(repository, cache, &options.host, reporter);
     // A prune that begins now waits for this session before it deletes what is counted on here.
-    let mut session = Session::begin(repository, cache, &options.host)?;
+    let mut session = announce::begin(repository, cache, &options.host, reporter)?;
     let repaired = repair(repository, &session, options, reporter);
     session.end();
     let mut summary = repaired?;

@@ -33,7 +33,7 @@ pub(crate) fn publish_packs<E: AsRef<[Envelope]>>(
     let mut builder = IndexBuilder::default();
     for (pack, envelopes) in packs {
         let envelopes = envelopes.as_ref();
-        if builder.len() >= INDEX_OBJECT_ENTRIES || !builder.has_room(envelopes.len()) {
+        if builder.len() >= INDEX_OBJECT_ENTRIES || !builder.has_room(&pack, envelopes.len()) {
             published.write(repository, std::mem::take(&mut builder))?;
         }
         builder.add(pack, envelopes)?;
@@ -89,9 +89,14 @@ impl IndexBuilder {
         Ok(number)
     }
 
-    /// Whether a pack with this many envelopes still fits; one alone always does.
-    pub(crate) fn has_room(&self, envelopes: usize) -> bool {
-        self.is_empty() || self.object.envelopes.len().saturating_add(envelopes) <= limits::ENVELOPES_MAX
+    /// Whether a pack with this many envelopes still fits, were none of them known; one alone always does.
+    pub(crate) fn has_room(&self, pack: &IndexedPack, envelopes: usize) -> bool {
+        let envelopes = self.object.envelopes.len().saturating_add(envelopes);
+        let entries = self.entries.saturating_add(pack.entries.len());
+        let packs = self.object.packs.len().saturating_add(1);
+        self.is_empty()
+            || envelopes <= limits::ENVELOPES_MAX
+                && format::stored_bytes(envelopes, packs, entries) <= limits::INDEX_MAX
     }
 
     /// Number of entries so far.

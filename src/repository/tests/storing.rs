@@ -291,7 +291,14 @@ fn an_index_object_has_no_more_envelopes_than_readers_take() {
     };
     let mut builder = IndexBuilder::default();
     builder.add(pack(1, u16::MAX - 1), &envelopes(0, 65_534)).unwrap();
-    assert!(builder.has_room(1) && !builder.has_room(2));
+    assert!(builder.has_room(&pack(2, 1), 1) && !builder.has_room(&pack(2, 2), 2));
+    // Not so many entries either as make the object longer than one may be.
+    let long = |entries| {
+        let mut long = pack(2, 1);
+        long.entries = vec![long.entries[0]; entries];
+        builder.has_room(&long, 1)
+    };
+    assert!(long(300_000) && !long(500_000));
     builder.add(pack(2, 1), &envelopes(70_000, 1)).unwrap();
     assert!(builder.add(pack(3, 1), &envelopes(70_001, 1)).is_err());
     assert!(crate::format::index::decode(&builder.encode().unwrap()).is_ok());

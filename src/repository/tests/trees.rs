@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::support::{
-    Blobs, Counting, Random, create, each_seed, file_node, folder_node, random_nodes, store_nodes,
+    Blobs, Counting, Random, backup, create, each_seed, file_node, folder_node, load, random_nodes,
+    store_nodes,
 };
 use crate::error::ErrorKind;
 use crate::format::blob::BlobKind;
@@ -11,9 +12,12 @@ use crate::format::list::ListEntry;
 use crate::format::node::{Attribute, Content, Hole, Node, NodeKind};
 use crate::format::tree::{self, InnerEntry, LeafEntry};
 use crate::id::Id;
+use crate::interrupt::Interrupt;
 use crate::limits;
 use crate::repository::Repository;
 use crate::repository::content::{compare_chunks, store_content, visit_chunks};
+use crate::repository::reach::Reach;
+use crate::repository::reader::BlobReader;
 use crate::repository::tree::{Root, TreeBuilder, TreeReader, lookup};
 use crate::repository::writer::BlobSink;
 
@@ -270,6 +274,35 @@ fn a_tree_that_meets_a_blob_twice_ends_in_an_error() {
     wrong(inner(2, &[(b"a", sound, 4)]), 2);
     let endless = inner(1, &[(b"a", leaf(&[b"a", b"b"]), u64::MAX), (b"c", leaf(&[b"c"]), 4)]);
     wrong(inner(2, &[(b"a", endless, 3)]), 2);
+}
+
+#[test]
+fn who_names_a_blob_at_a_wrong_level_hides_nothing_of_another_tree() {
+    let (_, repository) = create();
+    let names: Vec<String> = (0..3000).map(|number| format!("folder-{number:05}/{number}")).collect();
+    let files: Vec<(&str, Vec<u8>)> =
+        names.iter().map(|name| (name.as_str(), name.as_bytes().to_vec())).collect();
+    let (id, ..) = backup(&repository, None, &files).unwrap();
+    let root = repository.read_snapshot(&id).unwrap().root();
+    assert!(root.level > 0);
+    let index = load(&repository);
+    let reader = BlobReader::with_index(&repository, load(&repository));
+    let needed = |roots: &[Root]| {
+        let reach = Reach::new(&index);
+        let mut lost = 0;
+        for root in roots {
+            lost += reach.walk(&reader, [*root].into_iter(), &Interrupt::default()).unwrap().len();
+        }
+        (lost, (0..index.numbers()).filter(|number| reach.contains(*number)).count())
+    };
+    let honest = needed(&[root]);
+    assert_eq!(honest.0, 0);
+    assert!(honest.1 > files.len());
+    for level in (0..=limits::LEVEL_MAX).chain([u8::MAX]).filter(|level| *level != root.level) {
+        // What it says of itself is a loss, and of the other tree nothing is missed.
+        let (lost, blobs) = needed(&[Root { level, ..root }, root]);
+        assert_eq!((lost, blobs), (1, honest.1), "level {level}");
+    }
 }
 
 #[test]
