@@ -270,7 +270,7 @@ fn a_manifest_has_no_longer_lists_than_a_reader_holds() {
         |manifest, count| manifest.paths = vec![ByteVec::from(Vec::new()); count],
         |manifest, count| manifest.excludes = vec![String::new(); count],
         |manifest, count| {
-            manifest.databases.iter_mut().for_each(|one| one.messages = vec![String::new(); count])
+            manifest.databases.iter_mut().for_each(|one| one.messages = vec![String::new(); count]);
         },
     ];
     for list in lists {

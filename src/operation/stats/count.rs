@@ -90,10 +90,13 @@ impl Visitor for Count<'_> {
 
 /// The folder that a file lies in, not deeper than so many names.
 fn folder(file: &[u8], depth: usize) -> &[u8] {
+    if depth == 0 {
+        return b"";
+    }
     let parent = path::parent(file).unwrap_or_default();
     let slashes = parent.iter().enumerate().filter(|(_, byte)| **byte == b'/');
     let end = slashes.map(|(at, _)| at).nth(depth.saturating_sub(1));
-    end.and_then(|end| parent.get(..end)).unwrap_or(if depth == 0 { b"" } else { parent })
+    end.and_then(|end| parent.get(..end)).unwrap_or(parent)
 }
 
 fn kind(entry: &LeafEntry, snapshot: Option<&Snapshot>) -> Kind {
