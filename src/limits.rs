@@ -11,8 +11,8 @@ pub const PACK_MAX: u64 = 128 << 20;
 pub const INDEX_MAX: u64 = 96 << 20;
 /// Largest snapshot manifest, in bytes.
 pub const SNAPSHOT_MAX: u64 = 16 << 20;
-/// Most items of one list in a manifest: an empty one takes a byte there, and many times that in memory.
-pub const MANIFEST_ITEMS_MAX: u64 = 1 << 18;
+/// Most items in a manifest: its encoding is short beside what an item takes in memory.
+pub const SNAPSHOT_ITEMS_MAX: usize = 1 << 18;
 /// Largest config, key slot, session or mark, in bytes.
 pub const SMALL_OBJECT_MAX: u64 = 1 << 20;
 /// Largest gc record, in bytes.

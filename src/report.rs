@@ -127,6 +127,21 @@ pub trait Reporter: Send + Sync {
     fn progress(&self) -> &Progress;
 }
 
+/// Findings of one matter that are told one by one before the rest is only counted: whoever may write to a store can
+/// fill it with junk, and a person stops reading long before.
+const TOLD_MAX: usize = 20;
+
+/// Reports findings of one matter: the first of them, and how many more there are of `what`.
+pub fn report_all(reporter: &dyn Reporter, what: &str, findings: impl IntoIterator<Item = Finding>) {
+    let mut findings = findings.into_iter();
+    findings.by_ref().take(TOLD_MAX).for_each(|finding| reporter.report(finding));
+    if let Some(Finding { severity, hint, .. }) = findings.next() {
+        let more = findings.fold(1u64, |more, _| more.saturating_add(1));
+        let cause = format!("{more} more of them, not named here");
+        reporter.report(Finding { severity, subject: what.to_owned(), cause, hint });
+    }
+}
+
 /// Counters of long work, read by whoever draws them.
 #[derive(Debug, Default)]
 pub struct Progress {
@@ -213,5 +228,27 @@ impl Reporter for Collector {
 
     fn progress(&self) -> &Progress {
         &self.progress
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_findings_the_first_are_told_and_the_rest_is_counted() {
+        for (number, told) in [(0, 0), (1, 1), (20, 20), (21, 21), (5000, 21)] {
+            let collector = Collector::default();
+            let findings = (0..number).map(|number| Finding::problem(format!("object {number}"), "is junk"));
+            report_all(&collector, "objects", findings);
+            let found = collector.findings();
+            assert_eq!(found.len(), told);
+            if number > 20 {
+                let last = found.last().unwrap();
+                let more = format!("{} more of them, not named here", number - 20);
+                assert_eq!((&last.subject, &last.cause), (&"objects".to_owned(), &more));
+                assert_eq!(last.severity, Severity::Problem);
+            }
+        }
     }
 }

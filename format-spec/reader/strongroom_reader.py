@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 BLOB_PLAIN_MAX, PACK_MAX, INDEX_MAX, SNAPSHOT_MAX = 8_388_608, 134_217_728, 100_663_296, 16_777_216
 SMALL_OBJECT_MAX, ENVELOPES_MAX, LEVEL_MAX = 1_048_576, 65_535, 12
 LISTS_MAX, INLINE_CHUNKS_MAX, ATTRIBUTES_MAX, HOLES_MAX = 1_048_576, 32, 1_048_576, 4_096
-KEY_SLOTS_MAX, PASSWORD_MAX, TEXT_MAX, MANIFEST_ITEMS_MAX = 1_024, 4_096, 4_096, 262_144
+KEY_SLOTS_MAX, PASSWORD_MAX, TEXT_MAX, SNAPSHOT_ITEMS_MAX = 1_024, 4_096, 4_096, 262_144
 ARGON2_MEMORY_MAX_KIB, ARGON2_PASSES_MAX, ARGON2_LANES_MAX = 1_048_576, 16, 16
 PATH_LENGTH_MAX, PATH_COMPONENT_MAX, PATH_DEPTH_MAX = 65_535, 1_024, 4_096
 PATHS_MAX, LIST_MAX = 327_679, 4_096
@@ -157,6 +157,19 @@ def no_tag(*_):
 
 
 NO_TAGS = dict.fromkeys((*range(2_000), 43_000, 55_799), no_tag)     # all that cbor2 would give a meaning to
+
+
+def items(data):
+    """How many items an encoding has: heads are counted, without building what they announce."""
+    count = at = 0
+    while at < len(data):
+        major, argument, at = data[at] >> 5, data[at] & 31, at + 1
+        if argument >= 24:
+            need(argument < 28, "an item's head is not possible")
+            length = 1 << argument - 24
+            argument, at = int.from_bytes(data[at:at + length], "big"), at + length
+        at, count = at + (argument if major in (2, 3) else 0), count + 1
+    return count
 
 
 def decode(kind, data):
@@ -334,14 +347,6 @@ def order(path):
     return path.replace(b"/", b"\0")
 
 
-def arrays(value):
-    """All arrays in a decoded value."""
-    if isinstance(value, list):
-        yield value
-    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from arrays(item)
-
-
 def expand_paths(entries):
     """The full paths of the entries of a leaf or inner node, checked (ch. 8)."""
     paths, before, total = [], None, 0
@@ -472,9 +477,16 @@ class Repository:
 
     def open_slot(self, password, key):
         unusable, slots = [], self.list("keys")
+        looked_at = []
         for id in slots[:KEY_SLOTS_MAX]:
             try:
-                data, lock, bundle_at = self.read_slot(id)
+                slot = self.read_slot(id)
+                cost = slot[1]["method"][1]
+                looked_at.append((cost.get("memory_kib", 0) * cost.get("passes", 0), id, slot))
+            except (Reject, OSError) as error:
+                unusable.append(f"keys/{id.hex()}: {error}")
+        for _, id, (data, lock, bundle_at) in sorted(looked_at, key=lambda slot: slot[:2]):
+            try:
                 method, cost = lock["method"]
                 need(lock["repository"] == self.id, "it belongs to another repository")
                 if method != ("password" if key is None else "key-file"):
@@ -529,10 +541,10 @@ class Repository:
         signed = decode("record signed-manifest", self.open_object("snapshots", id))
         self.verify_certificate(signed["role"], signed["verifying_key"], signed["certificate"])
         verify(signed["verifying_key"], signed["signature"], "snapshot manifest", self.id, id, signed["manifest"])
+        need(items(signed["manifest"]) <= SNAPSHOT_ITEMS_MAX, "a manifest of too many items")
         manifest = decode("record manifest", signed["manifest"])
         tags = [tag.encode() for tag in manifest["tags"]]
         need(all(a < b for a, b in zip(tags, tags[1:])), "tags do not rise")
-        need(all(len(array) <= MANIFEST_ITEMS_MAX for array in arrays(manifest)), "a list of too many items")
         need(manifest["level"] <= LEVEL_MAX, "a tree of too high a level")
         texts = [manifest["host"], manifest.get("job", ""), manifest["program"], *manifest["tags"]]
         need(all(len(text.encode()) <= TEXT_MAX for text in texts), "a text that is too long")

@@ -100,7 +100,7 @@ pub(super) struct Arguments {
     #[arg(long, conflicts_with = "stream")]
     skip_if_unchanged: bool,
     /// Seconds to wait for whoever has locked a database
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = parse_seconds)]
     lock_timeout: u64,
     /// Store nothing; tell what would be stored
     #[arg(short = 'n', long)]
@@ -121,6 +121,11 @@ fn parse_host(text: &str) -> std::result::Result<String, String> {
         return Err("a host's name has 1 to 255 characters".to_owned());
     }
     Ok(text.to_owned())
+}
+
+/// A number of seconds.
+pub(super) fn parse_seconds(text: &str) -> std::result::Result<u64, String> {
+    text.parse().map_err(|_| "give a whole number of seconds, such as 30".to_owned())
 }
 
 fn parse_tag(text: &str) -> std::result::Result<String, String> {

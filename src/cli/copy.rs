@@ -13,7 +13,7 @@ use super::output::{Output, human};
 use crate::backend::ObjectKind;
 use crate::error::Result;
 use crate::operation::copy::{self, Copied, Summary};
-use crate::report::{Finding, Reporter};
+use crate::report::{Finding, report_all};
 use crate::repository::snapshot::Snapshot;
 use crate::repository::{Repository, host};
 
@@ -71,12 +71,12 @@ fn chosen(source: &Repository, arguments: &Arguments, output: &Output) -> Result
     let found = source.snapshots()?;
     if arguments.snapshots.is_empty() {
         let damaged = found.damaged.iter().filter(|(kind, ..)| *kind == ObjectKind::Snapshot);
-        let mut unreadable = 0u64;
-        for (_, id, error) in damaged {
-            unreadable = unreadable.saturating_add(1);
+        let unreadable = damaged.clone().count() as u64;
+        let findings = damaged.map(|(_, id, error)| {
             let subject = format!("snapshots/{}", id.short());
-            output.report(Finding::problem(subject, format!("is not copied: {}", error.chain())));
-        }
+            Finding::problem(subject, format!("is not copied: {}", error.chain()))
+        });
+        report_all(output, "snapshots", findings);
         let matching = found.snapshots.into_iter().filter(|snapshot| filter.matches(&snapshot.manifest));
         return Ok((matching.collect(), unreadable));
     }

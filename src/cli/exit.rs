@@ -51,33 +51,64 @@ fn code(kind: ErrorKind) -> u8 {
     }
 }
 
-/// Ends after clap refused the arguments, or showed help or version as asked.
+/// Adds what most often helps with errors of a class, where nothing better is known.
+fn with_next_step(error: Error) -> Error {
+    let next = match error.kind() {
+        _ if is_of(&error, std::io::ErrorKind::NotADirectory) => {
+            "a file stands where a folder is wanted: name another path"
+        }
+        _ if is_of(&error, std::io::ErrorKind::IsADirectory) => {
+            "a folder stands where a file is wanted: name another path"
+        }
+        ErrorKind::NoRepository => "check the path, or make a repository with `strongroom init`",
+        ErrorKind::WrongKey | ErrorKind::RoleNotAllowed => {
+            "name another key by --key-file or --password-file"
+        }
+        ErrorKind::Missing => "check how it is spelled, and that its disk is mounted",
+        ErrorKind::Corrupt => {
+            "`strongroom check` tells what is damaged, `strongroom repair --help` what can be done"
+        }
+        ErrorKind::Unsupported => "use a newer strongroom",
+        ErrorKind::Busy => "try again in a while",
+        ErrorKind::NoSpace => "free some space on that disk",
+        ErrorKind::Denied => "check who may read and write there, or run it as somebody who may",
+        ErrorKind::Abandoned => "run it again: what was stored is reused",
+        ErrorKind::Io => "check the disk and what the system log says of it, and try again",
+        ErrorKind::Refused | ErrorKind::Interrupted => return error,
+    };
+    error.hint(next)
+}
+
+/// Whether an error of the system of this kind is among the causes.
+fn is_of(error: &Error, kind: std::io::ErrorKind) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == kind) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// Ends after clap refused the arguments, or showed help or version as asked. A program that asked for objects gets one.
 pub(super) fn usage(error: &clap::Error) -> ExitCode {
     let asked_for = !error.use_stderr();
-    if !asked_for && std::env::args_os().any(|argument| argument == "--json") {
-        return wrong_usage(error);
+    let for_programs = std::env::args_os().take_while(|word| word != "--").any(|word| word == "--json");
+    if for_programs && !asked_for {
+        let text = error.render().to_string();
+        let text = text.strip_prefix("error: ").unwrap_or(&text);
+        let ends = ["\n\nUsage:", "\n\nFor more information"].iter().filter_map(|end| text.find(end));
+        let text = text.get(..ends.min().unwrap_or(text.len())).unwrap_or(text).trim_end();
+        let failure =
+            Error::refused(text.to_owned()).hint("`strongroom COMMAND --help` tells what may be given");
+        Output::with(true, false, false).failure(&failure, USAGE);
+        return ExitCode::from(USAGE);
     }
     if error.print().is_err() {
         // Nobody reads; the exit code still tells.
     }
     ExitCode::from(if asked_for { 0 } else { USAGE })
-}
-
-/// Tells a program what is wrong with its arguments. That it wants to be told is one of them, so it is looked for by itself.
-fn wrong_usage(error: &clap::Error) -> ExitCode {
-    let output = Output::with(true, false, false);
-    // What it would have written there is no list of objects.
-    if std::env::args_os().any(|argument| argument == "dump") {
-        output.keep_stdout_for_data();
-    }
-    let text = error.render().to_string();
-    let (what, more) = text.split_once("\n\n").unwrap_or((&text, ""));
-    let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let what = one_line(what.trim_start_matches("error: "));
-    let error = Error::refused(what);
-    let more = one_line(more);
-    output.failure(&if more.is_empty() { error } else { error.hint(more) }, USAGE);
-    ExitCode::from(USAGE)
 }
 
 /// Ends after a command.
@@ -94,6 +125,7 @@ pub(super) fn finish(result: Result<Outcome>, output: &Output) -> ExitCode {
         Ok(Outcome::Unread) => ExitCode::from(FAILED),
         Err(error) => {
             let code = code(error.kind());
+            let error = if error.next_step().is_none() { with_next_step(error) } else { error };
             output.failure(&error, code);
             ExitCode::from(code)
         }

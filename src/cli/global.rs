@@ -159,7 +159,9 @@ impl Global {
             Err(error) => {
                 output.warn(
                     &format!("no cache, so every file is read again: {}", error.chain()),
-                    error.next_step(),
+                    error
+                        .next_step()
+                        .or(Some("choose another by --cache-dir, or make room and set its owner right")),
                 );
                 None
             }

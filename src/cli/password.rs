@@ -26,7 +26,8 @@ pub(super) fn read_secret_file(path: &Path, limit: u64, what: &str) -> Result<Pa
     let mut bytes = Zeroizing::new(Vec::new());
     file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(fail)?;
     if bytes.len() as u64 > limit {
-        return Err(Error::refused(format!("the {what} {} is too long", path.display())));
+        return Err(Error::refused(format!("the {what} {} is too long", path.display()))
+            .hint("check that it is the right file"));
     }
     Ok(bytes)
 }
@@ -48,7 +49,8 @@ pub(super) fn from_command(command: &OsStr, output: &Output) -> Result<Password>
         .map_err(|error| Error::io("cannot run the password command", error))?;
     let text = Zeroizing::new(output.stdout);
     if !output.status.success() {
-        return Err(Error::refused(format!("the password command failed: {}", output.status)));
+        return Err(Error::refused(format!("the password command failed: {}", output.status))
+            .hint("run it by hand: it has to print the password and end with exit code 0"));
     }
     first_line(&text, "the password command")
 }
@@ -101,10 +103,13 @@ fn first_line(text: &[u8], what: &str) -> Result<Password> {
 
 fn check(password: Password, what: &str) -> Result<Password> {
     if password.is_empty() {
-        return Err(Error::refused(format!("{what} is empty")));
+        return Err(
+            Error::refused(format!("{what} is empty")).hint("the password has to stand in the first line")
+        );
     }
     if password.len() > limits::PASSWORD_MAX {
-        return Err(Error::refused(format!("{what} is longer than {} bytes", limits::PASSWORD_MAX)));
+        return Err(Error::refused(format!("{what} is longer than {} bytes", limits::PASSWORD_MAX))
+            .hint("check that it is the right file or command, or choose a shorter password"));
     }
     Ok(password)
 }

@@ -54,8 +54,10 @@ fn parse_limit(text: &str) -> std::result::Result<Limit, String> {
     if text == "unlimited" {
         return Ok(Limit::Unlimited);
     }
-    let Some(number) = text.strip_suffix('%') else { return parse_size(text).map(Limit::Bytes) };
     let wrong = || "give per cent below 100, such as 5% or 2.5%, a size such as 1G, or unlimited".to_owned();
+    let Some(number) = text.strip_suffix('%') else {
+        return parse_size(text).map(Limit::Bytes).map_err(|_| wrong());
+    };
     let (whole, part) = number.split_once('.').unwrap_or((number, ""));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     if whole.is_empty() || part.len() > 2 || !digits(whole) || !digits(part) {

@@ -7,7 +7,7 @@ use super::output::{Output, human, json};
 use crate::error::Result;
 use crate::id::Id;
 use crate::operation::repair::snapshots as repair;
-use crate::report::{Finding, Reporter, printable};
+use crate::report::{Finding, printable, report_all};
 use crate::repository::snapshot::Snapshot;
 
 /// So many paths are shown of a snapshot: a list of files may have named thousands. `--json` gives them all.
@@ -49,9 +49,12 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
         let others = if filter.is_empty() { String::new() } else { format!(", {others} others not shown") };
         output.say(&format!("{}{others}", human::counted(snapshots.len() as u64, "snapshot")))?;
     }
-    for (kind, id, error) in &found.damaged {
-        output.report(Finding::problem(format!("{}/{}", kind.folder(), id.short()), error.chain()));
-    }
+    let findings = found.damaged.iter().map(|(kind, id, error)| {
+        Finding::problem(format!("{}/{}", kind.folder(), id.short()), error.chain()).with_hint(
+            "bring it back from a copy of the repository; `strongroom check` tells what else is damaged",
+        )
+    });
+    report_all(output, "snapshots and marks", findings);
     repository.tell_vanished(&found, output);
     Ok(Outcome::of(found.damaged.len() as u64))
 }

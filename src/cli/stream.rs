@@ -37,13 +37,20 @@ pub(super) struct Streams {
     #[arg(long, help_heading = "Streams", requires = "stream")]
     stdin_allow_empty: bool,
     /// Give up if nothing comes for so many seconds
-    #[arg(long, value_name = "SECONDS", help_heading = "Streams", requires = "stream", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", help_heading = "Streams", requires = "stream", value_parser = parse_timeout)]
     stdin_timeout: Option<u64>,
 }
 
 /// A place in a snapshot.
 #[derive(Clone, Debug)]
 struct Place(Vec<u8>);
+
+fn parse_timeout(text: &str) -> std::result::Result<u64, String> {
+    super::backup::parse_seconds(text).and_then(|seconds| match seconds {
+        0 => Err("nothing comes within no time: give at least one second".to_owned()),
+        _ => Ok(seconds),
+    })
+}
 
 fn parse_name(text: &str) -> std::result::Result<Place, String> {
     match path::parse(text.as_bytes()) {

@@ -307,16 +307,20 @@ pub struct SignedManifest {
 pub fn encode(manifest: &Manifest) -> Result<Vec<u8>> {
     validate(manifest)?;
     let bytes = cbor::encode(manifest)?;
-    cbor::refuse_long_arrays(&bytes, limits::MANIFEST_ITEMS_MAX, "snapshot manifest")?;
+    bound(&bytes)?;
     Ok(bytes)
 }
 
 /// Decodes a manifest and holds it against the limits.
 pub fn decode(bytes: &[u8]) -> Result<Manifest> {
-    cbor::refuse_long_arrays(bytes, limits::MANIFEST_ITEMS_MAX, "snapshot manifest")?;
+    bound(bytes)?;
     let manifest: Manifest = cbor::decode(bytes, "snapshot manifest")?;
     validate(&manifest)?;
     Ok(manifest)
+}
+
+fn bound(bytes: &[u8]) -> Result<()> {
+    cbor::bound_items(bytes, limits::SNAPSHOT_ITEMS_MAX, "snapshot manifest")
 }
 
 fn validate(manifest: &Manifest) -> Result<()> {

@@ -260,28 +260,6 @@ fn index_object() -> Vec<u8> {
 }
 
 #[test]
-fn a_manifest_has_no_longer_lists_than_a_reader_holds() {
-    let most = usize::try_from(limits::MANIFEST_ITEMS_MAX).unwrap();
-    let with = |paths| Manifest { paths: vec![ByteVec::from(Vec::new()); paths], ..manifest() };
-    assert_eq!(snapshot::decode(&snapshot::encode(&with(most)).unwrap()).unwrap().paths.len(), most);
-    let error = snapshot::encode(&with(most + 1)).unwrap_err();
-    assert!(error.to_string().contains("262145 items"), "{error}");
-    let lists: [fn(&mut Manifest, usize); 3] = [
-        |manifest, count| manifest.paths = vec![ByteVec::from(Vec::new()); count],
-        |manifest, count| manifest.excludes = vec![String::new(); count],
-        |manifest, count| {
-            manifest.databases.iter_mut().for_each(|one| one.messages = vec![String::new(); count]);
-        },
-    ];
-    for list in lists {
-        let mut long = manifest();
-        list(&mut long, most + 1);
-        let bytes = super::cbor::encode(&long).unwrap();
-        assert!(snapshot::decode(&bytes).unwrap_err().to_string().contains("262145 items"));
-    }
-}
-
-#[test]
 fn the_stored_length_of_an_index_object_is_known_before_it_is_written() {
     let around = (super::header::HEADER_LEN + 32 + 16) as u64;
     assert_eq!(index::stored_bytes(2, 2, 6), index_object().len() as u64 + around);

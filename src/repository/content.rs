@@ -2,7 +2,7 @@
 //!
 //! Follows `format-spec/08-tree.md#lists`.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::reader::BlobSource;
 use super::writer::BlobSink;
@@ -68,14 +68,10 @@ pub fn visit_chunks(
     if level > limits::LEVEL_MAX {
         return Err(Error::corrupt("a list of chunks is too high"));
     }
+    bound_lists(source, root, level)?;
     // A stack of our own: what is read from a store never recurses. Levels fall with each step, so it ends.
     let mut waiting = vec![(root, level, None)];
-    let mut visited = 0usize;
     while let Some((id, level, said)) = waiting.pop() {
-        visited = visited.saturating_add(1);
-        if visited > limits::LISTS_MAX {
-            return Err(Error::corrupt("a file has more lists than any file can need"));
-        }
         let plain = source.fetch(BlobKind::List, &id)?;
         lists(&id, &plain)?;
         let bytes = match list::decode(&plain, level)? {
@@ -150,6 +146,46 @@ impl Reading {
         *self = Self { level: level.checked_sub(1), ids: below };
         Ok(())
     }
+}
+
+/// Refuses a file of more lists than any file can need, each counted as often as it is named, before its first chunk is
+/// looked at: a few lists that name each other over and over come to billions of chunks. Each is read once here, and those
+/// that name chunks not at all.
+fn bound_lists(source: &dyn BlobSource, root: Id, level: u8) -> Result<()> {
+    let mut counts: HashMap<(Id, u8), u64> = HashMap::new();
+    let mut steps = vec![Step::Enter(root, level)];
+    while let Some(step) = steps.pop() {
+        match step {
+            Step::Enter(id, level) if level == 0 || counts.contains_key(&(id, level)) => {}
+            Step::Enter(id, level) => {
+                let plain = source.fetch(BlobKind::List, &id)?;
+                let List::Lists { entries, .. } = list::decode(&plain, level)? else { continue };
+                let below = level.saturating_sub(1);
+                let named: Vec<Id> = entries.into_iter().map(|entry| entry.id).collect();
+                let distinct: HashSet<Id> = named.iter().copied().collect();
+                steps.push(Step::Leave(id, level, named));
+                steps.extend(distinct.into_iter().map(|id| Step::Enter(id, below)));
+            }
+            Step::Leave(id, level, named) => {
+                let below = level.saturating_sub(1);
+                let lists = |id: &Id| counts.get(&(*id, below)).copied().unwrap_or(1);
+                let count = named.iter().fold(1u64, |sum, id| sum.saturating_add(lists(id)));
+                if count > limits::LISTS_MAX as u64 {
+                    return Err(Error::corrupt("a file has more lists than any file can need"));
+                }
+                counts.insert((id, level), count);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A step through the lists above those that name chunks.
+enum Step {
+    /// Look at a list of a level, and at those that it names.
+    Enter(Id, u8),
+    /// Count what a list names, all of which was counted.
+    Leave(Id, u8, Vec<Id>),
 }
 
 /// Visits chunks and gives their length in all; nothing where that is beyond all numbers.

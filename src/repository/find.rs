@@ -6,7 +6,7 @@ use crate::backend::ObjectKind;
 use crate::error::{Error, Result};
 use crate::format::snapshot::Manifest;
 use crate::id::Id;
-use crate::report::{Finding, Reporter, printable};
+use crate::report::{Finding, Reporter, printable, report_all};
 
 /// Which snapshots are meant; all of them if nothing is asked for.
 #[derive(Clone, Debug, Default)]
@@ -91,10 +91,12 @@ impl Repository {
 impl Snapshots {
     /// Tells which snapshots and marks cannot be read.
     pub fn report_damaged(&self, reporter: &dyn Reporter) {
-        for (kind, id, error) in &self.damaged {
-            let subject = format!("{}/{}", kind.folder(), id.short());
-            reporter.report(Finding::warning(subject, error.chain()));
-        }
+        let findings = self.damaged.iter().map(|(kind, id, error)| {
+            Finding::warning(format!("{}/{}", kind.folder(), id.short()), error.chain()).with_hint(
+                "`strongroom check` tells what is damaged; a copy of the repository may have it whole",
+            )
+        });
+        report_all(reporter, "snapshots and marks", findings);
     }
 
     /// Finds the snapshot that a person names, among those that a filter lets through.
@@ -160,8 +162,12 @@ fn counted_back(found: &Snapshots, filter: &SnapshotFilter, name: &str, back: us
         } else {
             format!("{count} of the {all} that can be read are such")
         };
-        Error::missing(format!("there is no snapshot {name}{of}: {counts}"))
-            .hint("`strongroom snapshots` lists them")
+        let next = if all == 0 && found.damaged.is_empty() {
+            "nothing was backed up yet, or all of it was forgotten: `strongroom unforget --list` tells"
+        } else {
+            "`strongroom snapshots` lists them"
+        };
+        Error::missing(format!("there is no snapshot {name}{of}: {counts}")).hint(next)
     })
 }
 

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::Repository;
 use super::keyring::{Keyring, check_bundle};
 use super::objects::associated;
-use crate::backend::{Backend, ObjectKind, ObjectName};
+use crate::backend::{Backend, Listed, ObjectKind, ObjectName};
 use crate::crypto::derive::{self, Purpose};
 use crate::crypto::kdf::{self, Cost};
 use crate::crypto::secret::Secret;
@@ -167,18 +167,26 @@ fn label_bound(repository: &Id, salt: &[u8; 32]) -> Vec<u8> {
 /// # Errors
 /// `WrongKey` where every slot was read and none opens; what kept a slot from being read, where one was not.
 pub(crate) fn open_any(backend: &dyn Backend, repository: &Id, credential: &Credential) -> Result<Keyring> {
-    let mut unreadable = 0usize;
-    let mut failure = None;
-    for listed in backend.list(ObjectKind::Key)?.into_iter().take(limits::KEY_SLOTS_MAX) {
+    let listed = backend.list(ObjectKind::Key)?;
+    let beyond = listed.len().saturating_sub(limits::KEY_SLOTS_MAX);
+    let looked_at = listed.into_iter().take(limits::KEY_SLOTS_MAX);
+    let mut slots: Vec<(Id, Result<Lock>)> =
+        looked_at.map(|Listed { id, .. }| (id, read_lock(backend, &id))).collect();
+    // Whoever may write to the store can add slots that take minutes each: they come last.
+    slots.sort_by_cached_key(|(_, lock)| lock.as_ref().map_or(0, price));
+    let (all, mut unreadable, mut foreign, mut failure) = (slots.len(), 0usize, 0usize, None);
+    for (id, lock) in slots {
+        foreign = foreign
+            .saturating_add(usize::from(lock.as_ref().is_ok_and(|lock| lock.repository != *repository)));
         // One slot that is damaged, or beyond this machine's memory, is no reason not to try the others.
-        match try_slot(backend, repository, &listed.id, credential) {
-            Ok(Some(bundle)) => return Ok(Keyring::new(*repository, listed.id, bundle)),
+        match lock.and_then(|_| try_slot(backend, repository, &id, credential)) {
+            Ok(Some(bundle)) => return Ok(Keyring::new(*repository, id, bundle)),
             Ok(None) => {}
             Err(error) => match error.kind() {
                 ErrorKind::Missing | ErrorKind::Corrupt | ErrorKind::Unsupported => {
                     unreadable = unreadable.saturating_add(1);
                 }
-                _ => failure = Some(error.context(format!("keys/{} cannot be tried", listed.id))),
+                _ => failure = Some(error.context(format!("keys/{id} cannot be tried"))),
             },
         }
     }
@@ -190,11 +198,36 @@ pub(crate) fn open_any(backend: &dyn Backend, repository: &Id, credential: &Cred
         Credential::KeyFile(_) => "no key of this repository opens with this key file",
     };
     let error = Error::new(ErrorKind::WrongKey, what);
-    Err(if unreadable == 0 {
-        error.hint("check that key and repository belong together")
-    } else {
-        error.hint(format!("{unreadable} key slots cannot be used; the one you need may be among them"))
+    Err(match (all, unreadable) {
+        (0, _) => {
+            error.hint("there is no key slot at all: bring the folder `keys` back from a copy of the repository")
+        }
+        _ if foreign == all => error.hint(
+            "`config` names another repository than every key slot does: bring `config` and `keys` back from one copy",
+        ),
+        _ if beyond > 0 => error.hint(TOO_MANY_SLOTS),
+        (_, 0) => error.hint("check that key and repository belong together"),
+        _ => error.hint(format!("{unreadable} key slots cannot be used; the one you need may be among them")),
     })
+}
+
+/// What to do where somebody filled the folder of the keys.
+const TOO_MANY_SLOTS: &str = "only the first 1,024 files of the folder `keys` are looked at, and there are more: move \
+                              away those that are newer than your last key, and try again";
+
+/// What a slot says of how it opens.
+fn read_lock(backend: &dyn Backend, id: &Id) -> Result<Lock> {
+    Ok(key_slot::decode(&read_slot(backend, id)?)?.lock)
+}
+
+/// What trying a slot costs.
+fn price(lock: &Lock) -> u64 {
+    match lock.method {
+        Method::Password { memory_kib, passes, .. } => {
+            u64::from(memory_kib).saturating_mul(u64::from(passes))
+        }
+        Method::KeyFile => 0,
+    }
 }
 
 fn try_slot(
@@ -272,7 +305,16 @@ impl Repository {
     pub fn list_keys(&self) -> Result<(Vec<SlotInfo>, Vec<Unreadable>)> {
         let mut slots = Vec::new();
         let mut damaged = Vec::new();
-        for id in self.list_ids(ObjectKind::Key)? {
+        let mut ids = self.list_ids(ObjectKind::Key)?;
+        // The one in use is shown wherever it stands.
+        let own = *self.keyring.slot();
+        ids.sort_by_key(|id| *id != own);
+        for (number, id) in ids.into_iter().enumerate() {
+            if number >= limits::KEY_SLOTS_MAX {
+                damaged
+                    .push((id, Error::refused(format!("keys/{id} is one of too many")).hint(TOO_MANY_SLOTS)));
+                continue;
+            }
             match self.slot_info(&id) {
                 Ok(info) => slots.push(info),
                 Err(error) => damaged.push((id, error.context(format!("keys/{id} cannot be read")))),

@@ -57,6 +57,10 @@ pub const FILE_CHUNKS: ChunkSizes = ChunkSizes { minimum: 512 << 10, average: 1 
 /// Sizes of the profile `dump`.
 pub const DUMP_CHUNKS: ChunkSizes = ChunkSizes { minimum: 16 << 10, average: 64 << 10, maximum: 256 << 10 };
 
+/// What to do about a config that is damaged.
+const CONFIG_DAMAGED: &str =
+    "bring `config` back from a copy of the repository: it never changes, so any copy will do";
+
 /// An opened repository; clones share it.
 #[derive(Clone)]
 pub struct Repository {
@@ -128,8 +132,12 @@ impl Repository {
     /// # Errors
     /// `NoRepository`; `WrongKey` where no slot opens; `Corrupt` where the config is not what its MAC says.
     pub fn open(backend: Arc<dyn Backend>, credential: &Credential) -> Result<Self> {
-        let bytes = read_config(backend.as_ref())?;
-        let (config, ..) = config::decode(&bytes)?;
+        let damaged = |error: Error| match error.kind() {
+            ErrorKind::Corrupt => error.hint(CONFIG_DAMAGED),
+            _ => error,
+        };
+        let bytes = read_config(backend.as_ref()).map_err(damaged)?;
+        let (config, ..) = config::decode(&bytes).map_err(damaged)?;
         let keyring = keys::open_any(backend.as_ref(), &config.repository, credential)?;
         Self::with_keys(backend, &bytes, Arc::new(keyring))
     }
@@ -151,7 +159,7 @@ impl Repository {
         let expected = derive::keyed_hash(&keyring.key(Purpose::ConfigMac), covered);
         if !derive::equal(expected.as_bytes(), &mac) {
             return Err(Error::corrupt("the repository's config was altered: its MAC does not fit")
-                .hint("restore the object `config` from a copy of the repository"));
+                .hint(CONFIG_DAMAGED));
         }
         Ok(Self { backend, config: Arc::new(config), keyring, index_folders: Arc::default(), memory: None })
     }

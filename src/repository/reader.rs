@@ -16,7 +16,7 @@ use crate::backend::{ObjectKind, ObjectName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::blob::{BlobKind, Class};
 use crate::id::Id;
-use crate::report::{Finding, Reporter};
+use crate::report::{Finding, Reporter, report_all};
 
 /// Alignment and unit of reads of single blobs, in bytes.
 pub const BLOCK: u64 = 256 << 10;
@@ -55,10 +55,11 @@ impl<'a> BlobReader<'a> {
     /// they name may lie elsewhere too.
     pub fn new(repository: &'a Repository, reporter: &dyn Reporter) -> Result<Self> {
         let read = ReadObjects::read(repository)?;
-        for (id, error) in &read.damaged {
+        let findings = read.damaged.iter().map(|(id, error)| {
             let finding = Finding::warning(format!("index/{}", id.short()), error.chain());
-            reporter.report(finding.with_hint("run `strongroom check` to see what it affects"));
-        }
+            finding.with_hint("run `strongroom check` to see what it affects")
+        });
+        report_all(reporter, "the index", findings);
         let index = Index::build(&read, &|_| true)?;
         index.report_troubles(reporter);
         Ok(Self::with_index(repository, index))

@@ -2,6 +2,15 @@
 //!
 //! Whoever can write to the store and holds a key, or once did, can make them. The test writer does.
 
+mod content;
+mod names;
+mod objects;
+mod race;
+mod scene;
+mod slots;
+mod trees;
+
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
@@ -81,6 +90,11 @@ fn tried(folder: &TempFolder) -> [Outcome; 2] {
     assert_eq!(fs::read(folder.join("outside/precious")).unwrap(), b"stays");
     assert_eq!(fs::read_dir(folder.join("outside")).unwrap().count(), 1);
     [restored, command(folder, &["check", "--read-data"])]
+}
+
+/// The order of paths: component by component.
+fn order(one: &[u8], other: &[u8]) -> Ordering {
+    one.split(|byte| *byte == b'/').cmp(other.split(|byte| *byte == b'/'))
 }
 
 fn entry(shared: u64, suffix: &[u8], node: &Json) -> Cbor {

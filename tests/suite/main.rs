@@ -39,6 +39,7 @@ mod key_changes;
 mod keys;
 mod killed;
 mod large_index;
+mod messages;
 mod model;
 mod nights;
 mod output;

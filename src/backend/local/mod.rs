@@ -61,9 +61,20 @@ impl LocalBackend {
         match rustix::fs::statat(&backend.root, "config", AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) if is_file(&stat) => Ok(backend),
             Ok(_) => Err(none("its `config` is not a file")),
+            Err(Errno::NOENT) if backend.has_parts() => Err(Error::new(
+                ErrorKind::NoRepository,
+                format!("{location} holds parts of a repository, but no `config`"),
+            )
+            .hint("bring `config` back from a copy of the repository: it never changes")),
             Err(Errno::NOENT) => Err(none("it has no file `config`")),
             Err(errno) => Err(Error::io(format!("cannot open the repository in {location}"), errno)),
         }
+    }
+
+    /// Whether folders lie here that only a repository has side by side.
+    fn has_parts(&self) -> bool {
+        let is_there = |name: &str| rustix::fs::statat(&self.root, name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+        ["keys", "packs", "index"].into_iter().all(is_there)
     }
 
     fn at(path: &Path, location: String) -> Result<Self, Errno> {

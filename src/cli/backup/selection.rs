@@ -12,6 +12,8 @@ use crate::source::files::{self, ExcludeOptions, Marker, Plan};
 
 /// Most bytes of paths, or of patterns, that a manifest takes: all of it must stay within the format's limit.
 const TEXT_MAX: usize = 4 << 20;
+/// Most patterns, and most paths: both, and all else, have to find room in a manifest.
+const ITEMS_MAX: usize = crate::limits::SNAPSHOT_ITEMS_MAX / 4;
 
 /// Options that say what is stored and what is left out.
 #[derive(clap::Args)]
@@ -88,7 +90,7 @@ impl Selection {
             options.patterns_any_case.extend(patterns(file)?);
         }
         let all = options.patterns.iter().chain(&options.patterns_any_case);
-        if all.map(String::len).sum::<usize>() > TEXT_MAX {
+        if all.clone().map(String::len).sum::<usize>() > TEXT_MAX || all.count() > ITEMS_MAX {
             return Err(Error::refused("there are too many exclude patterns for one snapshot to keep")
                 .hint("name folders instead of the files in them"));
         }
@@ -115,7 +117,7 @@ impl Selection {
             }
         }
         let bytes: usize = plan.hosts().map(|(_, host)| host.as_os_str().len()).sum();
-        if bytes > TEXT_MAX {
+        if bytes > TEXT_MAX || plan.hosts().count() > ITEMS_MAX {
             return Err(Error::refused("the lists name more paths than one snapshot can keep")
                 .hint("name the folders that the files lie in, and exclude what is not wanted"));
         }

@@ -6,7 +6,7 @@ use crate::cli::exit::Outcome;
 use crate::cli::global::Global;
 use crate::cli::output::{Output, human};
 use crate::error::Result;
-use crate::report::{Finding, Reporter, printable};
+use crate::report::{Finding, printable, report_all};
 
 /// Arguments of `key list`.
 #[derive(clap::Args)]
@@ -43,9 +43,12 @@ pub(super) fn run(global: &Global, Arguments {}: &Arguments, output: &Output) ->
         human::table(&rows).iter().try_for_each(|line| output.line(line))?;
         output.say("(* in use)")?;
     }
-    for (_, error) in &damaged {
-        output.report(Finding::problem("a key", error.chain()));
-    }
+    let findings = damaged.iter().map(|(id, error)| {
+        let finding = Finding::problem("a key", error.chain());
+        let remove = format!("if nobody holds it: `strongroom key remove {}`", id.short());
+        finding.with_hint(error.next_step().map_or(remove, str::to_owned))
+    });
+    report_all(output, "keys", findings);
     Ok(Outcome::of(damaged.len() as u64))
 }
 

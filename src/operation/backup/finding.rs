@@ -1,6 +1,6 @@
 //! What a backup says about single files.
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::report::{Finding, printable};
 use crate::source::files::Entry;
 
@@ -8,9 +8,12 @@ use crate::source::files::Entry;
 pub(super) fn unreadable(entry: &Entry, error: &Error) -> Finding {
     let finding =
         Finding::problem(printable(entry.host_path().as_os_str().as_encoded_bytes()), error.chain());
-    match error.next_step() {
-        Some(hint) => finding.with_hint(hint),
-        None => finding,
+    match (error.next_step(), error.kind()) {
+        (Some(hint), _) => finding.with_hint(hint),
+        (None, ErrorKind::Denied) => {
+            finding.with_hint("back up as somebody who may read it, or leave it out by --exclude")
+        }
+        (None, _) => finding,
     }
 }
 

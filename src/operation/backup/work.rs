@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::format::node::{NodeKind, Timestamp};
 use crate::format::snapshot::{DatabaseOutcome, DatabaseReport, Manifest, ServiceReport, Statistics};
 use crate::id::Id;
-use crate::report::{Collector, Finding, Reporter};
+use crate::report::{Collector, Finding, Reporter, report_all};
 use crate::repository::cache::Cache;
 use crate::repository::cached_tree::{CachedTree, RecordingSink, TreeRecorder};
 use crate::repository::session::{self, Adopted, Usable};
@@ -84,18 +84,14 @@ impl<'a> Work<'a> {
             let finding = Finding::problem("the repository", cause);
             self.reporter.report(finding.with_hint("`strongroom check` names what is affected"));
         }
-        for (kind, id, error) in &unreadable {
+        let findings = unreadable.iter().map(|(kind, id, error)| {
             let subject = format!("{}/{}", kind.folder(), id.short());
-            self.reporter.report(Finding::warning(
-                subject,
-                format!("is not usable: {}; `strongroom check` tells what it affects", error.chain()),
-            ));
-        }
+            Finding::warning(subject, format!("is not usable: {}", error.chain()))
+                .with_hint("`strongroom check` tells what it affects")
+        });
+        report_all(self.reporter, "index and packs", findings);
         let snapshots = self.repository.snapshots()?;
-        for (kind, id, error) in &snapshots.damaged {
-            let subject = format!("{}/{}", kind.folder(), id.short());
-            self.reporter.report(Finding::warning(subject, error.chain()));
-        }
+        snapshots.report_damaged(self.reporter);
         self.repository.tell_vanished(&snapshots, self.reporter);
         let candidates =
             parent::candidates(self.repository, &snapshots, &self.options.host, &self.options.paths);

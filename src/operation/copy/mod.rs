@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::key_slot::Role;
 use crate::id::Id;
 use crate::interrupt::Interrupt;
-use crate::report::{Finding, Reporter};
+use crate::report::{Finding, Reporter, report_all};
 use crate::repository::Repository;
 use crate::repository::cache::Cache;
 use crate::repository::reader::BlobReader;
@@ -188,10 +188,10 @@ impl Copy<'_> {
     /// The snapshots of the destination that count.
     fn copies(&self) -> Result<Vec<Snapshot>> {
         let found = self.destination.snapshots()?;
-        for (kind, id, error) in &found.damaged {
-            let subject = format!("the destination's {}/{}", kind.folder(), id.short());
-            self.reporter.report(Finding::warning(subject, error.chain()));
-        }
+        let findings = found.damaged.iter().map(|(kind, id, error)| {
+            Finding::warning(format!("the destination's {}/{}", kind.folder(), id.short()), error.chain())
+        });
+        report_all(self.reporter, "the destination's snapshots and marks", findings);
         Ok(found.snapshots)
     }
 

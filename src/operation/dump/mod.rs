@@ -13,7 +13,7 @@ use std::io::Write;
 use std::sync::mpsc::sync_channel;
 
 use super::restore::find;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::key_slot::Role;
 use crate::format::node::{Node, NodeKind};
 use crate::format::path;
@@ -297,7 +297,7 @@ impl Writer<'_, '_> {
 
     fn leave_out(&mut self, path: Vec<u8>, node: &Node, cause: Error) -> Result<()> {
         if matches!(self.shape, Shape::File(_)) {
-            return Err(cause);
+            return Err(not_whole(&path, cause));
         }
         let cause = format!("is left out: {}", cause.chain());
         self.miss(&path, &cause, "an older or newer snapshot may hold it whole");
@@ -319,7 +319,7 @@ impl Writer<'_, '_> {
     /// What ends a stream within a file.
     fn torn(&self, path: &[u8], cause: Error) -> Error {
         if matches!(self.shape, Shape::File(_)) {
-            return cause;
+            return not_whole(path, cause);
         }
         cause
             .context(format!("the archive ends within /{}, a part of which is damaged", printable(path)))
@@ -336,6 +336,16 @@ impl Writer<'_, '_> {
         }
         Ok(self.summary)
     }
+}
+
+/// Says which file it was that could not be read.
+fn not_whole(path: &[u8], cause: Error) -> Error {
+    if !matches!(cause.kind(), ErrorKind::Corrupt | ErrorKind::Missing) {
+        return cause;
+    }
+    cause
+        .context(format!("/{} cannot be read whole", printable(path)))
+        .hint("what was written so far is right; an older or newer snapshot may hold it whole")
 }
 
 fn relative<'p>(path: &'p [u8], base: &[u8]) -> &'p [u8] {

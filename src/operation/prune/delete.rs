@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::index::{IndexObject, stored_bytes};
 use crate::id::Id;
 use crate::operation::repair::index::records::{digest, narrow};
-use crate::report::{Finding, Reporter};
+use crate::report::{Finding, Reporter, report_all};
 use crate::repository::Repository;
 use crate::repository::index::{publish_packs, read_index_object};
 use crate::repository::listing::left_out;
@@ -242,9 +242,10 @@ fn remove_manifests(
         repository.backend().delete(&ObjectName::new(ObjectKind::Snapshot, mark.snapshot))?;
         tidied.snapshots = tidied.snapshots.saturating_add(1);
     }
-    for (kind, id, error) in damaged {
-        reporter.report(Finding::warning(format!("{}/{}", kind.folder(), id.short()), error.chain()));
-    }
+    let findings = damaged.iter().map(|(kind, id, error)| {
+        Finding::warning(format!("{}/{}", kind.folder(), id.short()), error.chain())
+    });
+    report_all(reporter, "marks", findings);
     Ok(())
 }
 

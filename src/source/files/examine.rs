@@ -35,7 +35,8 @@ pub(super) fn examine(plan: &Plan, excludes: &Excludes, problems: &mut Problems<
     }
     let sources = plan.sources().count();
     if sources == 0 {
-        return Err(Error::refused("nothing was named to back up"));
+        return Err(Error::refused("nothing was named to back up")
+            .hint("name files or folders, or a list of them by --files-from"));
     }
     if missing.len() == sources {
         let (host, cause) = missing.swap_remove(0);

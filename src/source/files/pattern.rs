@@ -208,7 +208,10 @@ fn class(characters: &mut std::str::Chars<'_>, escaped: &mut String, pattern: &s
                     invalid(pattern).hint("brackets can hold ASCII characters only, and no backslash")
                 );
             }
-            None => return Err(invalid(pattern).hint("a bracket is not closed")),
+            None => {
+                return Err(invalid(pattern)
+                    .hint("a bracket is not closed: add `]`, or write `\\[` where a bracket is meant"));
+            }
         }
     }
     let members = inside.strip_prefix(['!', '^']);

@@ -77,7 +77,8 @@ impl Plan {
 
     fn add(&mut self, path: &Path, listed: bool) -> Result<()> {
         if path.as_os_str().is_empty() {
-            return Err(Error::refused("an empty path was given to back up"));
+            return Err(Error::refused("an empty path was given to back up")
+                .hint("check the variable or the list that it comes from"));
         }
         let host = absolute(path)?;
         let named = clean(path);

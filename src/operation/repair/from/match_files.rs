@@ -11,7 +11,7 @@ use crate::id::Id;
 use crate::operation::backup::parent::Parent;
 use crate::operation::copy::content::{Profile, Recutter, Trouble};
 use crate::operation::copy::tree::{Reuse, TreeCopy};
-use crate::report::{Finding, printable};
+use crate::report::{Finding, printable, report_all};
 use crate::repository::keyring::Keyring;
 use crate::repository::snapshot::Snapshot;
 use crate::repository::tree::{TreeReader, lookup};
@@ -42,10 +42,11 @@ fn origin(snapshot: &Snapshot) -> Id {
 impl<'a> Matcher<'a> {
     pub(super) fn new(healer: &'a Healer<'a>) -> Result<Self> {
         let found = healer.foreign.repository().snapshots()?;
-        for (kind, id, error) in &found.damaged {
+        let findings = found.damaged.iter().map(|(kind, id, error)| {
             let subject = format!("the other repository's {}/{}", kind.folder(), id.short());
-            healer.reporter.report(Finding::warning(subject, error.chain()));
-        }
+            Finding::warning(subject, error.chain())
+        });
+        report_all(healer.reporter, "the other repository's snapshots and marks", findings);
         let mut theirs = found.snapshots;
         theirs.reverse();
         let recutter = Recutter::new(healer.foreign, healer.repository(), &healer.options.interrupt)?;
