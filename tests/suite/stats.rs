@@ -16,9 +16,12 @@ use crate::nights::{Nights, repository};
 use crate::site::{DEADLINE, Site, last, number};
 use crate::support::{Rng, run};
 
+/// A path, whether a database lies there, and its chunks.
+type Held = (Vec<u8>, bool, Vec<Id>);
+
 /// What each snapshot holds: files' bytes, and for each path its chunks; and how long chunks are, plain and stored.
 struct Naive {
-    snapshots: Vec<(String, u64, u64, Vec<(Vec<u8>, bool, Vec<Id>)>)>,
+    snapshots: Vec<(String, u64, u64, Vec<Held>)>,
     lengths: BTreeMap<Id, (u64, u64)>,
 }
 
