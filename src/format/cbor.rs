@@ -61,7 +61,7 @@ mod tests {
         bytes.extend([0x80; 300]);
         assert!(bound_items(&bytes, 7, "it").is_ok());
         assert!(bound_items(&bytes, 6, "it").unwrap_err().to_string().contains("more than 6 items"));
-        let many = [&[0x9b, 0, 0, 0, 0, 0, 1, 0, 0][..], &[0x60; 1 << 16]].concat();
+        let many = [&[0x9b, 0, 0, 0, 0, 0, 1, 0, 0][..], &vec![0x60; 1 << 16]].concat();
         assert!(bound_items(&many, 1 << 16, "it").is_err());
         assert!(bound_items(&many, (1 << 16) + 1, "it").is_ok());
         for cut in 0..bytes.len() {

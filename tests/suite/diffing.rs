@@ -87,7 +87,7 @@ fn changes(objects: &[Value]) -> (Letters, Value) {
                 .step_by(2)
                 .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
                 .collect(),
-            None => object["path"].as_str().unwrap()[1..].as_bytes().to_vec(),
+            None => object["path"].as_str().unwrap().as_bytes()[1..].to_vec(),
         };
         let path = path.strip_suffix(b"/").unwrap_or(&path);
         let rest = path.strip_prefix(b"data").expect("all of it lies there");

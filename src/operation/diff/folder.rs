@@ -125,9 +125,7 @@ impl Merge<'_, '_> {
 
     fn both(&mut self, entry: &Entry, old: &Node) -> Result<()> {
         let new = &entry.node;
-        let modifier = if old.kind != new.kind {
-            Some(Modifier::Type)
-        } else {
+        let modifier = if old.kind == new.kind {
             match self.contents_differ(entry, old) {
                 Ok(true) => Some(Modifier::Modified),
                 Ok(false) => self.metadata_differs(entry, old).then_some(Modifier::Metadata),
@@ -138,6 +136,8 @@ impl Merge<'_, '_> {
                     None
                 }
             }
+        } else {
+            Some(Modifier::Type)
         };
         match modifier {
             Some(modifier) => self.tell(modifier, entry.path.clone(), Some(old), Some(new)),

@@ -110,10 +110,10 @@ impl Statistics {
     fn count(&mut self, modifier: Modifier, old: Option<&Node>, new: Option<&Node>) {
         let field = match modifier {
             Modifier::Added | Modifier::Removed | Modifier::Type => {
-                for node in old {
+                if let Some(node) = old {
                     self.removed.count(node.kind);
                 }
-                for node in new {
+                if let Some(node) = new {
                     self.added.count(node.kind);
                 }
                 return;

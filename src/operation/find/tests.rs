@@ -48,6 +48,9 @@ fn patterns(text: &str) -> PathPatterns {
     PathPatterns::new(&[text.to_owned()], false).unwrap()
 }
 
+/// Whether a node at a path is to be found.
+type Wanted<'a> = &'a dyn Fn(&[u8], &Node) -> bool;
+
 #[test]
 fn what_is_found_is_what_a_look_at_every_node_finds() {
     let (_, repository) = create();
@@ -57,7 +60,7 @@ fn what_is_found_is_what_a_look_at_every_node_finds() {
         let mut nodes = random_nodes(&mut random, count);
         let blobs = Blobs::new(&repository);
         let (mut nights, mut roots) = (Vec::new(), Vec::new());
-        for _ in 0..1 + random.below(6) {
+        for _ in 0..=random.below(6) {
             roots.push(store_nodes(&repository, &blobs, &nodes));
             nights.push(nodes.clone());
             let changes = random.below(8);
@@ -69,7 +72,6 @@ fn what_is_found_is_what_a_look_at_every_node_finds() {
         let mut blob = WantedBlobs::default();
         blob.add_blob(&chunk.to_hex()[..5]).unwrap();
         let needs = |node: &Node| matches!(&node.content, Some(Content::Inline(ids)) if ids.contains(&chunk));
-        type Wanted<'a> = &'a dyn Fn(&[u8], &Node) -> bool;
         let cases: [(Query, Wanted<'_>); 8] = [
             (Query::default(), &|_, _| true),
             (Query { patterns: patterns("a"), ..Query::default() }, &|path, _| path::name(path) == b"a"),

@@ -310,7 +310,7 @@ pub(crate) fn change_nodes(random: &mut Random, nodes: &mut Nodes, changes: usiz
         } else if let Some(node) = nodes.get_mut(path) {
             let is_file = node.kind == NodeKind::File;
             match what {
-                3 => node.mtime.seconds += 1 + random.below(3) as i64,
+                3 => node.mtime.seconds += 1 + i64::try_from(random.below(3)).unwrap(),
                 4 if is_file => node.content = Some(Content::Inline(vec![Id([random.below(40) as u8; 32])])),
                 _ => node.mode ^= 0o111,
             }

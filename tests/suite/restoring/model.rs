@@ -227,8 +227,7 @@ fn naive(
         }
         let mut stuck = false;
         for folder in way.iter().skip(1).rev() {
-            if case.fate(folder) != Fate::Selected
-                && !after.get(*folder).is_some_and(|there| there.kind == 'd')
+            if case.fate(folder) != Fate::Selected && after.get(*folder).is_none_or(|there| there.kind != 'd')
             {
                 if after.get(*folder).is_some_and(|there| !case.may_replace(there, &source[*folder])) {
                     problems += 1;
