@@ -12,12 +12,7 @@ use crate::format::node::Node;
 use crate::format::path;
 use crate::format::tree::{self as format, Folders, InnerEntry, LeafEntry};
 use crate::id::Id;
-use crate::report::printable;
 use crate::repository::reader::BlobSource;
-
-/// What to do about a tree that no program would write.
-const UNSOUND: &str =
-    "no backup stores such a tree: use an older or newer snapshot, and find out who has its key";
 
 /// Reads a tree in order, one blob at a time.
 pub struct TreeReader<'a> {
@@ -105,10 +100,7 @@ impl<'a> TreeReader<'a> {
                 if self.gap && !self.folders.lead_to(&entry.path) {
                     self.folders.skip_to(path::parent(&entry.path).unwrap_or_default(), true);
                 }
-                let entered = self.folders.enter(&self.folder, &entry.path, entry.node.kind);
-                entered.map_err(|error| {
-                    error.context(format!("/{} cannot be used", printable(&entry.path))).hint(UNSOUND)
-                })?;
+                self.folders.enter(&self.folder, &entry.path, entry.node.kind)?;
                 return Ok(Some(entry));
             }
             let Some(waiting) = self.waiting.pop() else { return Ok(None) };
@@ -153,8 +145,7 @@ impl<'a> TreeReader<'a> {
     pub(in crate::repository) fn take_entry(&mut self) -> Result<Option<LeafEntry>> {
         let Some(entry) = self.leaf.next() else { return Ok(None) };
         if self.last.as_deref().is_some_and(|last| path::compare(last, &entry.path) != Ordering::Less) {
-            let path = printable(&entry.path);
-            return Err(Error::corrupt(format!("the paths of a tree do not rise at /{path}")).hint(UNSOUND));
+            return Err(Error::corrupt("the paths of a tree do not rise"));
         }
         self.last = Some(entry.path.clone());
         Ok(Some(entry))
@@ -225,12 +216,6 @@ pub fn read_blob(
 ) -> Result<TreeBlob> {
     let kind = if level == 0 { BlobKind::Leaf } else { BlobKind::Inner };
     let plain = source.fetch(kind, id)?;
-    decode_blob(kind, &plain, level, said).map_err(|error| {
-        error.context(format!("the {} {} is not as a tree must be", kind.name(), id.short())).hint(UNSOUND)
-    })
-}
-
-fn decode_blob(kind: BlobKind, plain: &[u8], level: u8, said: Option<(&[u8], u64)>) -> Result<TreeBlob> {
     let fits = |start: Option<&[u8]>, nodes: Option<u64>| match said {
         Some((first, _)) if start != Some(first) => {
             Err(Error::corrupt(format!("a {} does not start where its parent says", kind.name())))
@@ -241,11 +226,11 @@ fn decode_blob(kind: BlobKind, plain: &[u8], level: u8, said: Option<(&[u8], u64
         _ => Ok(()),
     };
     if level == 0 {
-        let entries = format::decode_leaf(plain)?;
+        let entries = format::decode_leaf(&plain)?;
         fits(entries.first().map(|entry| entry.path.as_slice()), Some(entries.len() as u64))?;
         return Ok(TreeBlob::Leaf(entries));
     }
-    let entries = format::decode_inner(plain, level)?;
+    let entries = format::decode_inner(&plain, level)?;
     let nodes = entries.iter().try_fold(0u64, |sum, entry| sum.checked_add(entry.nodes));
     fits(entries.first().map(|entry| entry.path.as_slice()), nodes)?;
     Ok(TreeBlob::Inner(entries))
