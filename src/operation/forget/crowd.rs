@@ -83,7 +83,7 @@ pub(super) fn crowds(
             let made = gone.entry(Moment::new(finished, zone).stretch(Period::Day)).or_default();
             *made = made.saturating_add(1);
         }
-        let first = days.keys().next().copied().unwrap_or(i64::MAX);
+        let first = days.iter().find(|(_, day)| !day.places.is_empty()).map_or(i64::MAX, |(date, _)| *date);
         let usual = gone.range(..first).rev().take(DAYS_BEFORE).map(|(_, made)| *made).collect();
         mark(days, usual, lowest, &forgotten, &mut crowds);
     }

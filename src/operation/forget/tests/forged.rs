@@ -94,7 +94,8 @@ impl World {
     /// A key that is stolen on the day of its first backup, or before it, has no history that he could contradict.
     fn forge(&mut self, jobs: usize, evening: i64) {
         let honest = |one: &Snapshot| one.writer == [1; 32] && !self.forged.contains(&one.id);
-        if !self.live.iter().any(|one| honest(one) && one.manifest.finished.seconds < self.now - DAY / 2) {
+        if !self.live.iter().any(|one| honest(one) && one.manifest.finished.seconds < self.now - 3 * DAY / 2)
+        {
             return;
         }
         // A job of the host's, or one that he makes up.
