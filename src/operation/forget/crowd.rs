@@ -10,7 +10,7 @@
 //! themselves tell nothing about what is usual.
 //!
 //! The first day of a key tells by itself what is usual. It is not taken for the first where snapshots of lower numbers are
-//! there: who bears a number twice can put all of them out of order that follow it, so that the first day left in order
+//! known: who bears a number twice can put all of them out of order that follow it, so that the first day left in order
 //! is the one that he crowds. Until a day tells otherwise, one a day is usual then.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -22,6 +22,9 @@ use super::order::{Place, Standing, number_of, trusted};
 use crate::format::marks::UsedNumber;
 use crate::id::Id;
 use crate::repository::snapshot::Snapshot;
+
+/// Of so many days before all that is there, the marks of what was made on them tell what is usual.
+const DAYS_BEFORE: usize = 30;
 
 /// A day that is crowded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,19 +73,32 @@ pub(super) fn crowds(
         }
     }
     for (writer, days) in keys {
-        let mut forgotten: Vec<u64> =
-            used.iter().filter(|number| number.writer == writer).map(|number| number.sequence).collect();
+        let marks = || used.iter().filter(|number| number.writer == writer);
+        let mut forgotten: Vec<u64> = marks().map(|number| number.sequence).collect();
         forgotten.sort_unstable();
         forgotten.dedup();
-        let lowest = lowest.get(&writer).copied().unwrap_or(0);
-        mark(days, lowest, &forgotten, &mut crowds);
+        let lowest = lowest.get(&writer).into_iter().chain(forgotten.first()).copied().min().unwrap_or(0);
+        let mut gone: BTreeMap<i64, u64> = BTreeMap::new();
+        for finished in marks().filter_map(|number| number.finished) {
+            let made = gone.entry(Moment::new(finished, zone).stretch(Period::Day)).or_default();
+            *made = made.saturating_add(1);
+        }
+        let first = days.iter().find(|(_, day)| !day.places.is_empty()).map_or(i64::MAX, |(date, _)| *date);
+        let usual = gone.range(..first).rev().take(DAYS_BEFORE).map(|(_, made)| *made).collect();
+        mark(days, usual, lowest, &forgotten, &mut crowds);
     }
     crowds
 }
 
-/// Goes through the days of one key, the oldest first; `lowest` is the lowest number that any of its snapshots has.
-fn mark(days: BTreeMap<i64, Day>, lowest: u64, forgotten: &[u64], crowds: &mut [Option<Crowd>]) {
-    let mut usual: Vec<u64> = Vec::new();
+/// Goes through the days of one key, the oldest first; `usual` is how many it made on days before them, and `lowest` the
+/// lowest number that it is known to have used.
+fn mark(
+    days: BTreeMap<i64, Day>,
+    mut usual: Vec<u64>,
+    lowest: u64,
+    forgotten: &[u64],
+    crowds: &mut [Option<Crowd>],
+) {
     let mut before: Option<(i64, u64)> = None;
     for (date, mut day) in days {
         day.numbers.sort_unstable();
