@@ -150,10 +150,12 @@ fn with_every_fault(start: &Start, what: &str, command: &Command) {
         for _ in 0..WORKERS {
             scope.spawn(|| {
                 while let Some((number, call, fault)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let case = format!("{what}, call {number} ({call:?}): {fault:?}");
+                    let running = Telling(&case);
                     let (store, faulty, claim) = run(Some((*number, *fault)));
-                    let told =
-                        format!("{what}, call {number} ({call:?}): {fault:?}; it said: {}", claim.said);
-                    let told = Telling(&told);
+                    drop(running);
+                    let said = format!("{case}; it said: {}", claim.said);
+                    let told = Telling(&said);
                     hold(start, &store, &claim);
                     drop(told);
                     if faulty.hit() {

@@ -231,7 +231,9 @@ pub(crate) fn restored_from(
         Err(error) => Err(error.chain()),
         Ok(summary) if summary.problems > 0 => Err(format!("{:?}", reporter.findings())),
         // Whatever it is then, it calls itself whole.
-        Ok(_) => Ok(folders.which(&target).expect("what a restore calls whole is what was backed up")),
+        Ok(summary) => Ok(folders.which(&target).unwrap_or_else(|| {
+            panic!("what a restore calls whole is what was backed up: {summary:?}, {:?}", see(&target))
+        })),
     }
 }
 
