@@ -13,6 +13,7 @@ use super::password;
 use super::recovery_key;
 use crate::backend::{Backend, LocalBackend};
 use crate::error::{Error, ErrorKind, Result};
+use crate::operation::needed::Needed;
 use crate::repository::Repository;
 use crate::repository::cache::Cache;
 use crate::repository::caches;
@@ -70,6 +71,23 @@ impl Global {
             Error::new(ErrorKind::NoRepository, "no repository is named")
                 .hint("give its folder by -r, or in STRONGROOM_REPOSITORY")
         })
+    }
+
+    /// What this program needs again the next time, as far as it is named.
+    pub(super) fn needed(&self) -> Vec<Needed> {
+        let named = |flag: &Option<PathBuf>, name: &str| {
+            flag.clone().into_iter().chain(variable(name).map(PathBuf::from)).collect::<Vec<_>>()
+        };
+        let cache = self.cache_folder().ok().filter(|folder| !self.no_cache && folder.exists());
+        [
+            ("repository", self.location().into_iter().collect()),
+            ("key file", named(&self.key_file, "STRONGROOM_KEY_FILE")),
+            ("password file", named(&self.password_file, "STRONGROOM_PASSWORD_FILE")),
+            ("cache", cache.into_iter().collect()),
+        ]
+        .into_iter()
+        .flat_map(|(what, paths)| paths.into_iter().map(move |path| Needed { what, path }))
+        .collect()
     }
 
     /// Opens the repository.

@@ -9,6 +9,7 @@ pub mod dump;
 pub mod find;
 pub mod forget;
 pub mod key;
+pub mod needed;
 pub mod prune;
 pub mod recommit;
 pub mod repair;

@@ -1,10 +1,12 @@
 //! A Vaultwarden put back in its place: proved before the old one goes, which is kept; refused while a server runs; and
 //! nothing changed where it fails.
 
+mod again;
 mod killed;
 mod refused;
+mod spared;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -104,6 +106,10 @@ fn what_is_there_is_replaced_and_kept() {
     let steps = done["next_steps"].as_array().unwrap();
     let last = steps.last().unwrap()["commands"][0].as_str().unwrap().to_owned();
     assert_eq!(last, format!("rm -rf -- {}", previous.display()));
+    // What restoring needs for itself is not in it.
+    let stored = site.list().iter().map(|place| place.trim_matches('/').to_owned()).collect::<BTreeSet<_>>();
+    let found = contents(&data).into_keys().map(|place| place.display().to_string());
+    assert_eq!(found.filter(|place| !place.is_empty()).collect::<BTreeSet<_>>(), stored);
     // Nothing of it is left, and the service goes on being whole.
     assert!(site.backup(["--vaultwarden", "data"], 0).whole());
     // Once more, keeping nothing, as a person sees it.
@@ -293,18 +299,9 @@ fn within_a_mount_point_the_contents_are_replaced() {
     assert!(!data.join(".strongroom-restoring").exists());
 }
 
-#[test]
-fn without_rights_on_the_folder_above_the_contents_are_replaced() {
-    if !is_root("a restore by somebody without rights") {
-        return;
-    }
-    let (site, data) = wrecked();
-    let before = contents(&data);
-    for path in [site.folder.path(), Path::new("/dev/null")] {
-        if path.is_dir() {
-            fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
-        }
-    }
+/// The restore by somebody without rights on anything but the site's own folders.
+fn as_nobody(site: &Site, more: &[&str]) -> Command {
+    fs::set_permissions(site.folder.path(), Permissions::from_mode(0o755)).unwrap();
     for path in ["data", "repository", "full.key", "home", "tmp"] {
         run(Command::new("chown").args(["-R", "65534:65534"]).arg(site.join(path)), 60).expect_code(0);
     }
@@ -317,8 +314,18 @@ fn without_rights_on_the_folder_above_the_contents_are_replaced() {
     command.current_dir(site.folder.path());
     let id = NOBODY.to_string();
     command.args([format!("--reuid={id}"), format!("--regid={id}"), "--clear-groups".into()]);
-    command.arg(program.get_program()).args(["--json"].iter().chain(&RESTORE).map(OsStr::new));
-    let done = summary(&run(&mut command, 240).expect_code(0));
+    command.arg(program.get_program()).args(more.iter().chain(&RESTORE).map(OsStr::new));
+    command
+}
+
+#[test]
+fn without_rights_on_the_folder_above_the_contents_are_replaced() {
+    if !is_root("a restore by somebody without rights") {
+        return;
+    }
+    let (site, data) = wrecked();
+    let before = contents(&data);
+    let done = summary(&run(&mut as_nobody(&site, &["--json"]), 240).expect_code(0));
     assert_eq!(done["contents_replaced"], true, "{done}");
     let previous = PathBuf::from(done["previous"].as_str().unwrap());
     assert_eq!(contents(&previous), before);

@@ -89,7 +89,7 @@ fn moved(part: &MovedPart, summary: &Summary) -> Step {
 fn go_back_or_remove(previous: &Path, summary: &Summary) -> Step {
     let text = match summary.ending {
         Ending::Planned => "In the end, when all is well, remove what is there now. It holds secrets.",
-        _ => "When all is well, remove what was there before. It holds secrets.",
+        Ending::Restored => "When all is well, remove what was there before. It holds secrets.",
     };
     Step { commands: vec![format!("rm -rf -- {}", word(previous))], ..step(text) }
 }

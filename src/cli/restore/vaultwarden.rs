@@ -28,7 +28,7 @@ pub(super) struct Flags {
         "iexclude_file", "overwrite", "delete", "verify", "sparse", "no_owner",
     ])]
     pub(super) vaultwarden: bool,
-    /// Do not keep what was in the data folder before
+    /// Do not keep what was in the data folder before, unless what is restored is not whole
     #[arg(long, requires = "vaultwarden")]
     no_keep_previous: bool,
     /// Make every client fetch its vault anew, as the admin page does with "Force clients to resync"
@@ -37,7 +37,7 @@ pub(super) struct Flags {
     /// Give the files the owner they had at the backup, and not the owner of the data folder that is there
     #[arg(long, requires = "vaultwarden")]
     owner_from_snapshot: bool,
-    /// Put it in place even if it does not pass its proof
+    /// Put it in place even if it does not pass its proof, as long as its database can be read
     #[arg(long, requires = "vaultwarden")]
     accept_problems: bool,
 }
@@ -56,7 +56,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
         resync_clients: flags.resync_clients,
         owner_from_snapshot: flags.owner_from_snapshot,
         dry_run: *dry_run,
-        repository: global.location().ok(),
+        needed: global.needed(),
         interrupt: output.signals.in_good_order(),
     };
     let progress = output.start_progress("restoring");
@@ -94,7 +94,6 @@ fn print(
     output.say(&match summary.ending {
         Ending::Planned => format!("dry run: {what} of {of} would go to {target}"),
         Ending::Restored => format!("restored {what} of {of} to {target} in {}", human::duration(took)),
-        Ending::FinishedEarlier => format!("{of} is in place in {target}: an earlier run had restored it"),
     })?;
     if let Some(proved) = &summary.proved {
         output.say(&describe(proved))?;
@@ -177,7 +176,6 @@ fn object(summary: &Summary, snapshot: &Snapshot, steps: &[Step], took: Duration
         "snapshot_id": snapshot.id.to_hex(),
         "target": path(&summary.target),
         "dry_run": summary.ending == Ending::Planned,
-        "finished_earlier_run": summary.ending == Ending::FinishedEarlier,
         "files_restored": summary.files,
         "bytes_restored": summary.bytes,
         "previous": summary.previous.as_deref().map(path),

@@ -46,11 +46,15 @@ impl Restoring<'_> {
         self.finish_top(folder, &data, owners)?;
         let mut new_problems = restored.problems;
         let database = data.join(DATABASE_PLACE);
-        self.settle(&database, &mut new_problems);
+        if !database.symlink_metadata().is_ok_and(|found| found.is_file()) {
+            return Err(self.without_database("could not be restored"));
+        }
+        self.settle(&data, &mut new_problems);
         let mut resynced = None;
         if self.options.resync_clients {
             let done = vaultwarden::resync_clients(&database, host::now());
-            resynced = self.or_problem("the clients cannot be made to fetch anew", done, &mut new_problems);
+            let what = "the clients cannot be made to fetch anew";
+            resynced = self.or_problem(&data, what, done, &mut new_problems);
         }
         prove::each(&data, interrupt, &mut |place, path, metadata| {
             owners::give(owners, path, metadata)?;
@@ -60,7 +64,10 @@ impl Restoring<'_> {
             }
             Ok(())
         })?;
-        let proved = prove::prove(&data, &self.stored, self.reporter, interrupt)?;
+        let proved = prove::prove(&data, &folder.path, &self.stored, self.reporter, interrupt)?;
+        if !proved.is_readable {
+            return Err(self.without_database("cannot be read"));
+        }
         new_problems = new_problems.saturating_add(proved.new_problems);
         self.refuse_if_worse(new_problems)?;
         self.problems = new_problems.saturating_add(proved.known_problems);
@@ -85,7 +92,8 @@ impl Restoring<'_> {
     }
 
     /// Leaves the database alone in its place: a log that belongs to it is taken in, any other goes.
-    fn settle(&self, database: &Path, problems: &mut u64) {
+    fn settle(&self, data: &Path, problems: &mut u64) {
+        let database = &data.join(DATABASE_PLACE);
         let there = || {
             let beside = sqlite::COMPANIONS.iter().map(|ending| sqlite::companion(database, ending));
             beside.filter(|path| path.symlink_metadata().is_ok()).collect::<Vec<_>>()
@@ -98,25 +106,42 @@ impl Restoring<'_> {
             let taken_in = sqlite::alter_at_rest(database, |connection| {
                 connection.pragma_query_value(None, "schema_version", |_| Ok(()))
             });
-            self.or_problem("its log cannot be taken in", taken_in, problems);
+            self.or_problem(data, "its log cannot be taken in", taken_in, problems);
         }
         for path in there() {
             let name = show(Path::new(path.file_name().unwrap_or_default()));
             self.reporter.report(Finding::warning(name, "does not belong to the database; left out"));
             let removed = fs::remove_file(&path).map_err(|error| Error::io("cannot remove it", error));
-            self.or_problem("cannot be left out", removed, problems);
+            self.or_problem(data, "cannot be left out", removed, problems);
         }
     }
 
-    fn or_problem<T>(&self, what: &str, outcome: Result<T>, problems: &mut u64) -> Option<T> {
+    fn or_problem<T>(&self, data: &Path, what: &str, outcome: Result<T>, problems: &mut u64) -> Option<T> {
         match outcome {
             Ok(done) => Some(done),
             Err(error) => {
                 *problems = problems.saturating_add(1);
-                self.reporter.report(Finding::problem("database", format!("{what}: {}", error.chain())));
+                let cause = prove::named_for_people(&error, data, &self.options.target);
+                self.reporter.report(Finding::problem("database", format!("{what}: {cause}")));
                 None
             }
         }
+    }
+
+    /// A server would make an empty vault of it; nobody can want that.
+    fn without_database(&self, cause: &str) -> Error {
+        let id = self.snapshot.id.short();
+        let hint = "`strongroom check --read-data` says what the repository lost; a vault without its database is not put \
+                    in place, not even with --accept-problems";
+        let error = Error::corrupt(format!("{DATABASE_PLACE} of snapshot {id} {cause}"));
+        error.hint(format!("{hint}{}", self.another()))
+    }
+
+    /// Which snapshot to take instead, where there is one.
+    fn another(&self) -> String {
+        let id = self.snapshot.id.short();
+        let other = stored::newest_whole(self.repository).filter(|other| *other != id);
+        other.map(|other| format!("; or take another: {other} was proved whole")).unwrap_or_default()
     }
 
     fn refuse_if_worse(&self, new_problems: u64) -> Result<()> {
@@ -126,9 +151,7 @@ impl Restoring<'_> {
         let id = self.snapshot.id.short();
         let message =
             format!("snapshot {id} does not pass its proof: {new_problems} of the problems named are new");
-        let other = stored::newest_whole(self.repository).filter(|other| *other != id);
-        let or =
-            other.map(|other| format!("; or take another: {other} was proved whole")).unwrap_or_default();
+        let or = self.another();
         Err(Error::corrupt(message).hint(format!(
             "`strongroom check --read-data` says what the repository lost; --accept-problems puts it in place as it is{or}"
         )))

@@ -4,8 +4,10 @@
 //! whole. What was there before is kept aside.
 //!
 //! Invariants: until the swap the data folder is not touched, and nothing is swapped while a server has the database
-//! open. Killed at any step, the next run finishes or cleans up.
+//! open. Killed at any step, the next run finishes or cleans up. What was there is deleted only where that was asked for
+//! and what takes its place is whole.
 
+mod before;
 mod folder;
 mod in_use;
 mod make;
@@ -24,17 +26,16 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::key_slot::Role;
 use crate::format::node::Timestamp;
 use crate::interrupt::Interrupt;
-use crate::report::{Collector, Finding, Reporter};
+use crate::operation::needed::{Needed, refuse_needed_inside};
+use crate::report::{Finding, Reporter};
 use crate::repository::reader::BlobReader;
 use crate::repository::snapshot::Snapshot;
 use crate::repository::{Repository, host};
-use crate::service::vaultwarden::{self, DATABASE_PLACE};
 use crate::source::sqlite;
 
 use folder::{Folder, Found, show};
 use in_use::{refuse_if_in_use, take_guards};
 use stored::Stored;
-use swap::Earlier;
 use work::Work;
 
 pub use moved::MovedPart;
@@ -48,7 +49,7 @@ pub struct Options {
     pub target: PathBuf,
     /// The folder in the snapshot; empty for its top.
     pub place: Vec<u8>,
-    /// Keep aside what is there.
+    /// Keep aside what is there; it is kept in any case beside a state that is not whole.
     pub keep_previous: bool,
     /// Put it in place although its proof failed.
     pub accept_problems: bool,
@@ -58,8 +59,8 @@ pub struct Options {
     pub owner_from_snapshot: bool,
     /// Change nothing.
     pub dry_run: bool,
-    /// Where the repository is, which must not lie in what is replaced.
-    pub repository: Option<PathBuf>,
+    /// What must not lie in what is replaced.
+    pub needed: Vec<Needed>,
     /// Asked whether to stop, until the swap.
     pub interrupt: Interrupt,
 }
@@ -71,8 +72,6 @@ pub enum Ending {
     Planned,
     /// The snapshot is in place.
     Restored,
-    /// An earlier run had put it in place and was stopped before it could tidy up, which is done now.
-    FinishedEarlier,
 }
 
 /// What was done, or would be.
@@ -94,7 +93,7 @@ pub struct Summary {
     pub replaced: bool,
     /// What is in the folder is replaced and not the folder itself: a mount point, or one that may not be renamed.
     pub within: bool,
-    /// Whose the files are; not known of what an earlier run did.
+    /// Whose the files are.
     pub owners: Option<Owners>,
     /// Parts that settings had moved when it was backed up.
     pub moved: Vec<MovedPart>,
@@ -117,7 +116,7 @@ pub fn run(
 ) -> Result<Summary> {
     repository.keyring().require(Role::Full, "restoring files")?;
     let mut folder = Folder::open(&options.target)?;
-    refuse_repository_inside(&folder, options)?;
+    refuse_needed_inside(&folder.path, &options.needed)?;
     let reader = BlobReader::new(repository, reporter)?;
     let stored = Stored::find(repository, &reader, snapshot, &options.place, &options.interrupt)?;
     let restoring = Restoring { repository, snapshot, stored, options, reporter, problems: 0 };
@@ -127,26 +126,12 @@ pub fn run(
         return restoring.plan(&folder, &databases);
     }
     refuse_if_in_use(&databases)?;
-    if let Earlier::Finished { snapshot: earlier, previous } = swap::recover(&folder, reporter)?
-        && earlier == snapshot.id
-    {
-        return Ok(restoring.finished(&folder, previous));
-    }
+    restoring.warn_of_unseen(&databases);
+    // What is put in place by that was proved then, and a server may have worked on it since: it is all done anew.
+    swap::recover(&folder, &databases, reporter)?;
     folder = Folder::open(&options.target)?;
+    restoring.warn_of_what_goes(&folder)?;
     restoring.run(&folder, &databases)
-}
-
-/// A repository in what is put aside would be gone at the next backup.
-fn refuse_repository_inside(folder: &Folder, options: &Options) -> Result<()> {
-    let repository = options.repository.as_deref().and_then(|path| path.canonicalize().ok());
-    let Some(repository) = repository else { return Ok(()) };
-    if repository.starts_with(&folder.path) || folder.path.starts_with(&repository) {
-        let message = format!("the repository and {} lie within each other", show(&folder.path));
-        return Err(
-            Error::refused(message).hint("move the repository elsewhere first: its files may be copied")
-        );
-    }
-    Ok(())
 }
 
 /// One restore and what it found.
@@ -160,60 +145,6 @@ struct Restoring<'a> {
 }
 
 impl Restoring<'_> {
-    /// Says where the backup itself was not whole, and which one was.
-    fn warn_if_not_whole(&self) {
-        if self.stored.report.is_none_or(|report| report.whole) {
-            return;
-        }
-        let subject = format!("snapshot {}", self.snapshot.id.short());
-        let finding = Finding::warning(subject, "was not proved whole when it was made");
-        self.reporter.report(match stored::newest_whole(self.repository) {
-            Some(whole) => finding.with_hint(format!("the newest that was is {whole}")),
-            None => finding.with_hint("`strongroom snapshots` shows which were"),
-        });
-    }
-
-    /// The databases that a server of this folder may have open.
-    fn databases(&self, folder: &Folder) -> Vec<PathBuf> {
-        let mut databases = vec![folder.path.join(DATABASE_PLACE)];
-        let moved = moved::parts(self.stored.report);
-        let moved = moved.iter().find(|part| part.place == DATABASE_PLACE.as_bytes());
-        databases.extend(moved.map(|part| folder.path.join(path_of(&part.now_at))));
-        // What the settings that are there say; where they say nothing, the names above have to do.
-        let found = vaultwarden::discover(&vaultwarden::Options::new(&folder.path), &Collector::default());
-        databases.extend(found.ok().map(|layout| layout.database));
-        databases.sort();
-        databases.dedup();
-        databases
-    }
-
-    fn plan(mut self, folder: &Folder, databases: &[PathBuf]) -> Result<Summary> {
-        for database in databases {
-            if let Some(holder) = sqlite::holder(database)? {
-                let cause = format!("is open in {}: stop the server before the restore", holder.describe());
-                self.reporter.report(Finding::warning(show(database), cause));
-            }
-        }
-        if let Err(error) = self.make_sure_of_room(folder) {
-            self.problems = self.problems.saturating_add(1);
-            self.reporter.report(Finding::problem(show(&folder.path), error.chain()));
-        }
-        let previous = self.keeps(folder).then(|| folder.aside(folder.within, &file_time(host::now())));
-        let owners = owners::choose(folder, &self.stored.database, self.options.owner_from_snapshot);
-        owners::report(owners, folder, self.reporter);
-        Ok(Summary {
-            ending: Ending::Planned,
-            previous,
-            owners: Some(owners),
-            moved: moved::parts(self.stored.report),
-            ..self.summary(folder)
-        })
-    }
-
-    fn finished(&self, folder: &Folder, previous: Option<PathBuf>) -> Summary {
-        Summary { ending: Ending::FinishedEarlier, previous, replaced: true, ..self.summary(folder) }
-    }
-
     fn summary(&self, folder: &Folder) -> Summary {
         Summary {
             ending: Ending::Restored,
@@ -229,10 +160,6 @@ impl Restoring<'_> {
             resynced: None,
             problems: self.problems,
         }
-    }
-
-    fn keeps(&self, folder: &Folder) -> bool {
-        self.options.keep_previous && folder.found == Found::Vaultwarden
     }
 
     /// Refuses before anything is read where it cannot fit.
@@ -264,7 +191,8 @@ impl Restoring<'_> {
         self.options.interrupt.check()?;
         refuse_if_in_use(databases)?;
         let time = file_time(host::now());
-        let note = swap::prepare(folder, &work, self.snapshot.id, self.options.keep_previous, &time)?;
+        self.warn_if_kept_all_the_same(folder);
+        let note = swap::prepare(folder, &work, self.snapshot.id, self.keeps(folder), &time)?;
         let guards = take_guards(databases)?;
         let previous = swap::run(folder, &mut work, &note)?;
         drop(guards);
@@ -291,11 +219,10 @@ impl Restoring<'_> {
         let Some(previous) = previous else { return Ok(()) };
         for database in databases.iter().filter_map(|database| database.strip_prefix(&folder.path).ok()) {
             if let Some(holder) = sqlite::holder(&previous.join(database))? {
-                self.problems = self.problems.saturating_add(1);
                 let cause =
                     format!("{} was started meanwhile, and works on what was put aside", holder.describe());
                 let finding = Finding::problem(show(previous), cause);
-                self.reporter.report(finding.with_hint("start it again, and what it wrote since is lost"));
+                self.problem(finding.with_hint("start it again, and what it wrote since is lost"));
             }
         }
         Ok(())

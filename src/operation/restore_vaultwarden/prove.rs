@@ -39,6 +39,8 @@ pub struct Proved {
     pub compared: bool,
     /// Version of the database's schema.
     pub schema: Option<String>,
+    /// Whether the database could be read at all.
+    pub is_readable: bool,
     /// What the backup already knew to be missing or damaged.
     pub known_problems: u64,
     /// What is worse than at the backup, or was never proved.
@@ -51,9 +53,11 @@ struct Prover<'a> {
     proved: Proved,
 }
 
-/// Proves what lies in a folder: a database with nothing beside it, and its files.
+/// Proves what lies in a folder: a database with nothing beside it, and its files. People are told of it by the name of
+/// the target.
 pub(super) fn prove(
     folder: &Path,
+    target: &Path,
     stored: &Stored<'_>,
     reporter: &dyn Reporter,
     interrupt: &Interrupt,
@@ -61,15 +65,17 @@ pub(super) fn prove(
     let mut prover = Prover { reporter, proved: Proved::default() };
     let database = folder.join(DATABASE_PLACE);
     reporter.progress().set_stage("checking the database");
-    prover.check(&database, stored, interrupt)?;
+    let say = |error: &Error| named_for_people(error, folder, target);
+    prover.check(&database, stored, &say, interrupt)?;
     let contents = sqlite::open_at_rest(&database).and_then(|connection| vaultwarden::read(&connection));
     reporter.progress().set_stage("proving that every attachment is there");
     match contents {
         Ok(contents) => {
+            prover.proved.is_readable = true;
             prover.compare_rows(&contents, stored.report);
             prover.compare_files(folder, &contents, stored.report, interrupt)?;
         }
-        Err(error) => prover.problem("database", error.chain()),
+        Err(error) => prover.problem("database", say(&error)),
     }
     reporter.progress().set_stage("");
     Ok(prover.proved)
@@ -88,12 +94,18 @@ impl Prover<'_> {
         self.reporter.report(finding);
     }
 
-    fn check(&mut self, database: &Path, stored: &Stored<'_>, interrupt: &Interrupt) -> Result<()> {
+    fn check(
+        &mut self,
+        database: &Path,
+        stored: &Stored<'_>,
+        say: &dyn Fn(&Error) -> String,
+        interrupt: &Interrupt,
+    ) -> Result<()> {
         let check = match sqlite::check_at_rest(database, interrupt) {
             Ok(check) => check,
             Err(error) => {
                 interrupt.check()?;
-                self.problem("database", error.chain());
+                self.problem("database", say(&error));
                 return Ok(());
             }
         };
@@ -217,6 +229,19 @@ impl Prover<'_> {
     }
 }
 
+/// What an error says, with the names of the target and not those by which this program reaches what it made.
+pub(super) fn named_for_people(error: &Error, folder: &Path, target: &Path) -> String {
+    let said = error.chain().replace(&show(folder), &show(target));
+    // SQLite adds how a database was opened to its name.
+    match said.split_once("?mode=") {
+        Some((before, after)) => {
+            let end = after.find(|letter: char| !(letter.is_ascii_alphanumeric() || "=&".contains(letter)));
+            format!("{before}{}", after.get(end.unwrap_or(after.len())..).unwrap_or_default())
+        }
+        None => said,
+    }
+}
+
 fn knows(report: &ServiceReport, expected: &Expected) -> bool {
     report.damaged.binary_search_by(|damage| damage.place.as_slice().cmp(&expected.place)).is_ok()
 }
@@ -322,6 +347,16 @@ mod tests {
         assert_eq!(problems(|prover| prover.compare_rows(&more, Some(&report(4, 0, &[])))), (1, 0));
         assert_eq!(problems(|prover| prover.compare_rows(&contents(0), None)), (1, 0));
         assert_eq!(problems(|prover| prover.compare_rows(&contents(0), Some(&report(0, 0, &[])))), (0, 0));
+    }
+
+    #[test]
+    fn people_are_told_of_the_target() {
+        let (held, target) = (Path::new("/proc/self/fd/6/data"), Path::new("/srv/data"));
+        let said = |text: &'static str| named_for_people(&Error::corrupt(text), held, target);
+        let uri = "cannot open: /proc/self/fd/6/data/db.sqlite3?mode=ro&immutable=1: no such file";
+        assert_eq!(said(uri), "cannot open: /srv/data/db.sqlite3: no such file");
+        assert_eq!(said("/proc/self/fd/6/data/a?mode=rw"), "/srv/data/a");
+        assert_eq!(said("nothing"), "nothing");
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub(super) struct Stored<'a> {
     pub(super) report: Option<&'a ServiceReport>,
     /// How its database was taken.
     pub(super) taken: Option<&'a DatabaseReport>,
+    /// What lies directly in it.
+    pub(super) top_names: Vec<Vec<u8>>,
     /// Files in it.
     pub(super) files: u64,
     /// Their bytes.
@@ -51,9 +53,13 @@ impl<'a> Stored<'a> {
         let Some(database) = database else { return Err(none_here(repository, snapshot, place)) };
         let manifest = &snapshot.manifest;
         let (mut files, mut bytes) = (0u64, 0u64);
+        let mut top_names = Vec::new();
         let mut tree = TreeReader::below(reader, snapshot.root(), place);
         while let Some(entry) = tree.next_entry()? {
             interrupt.check()?;
+            if path::parent(&entry.path).unwrap_or_default() == place && entry.path != place {
+                top_names.push(path::name(&entry.path).to_vec());
+            }
             if entry.node.kind == NodeKind::File {
                 files = files.saturating_add(1);
                 bytes = bytes.saturating_add(entry.node.size);
@@ -65,6 +71,7 @@ impl<'a> Stored<'a> {
             knows_top: lookup(reader, snapshot.root(), place)?.is_some(),
             report: report_of(snapshot).filter(|_| place.is_empty()),
             taken: manifest.databases.iter().find(|report| report.place == wanted),
+            top_names,
             files,
             bytes,
         })

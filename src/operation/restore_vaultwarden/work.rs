@@ -1,10 +1,11 @@
 //! The folder in which a restore gathers what it is about to put in place, and what it notes there for the next run,
 //! should it be killed.
 //!
-//! Invariants: before there is a note, all that lies here is a copy and may go. The note is on the disk before the first
-//! step of the swap, and goes last. What was in the data folder is deleted only where its previous state is not to
-//! be kept and the new one is in place.
+//! Invariants: without a note, all that lies here may go. The note is on the disk before the first step of the swap,
+//! and is gone from it before anything else here goes, so that no run takes what is being removed for a swap half-way.
+//! What was in the data folder is deleted only where its previous state is not to be kept and the new one is in place.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
@@ -22,6 +23,7 @@ use crate::format::cbor;
 use crate::id::Id;
 
 const NOTE: &str = "state";
+const NOTE_UNFINISHED: &str = ".state";
 const NOTE_MAX: u64 = 16 << 20;
 
 /// What a swap is about to do.
@@ -31,30 +33,35 @@ pub(super) struct Note {
     /// The snapshot.
     #[n(0)]
     pub(super) snapshot: Id,
-    /// Where what was there before goes: its own folder, or one in the work folder if it is not to be kept.
+    /// The name under which what was there before is kept, in the folder or beside it; none if it is not kept.
     #[n(1)]
-    pub(super) aside: ByteVec,
-    /// Whether it is kept.
+    pub(super) aside: Option<ByteVec>,
+    /// The new folder.
     #[n(2)]
-    pub(super) keep: bool,
-    /// Device and inode of the new folder.
+    pub(super) new: Identity,
+    /// The previous one, where there was one.
     #[n(3)]
-    pub(super) new: (u64, u64),
-    /// Those of the previous one, where there was one.
-    #[n(4)]
-    pub(super) old: Option<(u64, u64)>,
+    pub(super) old: Option<Identity>,
     /// Whether what is in the folder is replaced, and not the folder.
-    #[n(5)]
+    #[n(4)]
     pub(super) within: bool,
     /// Then what goes out.
-    #[n(6)]
+    #[n(5)]
     pub(super) old_names: Vec<ByteVec>,
     /// And what comes in.
-    #[n(7)]
+    #[n(6)]
     pub(super) new_names: Vec<ByteVec>,
-    /// Every step is taken, and what is left may go.
-    #[n(8)]
-    pub(super) done: bool,
+}
+
+/// By what a folder is known again, also after a reboot that gives disks other numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub(super) struct Identity {
+    #[n(0)]
+    inode: u64,
+    /// Whether it lies on the disk of the work folder.
+    #[n(1)]
+    on_the_same_disk: bool,
 }
 
 /// A work folder, locked; removed when dropped, unless a swap has begun and did not end.
@@ -121,7 +128,7 @@ impl Work {
     /// Writes the note, and brings it to the disk.
     pub(super) fn write_note(&self, note: &Note) -> Result<()> {
         let failed = |error| Error::io(format!("cannot write in {}", show(&self.path)), error);
-        let written = self.path.join(".state");
+        let written = self.path.join(NOTE_UNFINISHED);
         let bytes = cbor::encode(note)?;
         let write = || {
             let mut file = File::create(&written)?;
@@ -148,18 +155,26 @@ impl Work {
         }
     }
 
-    /// Removes all of it, the note last.
+    /// What is at a path; nothing where nothing is.
+    pub(super) fn identity(&self, path: &Path) -> Option<Identity> {
+        let (found, here) = (path.symlink_metadata().ok()?, self.lock.metadata().ok()?);
+        Some(Identity { inode: found.ino(), on_the_same_disk: found.dev() == here.dev() })
+    }
+
+    /// Removes all of it, the note first.
     pub(super) fn remove(&self) -> Result<()> {
         let remove = || {
-            for folder in [self.data(), self.discarded()] {
-                if folder.symlink_metadata().is_ok() {
-                    fs::remove_dir_all(folder)?;
-                }
-            }
-            for file in [".state", NOTE] {
+            for file in [NOTE, NOTE_UNFINISHED] {
                 match fs::remove_file(self.path.join(file)) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                     _ => {}
+                }
+            }
+            // A disk may forget the last steps, but never this one alone.
+            sync(&self.path)?;
+            for folder in [self.data(), self.discarded()] {
+                if folder.symlink_metadata().is_ok() {
+                    fs::remove_dir_all(folder)?;
                 }
             }
             fs::remove_dir(&self.path)
@@ -177,17 +192,12 @@ impl Drop for Work {
     }
 }
 
-/// Device and inode of what is at a path.
-pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
-    path.symlink_metadata().ok().map(|found| (found.dev(), found.ino()))
-}
-
 /// Brings the names in a folder to the disk.
 pub(super) fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// A path as the note keeps it.
-pub(super) fn bytes_of(path: &Path) -> ByteVec {
-    ByteVec::from(path.as_os_str().as_bytes().to_vec())
+/// A name as the note keeps it.
+pub(super) fn bytes_of(name: &OsStr) -> ByteVec {
+    ByteVec::from(name.as_bytes().to_vec())
 }

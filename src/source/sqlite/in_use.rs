@@ -9,7 +9,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, OFlags};
@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use rustix::process::{Flock, FlockType};
 
 use super::error::shown;
-use super::{INDEX, LOG, companion};
+use super::{HEADER, INDEX, LOG, companion};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::printable;
 
@@ -62,6 +62,30 @@ pub fn holder(database: &Path) -> Result<Option<Holder>> {
         files.push((metadata.dev(), metadata.ino()));
     }
     Ok(if files.is_empty() { None } else { who_opened(&files) })
+}
+
+/// Whether somebody else may have a database open without a trace that this user may see: one that keeps no log, and
+/// processes that do not show their open files.
+pub fn may_be_open_unseen(database: &Path) -> bool {
+    let mut header = [0; HEADER];
+    let read = match open(database, false) {
+        Ok(Some(file)) => file.read_exact_at(&mut header, 0),
+        Ok(None) => return false,
+        Err(error) => Err(error),
+    };
+    // An empty one keeps no log yet.
+    let keeps_log = read.is_ok() && header.get(18..20) == Some(&[2, 2]);
+    !keeps_log && !shows_every_process()
+}
+
+fn shows_every_process() -> bool {
+    let Ok(processes) = fs::read_dir("/proc") else { return false };
+    let numbers = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let mut hidden = numbers.filter(|number| {
+        let handles = fs::read_dir(format!("/proc/{number}/fd"));
+        handles.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    });
+    hidden.next().is_none()
 }
 
 /// Opens a regular file; nothing where there is none. What is no regular file is no database either.

@@ -33,7 +33,7 @@ pub use connection::{needs_index, open_source};
 pub use copy::Copy;
 pub use error::TakeError;
 pub use fingerprint::fingerprint;
-pub use in_use::{Guard, Holder, holder};
+pub use in_use::{Guard, Holder, holder, may_be_open_unseen};
 pub use scratch::Scratch;
 pub use take::{Options, take};
 

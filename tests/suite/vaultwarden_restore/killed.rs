@@ -14,7 +14,7 @@ use crate::support::{SmallDisk, run};
 
 /// How the swap is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum How {
+pub(super) enum How {
     /// Both folders change places in one call.
     Exchange,
     /// The file system knows no such call.
@@ -26,23 +26,28 @@ enum How {
 /// The calls that change names, and those that bring them to the disk.
 const CALLS: [&str; 7] = ["mkdir", "renameat2", "rename", "fsync", "unlinkat", "unlink", "rmdir"];
 
-struct Vault {
+pub(super) struct Vault {
     /// Unmounted before the site goes.
     _disk: Option<SmallDisk>,
-    site: Site,
-    data: PathBuf,
-    old: Contents,
-    new: Contents,
-    arguments: Vec<&'static str>,
+    pub(super) site: Site,
+    pub(super) data: PathBuf,
+    pub(super) old: Contents,
+    pub(super) new: Contents,
+    pub(super) arguments: Vec<&'static str>,
 }
 
 impl Vault {
-    fn new(site: Site, disk: Option<SmallDisk>, keep: bool) -> Self {
-        let data = site.join("data");
+    pub(super) fn new(site: Site, disk: Option<SmallDisk>, keep: bool) -> Self {
+        Self::at("data", site, disk, keep)
+    }
+
+    /// In the folder of this name.
+    pub(super) fn at(place: &'static str, site: Site, disk: Option<SmallDisk>, keep: bool) -> Self {
+        let data = site.join(place);
         let small = Options { ciphers: 10, attachments: 2, sends: 2, events: 0, ..Options::small() };
         generate(&data, &small).unwrap();
-        site.backup(["--vaultwarden", "data"]);
-        let mut arguments = vec!["-q", "restore", "--vaultwarden", "latest", "--target", "data"];
+        site.backup(["--vaultwarden", place]);
+        let mut arguments = vec!["-q", "restore", "--vaultwarden", "latest", "--target", place];
         if !keep {
             arguments.push("--no-keep-previous");
         }
@@ -56,12 +61,12 @@ impl Vault {
     }
 
     /// Folders in which an earlier state is kept.
-    fn kept(&self) -> Vec<PathBuf> {
+    pub(super) fn kept(&self) -> Vec<PathBuf> {
         let in_folder = |folder: &Path| {
             let found = names(folder).into_iter().filter(|name| name.contains(".before-restore-"));
             found.map(|name| folder.join(name)).collect::<Vec<_>>()
         };
-        [in_folder(self.site.folder.path()), in_folder(&self.data)].concat()
+        [in_folder(self.data.parent().unwrap()), in_folder(&self.data)].concat()
     }
 
     fn clean(&self) {
@@ -71,7 +76,7 @@ impl Vault {
     }
 
     /// Wrecks what is there anew.
-    fn again(&self) {
+    pub(super) fn again(&self) {
         self.clean();
         for name in names(&self.data) {
             let path = self.data.join(name);
@@ -83,14 +88,15 @@ impl Vault {
         assert_eq!(contents(&self.data), self.old);
     }
 
-    fn half_way(&self) -> bool {
-        [self.site.join(".data.strongroom-restoring"), self.data.join(".strongroom-restoring")]
+    pub(super) fn half_way(&self) -> bool {
+        let beside = format!(".{}.strongroom-restoring", self.data.file_name().unwrap().display());
+        [self.data.with_file_name(beside), self.data.join(".strongroom-restoring")]
             .iter()
             .any(|path| path.exists())
     }
 
     /// The program, to be killed at one call.
-    fn struck(&self, call: &'static str, when: usize, how: How) -> Command {
+    pub(super) fn struck(&self, call: &'static str, when: usize, how: How) -> Command {
         let program = self.site.command(&self.arguments);
         if how != How::TwoRenames {
             return struck(&self.site, &program, &[], &[Strike { signal: "KILL", call, when }]);

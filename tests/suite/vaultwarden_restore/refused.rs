@@ -12,7 +12,7 @@ use crate::support::SmallDisk;
 
 /// Asserts that a folder is as it was, and that nothing lies beside it.
 #[track_caller]
-fn assert_untouched(site: &Site, data: &Path, before: &super::Contents) {
+pub(super) fn assert_untouched(site: &Site, data: &Path, before: &super::Contents) {
     assert_eq!(&contents(data), before);
     let left = |name: &String| name.contains(".before-restore-") || name.contains("strongroom-restoring");
     let found: Vec<_> = names(site.folder.path()).into_iter().chain(names(data)).filter(left).collect();
@@ -31,7 +31,7 @@ fn a_running_server_is_not_robbed_of_its_database() {
     let outcome = site.run(RESTORE, 11);
     assert!(outcome.err().contains("docker compose stop vaultwarden"), "{}", outcome.err());
     assert!(outcome.err().contains(&format!("process {}", std::process::id())), "{}", outcome.err());
-    let planned = site.run([&RESTORE[..], &["--dry-run"]].concat(), 0);
+    let planned = site.run([&RESTORE[..], &["--dry-run"]].concat(), 3);
     assert!(planned.err().contains("stop the server"), "{}", planned.err());
     assert_untouched(&site, &data, &before);
     server.act().unwrap();
@@ -68,7 +68,7 @@ fn what_is_no_vaultwarden_is_refused() {
     assert_eq!(fs::read(site.join("home-of-somebody/letters/one")).unwrap(), b"dear");
     // A repository in what is replaced would be gone.
     fs::write(site.join("repository/db.sqlite3"), "").unwrap();
-    refused("repository", "latest~1", "lie within each other");
+    refused("repository", "latest~1", "which is to be replaced");
 }
 
 #[test]
@@ -106,8 +106,8 @@ fn a_damaged_repository_changes_nothing() {
     assert_eq!(contents(Path::new(previous)), before);
 }
 
-/// Turns a byte in the middle of each of the larger packs.
-fn damage_largest_pack(site: &Site) {
+/// Turns some bytes in the middle of the largest pack.
+pub(super) fn damage_largest_pack(site: &Site) {
     let mut packs: Vec<_> = names(&site.join("repository/packs"))
         .iter()
         .map(|folder| site.join("repository/packs").join(folder))
