@@ -80,13 +80,16 @@ pub(super) struct Arguments {
     /// name. Without this the target must be new or empty
     #[arg(long, value_name = "WHEN", value_enum, help_heading = HOW)]
     overwrite: Option<When>,
-    /// Remove what is selected and not in the snapshot, from folders that were backed up as a whole
+    /// Remove what is selected and not in the snapshot, from folders that were backed up as a whole. What the backup
+    /// was told to leave out stays, and so do other file systems, the repository and the key in use; if the backup
+    /// was not whole, all stays
     #[arg(long, help_heading = HOW)]
     delete: bool,
     /// Change nothing; say what would be done, of each file with -v
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// Read every file again in the end, also those that were right already, and compare it with the snapshot
+    /// Read every file again in the end, also those that were right already, and compare it with the snapshot; those
+    /// that `--overwrite never` and `if-newer` keep are not read
     #[arg(long)]
     verify: bool,
     /// Make holes of zeros; what was a hole when it was backed up always is one
@@ -152,6 +155,7 @@ impl Arguments {
             sparse: self.sparse,
             no_owner: self.no_owner,
             dry_run: self.dry_run,
+            own: Vec::new(),
             observer: None,
         })
     }
@@ -165,7 +169,11 @@ fn explain(error: Error, target: &Path) -> Error {
     let target = printable(target.as_os_str().as_bytes());
     let interrupted = error.kind() == ErrorKind::Interrupted;
     let error = error.context(format!("the restore is not complete; each file that is in {target} is whole"));
-    if interrupted { error.hint("with --overwrite if-changed the same command goes on") } else { error }
+    error.hint(if interrupted {
+        "with --overwrite if-changed the same command goes on"
+    } else {
+        "free some space on that disk, then the same command with --overwrite if-changed goes on"
+    })
 }
 
 pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Result<Outcome> {
@@ -175,6 +183,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
     let started = Instant::now();
     let (name, place) = split(&arguments.snapshot)?;
     let mut request = arguments.request(place)?;
+    request.own = global.own();
     let repository = global.open(output)?;
     let snapshot = repository.find_snapshot_among(&arguments.filter.get()?, name, output)?;
     let show = |event: &Event<'_>| show::event(output, event);

@@ -3,6 +3,7 @@
 
 mod library;
 mod model;
+mod spared;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};

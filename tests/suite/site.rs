@@ -66,6 +66,18 @@ impl Site {
         command
     }
 
+    /// The program in a folder below, on this repository with the full key.
+    pub(crate) fn command_at<I: AsRef<OsStr>>(
+        &self,
+        folder: &str,
+        arguments: impl IntoIterator<Item = I>,
+    ) -> Command {
+        let mut command = strongroom(&self.folder);
+        command.current_dir(self.join(folder)).arg("-r").arg(self.join("repo"));
+        command.arg("--key-file").arg(self.join("full.key")).args(arguments);
+        command
+    }
+
     /// Runs the program with the full key; gives what it said once it ended with this code.
     #[track_caller]
     pub(crate) fn run<I: AsRef<OsStr>>(&self, code: i32, arguments: impl IntoIterator<Item = I>) -> Outcome {

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
+use self::paragraph::filled;
 use super::global::Global;
 use super::signals::Signals;
 use crate::error::{Error, Result};
@@ -174,7 +175,10 @@ impl Output {
         let written = self.suspended(|| {
             let mut err = std::io::stderr().lock();
             writeln!(err, "{text}")?;
-            next_step.map_or(Ok(()), |next_step| writeln!(err, "  {next_step}"))
+            let is_terminal = err.is_terminal();
+            next_step.into_iter().flat_map(str::lines).try_for_each(|line| {
+                if is_terminal { write!(err, "{}", filled(line, "  ")) } else { writeln!(err, "  {line}") }
+            })
         });
         if written.is_err() {
             // There is nowhere left to say so; the exit code still tells.

@@ -117,7 +117,7 @@ impl Ended<'_> {
             ));
         }
         if summary.kept > 0 {
-            lines.push(format!("kept though the snapshot differs: {}", human::count(summary.kept)));
+            lines.push(format!("kept, not compared: {}", human::count(summary.kept)));
         }
         if self.in_place && summary.files > 0 {
             let read = if self.dry_run { "to be read" } else { "read" };

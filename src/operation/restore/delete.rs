@@ -1,12 +1,13 @@
 //! Removing what is in the target and not in the snapshot.
 //!
 //! Invariants: only what is selected, and only from folders that the snapshot holds in full: never beside what was
-//! named in a backup, for nobody said that there is nothing else. Nothing at all where a part of the snapshot cannot
-//! be read.
+//! named in a backup, for nobody said that there is nothing else; never what the backup was told to leave out, what is in
+//! use, or what lies on another file system. Nothing at all where the snapshot may lack what was there.
 
 use std::collections::BTreeSet;
 
 use super::Context;
+use super::left_out::{self, Spared};
 use super::plan::Plan;
 use super::request::{Action, Summary};
 use super::select::Fate;
@@ -37,18 +38,22 @@ pub(super) fn delete(
     if !context.request.delete || target.was_empty() {
         return Ok(());
     }
-    if plan.has_gaps {
+    let gaps = plan.has_gaps.then(|| "a part of the snapshot cannot be read".to_owned());
+    if let Some(doubt) = gaps.or_else(|| left_out::doubt(&context.snapshot.manifest)) {
         summary.problems = summary.problems.saturating_add(1);
-        let cause = "nothing is deleted, for a part of the snapshot cannot be read";
-        context.reporter.report(Finding::problem("--delete", cause));
+        let finding = Finding::problem("--delete", format!("nothing is deleted: {doubt}"));
+        let hint = "`strongroom diff` with a folder shows what the snapshot does not hold";
+        context.reporter.report(finding.with_hint(hint));
         return Ok(());
     }
     context.reporter.progress().set_stage("deleting");
     let partial = known_in_part(context)?;
+    let spared = Spared::new(context, target, plan)?;
     for folder in &plan.listed {
         context.interrupt.check()?;
-        clean(context, target, plan, folder, &partial, summary);
+        clean(context, target, plan, folder, &partial, &spared, summary);
     }
+    spared.tell();
     context.reporter.progress().set_stage("");
     Ok(())
 }
@@ -59,10 +64,12 @@ fn clean(
     plan: &Plan,
     folder: &[u8],
     partial: &BTreeSet<Vec<u8>>,
+    spared: &Spared<'_, '_>,
     summary: &mut Summary,
 ) {
-    let names = match target.names(folder) {
-        Ok(names) => names,
+    let names = match target.names_on_same_mount(folder) {
+        Ok(Some(names)) => names,
+        Ok(None) => return spared.note(left_out::ELSEWHERE, folder),
         Err(error) => {
             summary.problems = summary.problems.saturating_add(1);
             context.reporter.report(Finding::problem(printable(folder), error.chain()));
@@ -71,9 +78,15 @@ fn clean(
     };
     let stays = |place: &[u8]| match context.request.selection.fate(&context.in_snapshot(place)) {
         _ if plan.held.contains(place) => Stays::All,
-        Fate::Selected => Stays::Nothing,
-        Fate::Way => Stays::Itself,
         Fate::Out => Stays::All,
+        fate => match spared.why(place) {
+            Some(why) => {
+                spared.note(why, place);
+                Stays::All
+            }
+            None if fate == Fate::Way => Stays::Itself,
+            None => Stays::Nothing,
+        },
     };
     let mut stray: Vec<Vec<u8>> = Vec::new();
     for name in names {
@@ -93,6 +106,9 @@ fn clean(
             context.reporter.report(Finding::warning(format!("/{}", printable(folder)), cause));
         }
         return;
+    }
+    if let (Some(first), Some(why)) = (stray.first(), spared.folder(folder)) {
+        return spared.note(why, first);
     }
     for place in stray {
         target.remove_all(&place, context.request.dry_run, &stays, &mut |removed| match removed {
@@ -142,7 +158,7 @@ fn known_in_part(context: &Context<'_>) -> Result<BTreeSet<Vec<u8>>> {
 
 impl Context<'_> {
     /// The path in the snapshot of what is at a path below the target.
-    fn in_snapshot(&self, place: &[u8]) -> Vec<u8> {
+    pub(super) fn in_snapshot(&self, place: &[u8]) -> Vec<u8> {
         let mut full = self.request.place.clone();
         if !place.is_empty() {
             path::push(&mut full, place);

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::prelude::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
 
 use super::Context;
+use super::others::Unmade;
 use super::plan::{FilePlan, Piece, Plan, Standing, Stray, spread};
 use super::request::{Action, Summary};
 use super::target::{PartialFile, Target};
@@ -105,8 +106,12 @@ thread_local! {
 }
 
 /// Writes every file of a plan, and mends those whose contents are right.
-pub(super) fn fill(context: &Context<'_>, target: &Target, plan: &Plan) -> Result<Filled> {
-    let state = |file: &FilePlan| Mutex::new(State { left: file.pieces, partial: None, ended: false });
+pub(super) fn fill(context: &Context<'_>, target: &Target, plan: &Plan, unmade: &Unmade) -> Result<Filled> {
+    let state = |file: &FilePlan| {
+        let ended = unmade.holds(&file.path);
+        Mutex::new(State { left: file.pieces, partial: None, ended })
+    };
+    let skipped = plan.files.iter().enumerate().filter(|(_, file)| unmade.holds(&file.path));
     let filler = Filler {
         context,
         plan,
@@ -114,7 +119,7 @@ pub(super) fn fill(context: &Context<'_>, target: &Target, plan: &Plan) -> Resul
         target,
         states: plan.files.iter().map(state).collect(),
         counts: Counts::default(),
-        lost: Mutex::default(),
+        lost: Mutex::new(skipped.filter_map(|(number, _)| u32::try_from(number).ok()).collect()),
         broken: Mutex::default(),
     };
     filler.without_pieces()?;
@@ -131,6 +136,9 @@ impl Filler<'_, '_> {
     fn without_pieces(&self) -> Result<()> {
         self.plan.files.par_iter().enumerate().try_for_each(|(number, file)| {
             self.context.interrupt.check()?;
+            if self.state(number)?.ended {
+                return Ok(());
+            }
             if let Some(error) = &file.lost {
                 self.lose(number, &error.chain());
             } else if matches!(file.standing, Standing::Same | Standing::Equal) {

@@ -13,7 +13,10 @@ mod delete;
 mod dry;
 mod fill;
 mod lean;
+mod left_out;
+mod logs;
 mod others;
+pub mod own;
 mod plan;
 mod planner;
 mod request;
@@ -31,12 +34,13 @@ use crate::format::key_slot::Role;
 use crate::format::node::{Node, NodeKind};
 use crate::format::path;
 use crate::interrupt::Interrupt;
-use crate::report::{Reporter, printable};
+use crate::report::{Finding, Reporter, printable};
 use crate::repository::Repository;
 use crate::repository::reader::BlobReader;
 use crate::repository::snapshot::Snapshot;
 use crate::repository::tree::{TreeReader, lookup};
 
+use logs::Log;
 use others::Others;
 use plan::Plan;
 pub use request::{Action, Event, Overwrite, Request, Summary};
@@ -97,7 +101,11 @@ pub fn run(
         owner: !request.no_owner,
         clears_folders: request.delete && request.selection.is_everything(),
         sparse: request.sparse,
+        own: own::identities(&request.own),
     };
+    if request.delete {
+        own::refuse_within(&request.own, folder)?;
+    }
     let target = if request.dry_run {
         Target::look_at(folder, &opening)?
     } else {
@@ -117,8 +125,11 @@ pub fn run(
     }
     plan.sort();
     reporter.progress().set_stage("");
+    let logs = prepare(&context, folder, &mut plan, &mut summary)?;
     match target {
-        Some(target) if !request.dry_run => restore(&context, target, &plan, before.as_ref(), &mut summary)?,
+        Some(target) if !request.dry_run => {
+            restore(&context, target, &plan, &logs, before.as_ref(), &mut summary)?;
+        }
         _ => dry::tell(&context, target, &plan, &mut summary)?,
     }
     plan.index.report_troubles(reporter);
@@ -138,17 +149,46 @@ fn begun(plan: &Plan) -> Summary {
     }
 }
 
+/// What has to be known before anything is changed.
+fn prepare(context: &Context<'_>, folder: &Path, plan: &mut Plan, summary: &mut Summary) -> Result<Vec<Log>> {
+    if plan.selected == 0 && !plan.top_selected && !plan.has_gaps && plan.problems == 0 {
+        summary.problems = summary.problems.saturating_add(1);
+        let finding = Finding::problem("", "nothing in the snapshot matches the patterns");
+        context
+            .reporter
+            .report(finding.with_hint("`strongroom ls` shows the paths that they are held against"));
+    }
+    let Some(target) = context.target else { return Ok(Vec::new()) };
+    if plan.makes_in_top() {
+        target.refuse_unwritable()?;
+    }
+    let logs = logs::find(context, target, folder, plan)?;
+    if context.request.dry_run {
+        logs::put_aside(context, target, &logs)?;
+    }
+    Ok(logs)
+}
+
 fn restore(
     context: &Context<'_>,
     target: &Target,
     plan: &Plan,
+    logs: &[Log],
     before: Option<&Seen>,
     summary: &mut Summary,
 ) -> Result<()> {
     let mut others = Others { context, target, summary };
     others.sweep(plan);
-    others.make_folders(plan)?;
-    let filled = fill::fill(context, target, plan)?;
+    let unmade = others.make_folders(plan)?;
+    let moved = logs::put_aside(context, target, logs)?;
+    let filled = fill::fill(context, target, plan, &unmade);
+    let filled = match filled {
+        Ok(filled) => filled,
+        Err(error) => {
+            logs::put_back(target, &moved, None)?;
+            return Err(error);
+        }
+    };
     filled.count(others.summary);
     let lost: HashSet<&[u8]> = filled
         .lost
@@ -156,9 +196,10 @@ fn restore(
         .filter_map(|number| plan.files.get(usize::try_from(*number).ok()?))
         .map(|file| &*file.path)
         .collect();
-    others.make_others(plan, &lost)?;
+    logs::put_back(target, &moved, Some(&lost))?;
+    others.make_others(plan, &lost, &unmade)?;
     delete::delete(context, target, plan, others.summary)?;
-    others.finish_folders(plan);
+    others.finish_folders(plan, &unmade);
     others.finish_top(plan, before);
     target.sync()?;
     if context.request.verify {

@@ -1,6 +1,6 @@
 //! Everything but the contents of files: folders, links, pipes, sockets, devices, and the metadata of folders.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::Context;
 use super::lean::Lean;
@@ -15,6 +15,19 @@ pub(super) struct Others<'a, 'c> {
     pub(super) context: &'a Context<'c>,
     pub(super) target: &'a Target,
     pub(super) summary: &'a mut Summary,
+}
+
+/// The folders that could not be made: what lies in them is told with them.
+#[derive(Default)]
+pub(super) struct Unmade(BTreeSet<Box<[u8]>>);
+
+impl Unmade {
+    /// Whether a path is one of them, or lies in one.
+    pub(super) fn holds(&self, path: &[u8]) -> bool {
+        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(end, _)| end);
+        let mut ends = ends.chain([path.len()]).filter_map(|end| path.get(..end));
+        !self.0.is_empty() && ends.any(|folder| self.0.contains(folder))
+    }
 }
 
 /// Whether what is there is what a snapshot holds, but for its metadata.
@@ -68,9 +81,14 @@ impl Others<'_, '_> {
         }
     }
 
-    pub(super) fn make_folders(&mut self, plan: &Plan) -> Result<()> {
+    /// Makes the folders; gives those that could not be made.
+    pub(super) fn make_folders(&mut self, plan: &Plan) -> Result<Unmade> {
+        let mut unmade = Unmade::default();
         for folder in &plan.folders {
             self.context.interrupt.check()?;
+            if unmade.holds(&folder.path) {
+                continue;
+            }
             let replace = folder.standing == Standing::Other;
             match self.target.make_directory_over(&folder.path, replace) {
                 Ok(made) => {
@@ -80,10 +98,14 @@ impl Others<'_, '_> {
                         self.context.request.tell(action, &folder.path, 0, true);
                     }
                 }
-                Err(error) => self.missed(&folder.path, error)?,
+                Err(error) => {
+                    let error = error.context("is not restored, nor what lies in it");
+                    self.missed(&folder.path, error)?;
+                    unmade.0.insert(folder.path.clone());
+                }
             }
         }
-        Ok(())
+        Ok(unmade)
     }
 
     fn apply_metadata(&mut self, path: &[u8], node: &Node) {
@@ -94,16 +116,16 @@ impl Others<'_, '_> {
     }
 
     /// Makes links, pipes, sockets and devices, then the further names; `lost` are the files that have none.
-    pub(super) fn make_others(&mut self, plan: &Plan, lost: &HashSet<&[u8]>) -> Result<()> {
+    pub(super) fn make_others(&mut self, plan: &Plan, lost: &HashSet<&[u8]>, unmade: &Unmade) -> Result<()> {
         let mut missed: HashSet<&[u8]> = HashSet::new();
-        for other in &plan.others {
+        for other in plan.others.iter().filter(|other| !unmade.holds(&other.path)) {
             self.context.interrupt.check()?;
             if let Err(error) = self.make_other(other) {
                 missed.insert(&other.path);
                 self.missed(&other.path, error)?;
             }
         }
-        for link in &plan.hard_links {
+        for link in plan.hard_links.iter().filter(|link| !unmade.holds(&link.path)) {
             self.context.interrupt.check()?;
             if lost.contains(&*link.first) || missed.contains(&*link.first) {
                 let first = printable(&link.first);
@@ -169,8 +191,8 @@ impl Others<'_, '_> {
     }
 
     /// Deepest first, for making something in a folder changes its time.
-    pub(super) fn finish_folders(&mut self, plan: &Plan) {
-        for folder in plan.folders.iter().rev().filter(|folder| folder.mend) {
+    pub(super) fn finish_folders(&mut self, plan: &Plan, unmade: &Unmade) {
+        for folder in plan.folders.iter().rev().filter(|folder| folder.mend && !unmade.holds(&folder.path)) {
             self.apply_metadata(&folder.path, &folder.lean.node());
         }
     }

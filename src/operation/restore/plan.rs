@@ -2,7 +2,7 @@
 //!
 //! Invariant: a file takes about 200 bytes and each of its chunks 16, beside their names.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
@@ -116,6 +116,10 @@ pub(super) struct Plan {
     pub(super) held: Held,
     /// The folders from which it is to be removed.
     pub(super) listed: Vec<Box<[u8]>>,
+    /// Folders that a backup found on another file system, and did not look into.
+    pub(super) unentered: HashSet<Box<[u8]>>,
+    /// The databases that the snapshot holds, and where those that are restored lie in it.
+    pub(super) databases: BTreeMap<Box<[u8]>, Option<Box<[u8]>>>,
 }
 
 /// Paths by their hash. A path that only seems to be held is not removed, which does no harm.
@@ -139,6 +143,16 @@ impl Plan {
     /// The bytes of all files.
     pub(super) fn bytes(&self) -> u64 {
         self.files.iter().fold(0, |sum, file| sum.saturating_add(file.lean.size))
+    }
+
+    /// Whether anything is made directly in the target, and not in a folder that is there.
+    pub(super) fn makes_in_top(&self) -> bool {
+        let is_in_top = |path: &[u8]| !path.contains(&b'/');
+        let changes = |standing| !matches!(standing, Standing::Same | Standing::Equal);
+        self.folders.iter().any(|folder| is_in_top(&folder.path) && changes(folder.standing))
+            || self.files.iter().any(|file| is_in_top(&file.path) && changes(file.standing))
+            || self.others.iter().any(|other| is_in_top(&other.path) && other.seen.is_none())
+            || self.hard_links.iter().any(|link| is_in_top(&link.path) && link.seen.is_none())
     }
 
     /// Sorts the pieces by where they lie; each is looked up once, for a place may have to be read from a file.

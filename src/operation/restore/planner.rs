@@ -1,6 +1,6 @@
 //! Making the plan: a walk through what is selected of the snapshot, held against what is in the target.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::lean::Lean;
 use super::plan::{FolderPlan, HardLink, OtherPlan, Plan, Standing};
@@ -14,6 +14,9 @@ use crate::format::node::{Node, NodeKind, Timestamp};
 use crate::format::path;
 use crate::report::{Finding, printable};
 use crate::repository::tree::LostPart;
+
+/// How a manifest says that a backup kept to one file system.
+const ONE_FILE_SYSTEM: &str = "--one-file-system";
 
 /// A folder that is made only if something in it is.
 struct Way {
@@ -33,11 +36,16 @@ struct Planner<'a, 'c> {
     absent: Option<Box<[u8]>>,
     /// A folder that cannot be made.
     blocked: Option<Box<[u8]>>,
+    /// Where the backup met databases that are not what the nodes say.
+    reported: HashSet<&'a [u8]>,
+    /// The folders above the path before, and on which device the backup found each.
+    devices: Vec<(Box<[u8]>, u64)>,
 }
 
 /// Makes the plan of a restore.
 pub(super) fn make(context: &Context<'_>) -> Result<Plan> {
     let request = context.request;
+    let databases = &context.snapshot.manifest.databases;
     let mut planner = Planner {
         context,
         plan: Plan { index: context.reader.index()?, ..Plan::default() },
@@ -46,6 +54,8 @@ pub(super) fn make(context: &Context<'_>) -> Result<Plan> {
         names: HashMap::new(),
         absent: None,
         blocked: None,
+        reported: databases.iter().map(|report| report.place.as_slice()).collect(),
+        devices: Vec::new(),
     };
     let mut walk = context.walk();
     loop {
@@ -90,7 +100,10 @@ impl Planner<'_, '_> {
             Fate::Selected if step.is_way => Fate::Way,
             fate => fate,
         };
+        let is_database = step.node.kind == NodeKind::File
+            && (step.node.database.is_some() || self.reported.contains(step.path.as_slice()));
         let Some(place) = relative(&step.path, &request.place, self.context.top) else {
+            self.devices.push((Box::default(), step.node.device));
             self.plan.top_selected = fate == Fate::Selected;
             if request.delete && fate != Fate::Out && !step.is_way {
                 self.plan.listed.push(Box::default());
@@ -99,6 +112,10 @@ impl Planner<'_, '_> {
         };
         if request.delete {
             self.plan.held.insert(&place);
+            self.note_device(&place, &step.node);
+        }
+        if is_database {
+            self.plan.databases.insert(place.clone().into(), None);
         }
         if is_leftover(path::name(&place)) {
             self.plan.odd_names.insert(place.clone().into());
@@ -141,7 +158,28 @@ impl Planner<'_, '_> {
             self.add_folder(place.into(), Lean::of(step.node), seen, true);
             return Ok(());
         }
-        self.add(place.into(), step.node, seen)
+        let stored = is_database.then(|| step.path.into_boxed_slice());
+        self.add(place.into(), step.node, seen, stored)
+    }
+
+    /// Takes note of folders on other file systems than those they lie in, until something in them is met: where a
+    /// backup kept to one, nobody knows what they hold.
+    fn note_device(&mut self, place: &[u8], node: &Node) {
+        while self.devices.last().is_some_and(|(folder, _)| !path::is_below(place, folder)) {
+            self.devices.pop();
+        }
+        if let Some((folder, _)) = self.devices.last() {
+            self.plan.unentered.remove(folder);
+        }
+        if node.kind != NodeKind::Directory {
+            return;
+        }
+        let options = &self.context.snapshot.manifest.excludes;
+        let stays = options.iter().any(|option| option == ONE_FILE_SYSTEM);
+        if stays && self.devices.last().is_some_and(|(_, device)| *device != node.device) {
+            self.plan.unentered.insert(place.into());
+        }
+        self.devices.push((place.into(), node.device));
     }
 
     /// Plans the folders above a path that lie in a part of the snapshot that cannot be read: nobody knows their
@@ -199,11 +237,20 @@ impl Planner<'_, '_> {
         self.context.request.tell(Action::Kept, place, size, false);
     }
 
-    fn add(&mut self, place: Box<[u8]>, node: Node, seen: Option<Seen>) -> Result<()> {
+    fn add(
+        &mut self,
+        place: Box<[u8]>,
+        node: Node,
+        seen: Option<Seen>,
+        database: Option<Box<[u8]>>,
+    ) -> Result<()> {
         if seen.as_ref().is_some_and(|seen| !self.may_replace(seen, node.mtime)) {
             // Further names of it are made as if this one were not there.
             self.keep(&place, node.size);
             return Ok(());
+        }
+        if database.is_some() {
+            self.plan.databases.insert(place.clone(), database);
         }
         if let Some(identity) = identity(&node) {
             if let Some(first) = self.names.get(&identity) {

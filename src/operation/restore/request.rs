@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::own::Own;
 use super::select::Selection;
 use super::target::Seen;
 use crate::format::node::Timestamp;
@@ -82,6 +83,8 @@ pub struct Request<'a> {
     pub no_owner: bool,
     /// Whether nothing is changed, and only told what would be.
     pub dry_run: bool,
+    /// What the restore works with itself, which --delete does not remove.
+    pub own: Vec<Own>,
     /// Who is told of each thing, from many threads.
     pub observer: Option<&'a (dyn Fn(&Event<'_>) + Sync)>,
 }

@@ -8,6 +8,7 @@
 mod existing;
 mod make;
 mod metadata;
+mod mounts;
 mod partial;
 mod remove;
 mod sweep;
@@ -24,6 +25,7 @@ use rustix::fs::{
 };
 use rustix::io::{Errno, retry_on_intr};
 
+use super::own::Identities;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::node::{Node, NodeKind};
 use crate::format::path as place_path;
@@ -54,7 +56,7 @@ pub struct Target {
 }
 
 /// What may be done in a folder, and how.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Opening {
     /// Whether it may hold something already.
     pub may_hold_something: bool,
@@ -64,6 +66,8 @@ pub struct Opening {
     pub clears_folders: bool,
     /// Whether zeros are left out where a file is a hole anyway.
     pub sparse: bool,
+    /// What is in use, and never removed.
+    pub own: Identities,
 }
 
 /// What the target and its unfinished files have in common.
@@ -80,6 +84,8 @@ struct Shared {
     clears_folders: bool,
     /// Whether zeros are left out where a file is a hole anyway.
     sparse: bool,
+    /// What is in use, and never removed.
+    own: Identities,
     /// Whether no other restore into this folder is at work, as far as can be known.
     locked: bool,
     resolves_beneath: AtomicBool,
@@ -131,6 +137,10 @@ impl Target {
         let failed = |errno| cannot(path, errno);
         let root = match retry_on_intr(|| rustix::fs::openat(CWD, path, TOP, Mode::empty())) {
             Ok(root) => root,
+            Err(Errno::NOENT) if rustix::fs::lstat(path).is_ok() => {
+                let message = format!("{} is a symbolic link that leads nowhere", shown(path));
+                return Err(Error::refused(message).hint("make the folder it leads to, or name another"));
+            }
             Err(Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(failed(errno)),
         };
@@ -157,6 +167,7 @@ impl Target {
             owner: opening.owner,
             clears_folders: opening.clears_folders,
             sparse: opening.sparse,
+            own: opening.own.clone(),
             locked,
             resolves_beneath: AtomicBool::new(true),
             parents: Mutex::default(),

@@ -12,6 +12,7 @@ use super::metadata::{self, kind};
 use super::pattern::{self, PatternSet};
 use crate::error::{Error, Result};
 use crate::format::node::NodeKind;
+use crate::report::printable;
 
 /// The name and the beginning of a file that marks a folder as a cache, by the Cache Directory Tagging standard.
 const CACHE_TAG: &str = "CACHEDIR.TAG";
@@ -113,6 +114,36 @@ impl ExcludeOptions {
     }
 }
 
+impl ExcludeOptions {
+    /// Reads what [`Self::describe`] wrote; also gives the options that say something else.
+    ///
+    /// # Errors
+    /// `Refused` where an option's value cannot be.
+    pub fn parse(described: &[String]) -> Result<(Self, Vec<&str>)> {
+        let mut options = Self::default();
+        let mut others = Vec::new();
+        for text in described {
+            let (name, value) = text.split_once('=').unwrap_or((text, ""));
+            match name {
+                _ if !text.starts_with("--") => options.patterns.push(text.clone()),
+                "--exclude" => options.patterns.push(value.to_owned()),
+                "--iexclude" => options.patterns_any_case.push(value.to_owned()),
+                "--exclude-caches" => options.caches = true,
+                "--exclude-if-present" => options.markers.push(Marker::parse(value)?),
+                "--exclude-larger-than" => {
+                    let bytes = value
+                        .parse()
+                        .map_err(|_| Error::refused(format!("{} is no size", printable(value.as_bytes()))))?;
+                    options.larger_than = Some(bytes);
+                }
+                "--one-file-system" => options.one_file_system = true,
+                _ => others.push(text.as_str()),
+            }
+        }
+        Ok((options, others))
+    }
+}
+
 /// Refuses a pattern that cannot be, by name.
 pub fn check_pattern(pattern: &str) -> Result<()> {
     PatternSet::new([pattern]).map(drop)
@@ -171,6 +202,16 @@ impl Excludes {
             || host.ancestors().any(|path| self.matches(path.as_os_str().as_bytes()))
     }
 
+    /// Whether a file of so many bytes is too large to be stored.
+    pub fn is_longer_than_wanted(&self, bytes: u64) -> bool {
+        self.larger_than.is_some_and(|most| bytes > most)
+    }
+
+    /// The files whose presence keeps what else is in their folder out, and what each begins with.
+    pub fn markers(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.markers.iter().map(|marker| (marker.name.as_str(), marker.header.as_deref()))
+    }
+
     /// Whether it is a file too large to be stored.
     pub(super) fn is_too_large(&self, stat: &Statx) -> bool {
         self.larger_than.is_some_and(|most| stat.stx_size > most) && kind(stat) == Some(NodeKind::File)
@@ -225,6 +266,11 @@ mod tests {
             "--one-file-system",
         ];
         assert_eq!(options.describe(), expected);
+        let mut stored = options.describe();
+        stored.push("--other=1".into());
+        let (read, others) = ExcludeOptions::parse(&stored).unwrap();
+        assert_eq!((read.describe(), others), (options.describe(), vec!["--other=1"]));
+        assert!(ExcludeOptions::parse(&["--exclude-larger-than=x".into()]).is_err());
         assert!(ExcludeOptions::default().describe().is_empty());
     }
 

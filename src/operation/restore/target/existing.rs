@@ -5,10 +5,11 @@
 use std::sync::Arc;
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::{LISTING_BUFFER, Shared, TOP, Target, metadata};
+use super::mounts::names_in;
+use super::{Shared, TOP, Target, metadata};
 use crate::error::{Error, Result};
 use crate::format::node::{Node, NodeKind, Timestamp};
 use crate::report::{Finding, printable};
@@ -151,17 +152,7 @@ impl Target {
     pub fn names(&self, path: &[u8]) -> Result<Vec<Vec<u8>>> {
         let failed = |errno| self.shared.failed("list", path, errno);
         let folder = self.shared.open_to_list(path).map_err(failed)?;
-        let mut buffer = Vec::with_capacity(LISTING_BUFFER);
-        let mut reader = RawDir::new(&folder, buffer.spare_capacity_mut());
-        let mut names = Vec::new();
-        while let Some(entry) = reader.next() {
-            let entry = entry.map_err(failed)?;
-            let name = entry.file_name().to_bytes();
-            if name != b"." && name != b".." {
-                names.push(name.to_vec());
-            }
-        }
-        Ok(names)
+        names_in(&folder).map_err(failed)
     }
 }
 

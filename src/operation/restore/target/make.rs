@@ -2,7 +2,7 @@
 //!
 //! Invariant: what is replaced is there until what replaces it is whole, but for what is in the place of a folder.
 
-use rustix::fs::{AtFlags, FileType, Mode};
+use rustix::fs::{Access, AtFlags, FileType, Mode, RenameFlags};
 use rustix::io::Errno;
 
 use super::{Target, kind_at};
@@ -54,6 +54,38 @@ impl Target {
             rustix::fs::unlinkat(&*parent, &aside, AtFlags::empty()).ok();
         }
         made
+    }
+
+    /// Gives something another name in the same folder, which must be free.
+    pub fn rename(&self, from: &[u8], to: &[u8]) -> Result<()> {
+        let (parent, name) = self.shared.parent_of(from)?;
+        let (other, wanted) = self.shared.parent_of(to)?;
+        let rename = || rustix::fs::renameat_with(&*parent, name, &*other, wanted, RenameFlags::NOREPLACE);
+        self.shared.permitted(&parent, rename).map_err(|errno| self.shared.failed("rename", from, errno))
+    }
+
+    /// Refuses a folder in which this user can make nothing.
+    ///
+    /// # Errors
+    /// `Denied` where that is so.
+    pub fn refuse_unwritable(&self) -> Result<()> {
+        let failed = |errno| self.shared.failed("make anything", b"", errno);
+        let writable = rustix::fs::accessat(
+            &self.shared.root,
+            ".",
+            Access::WRITE_OK | Access::EXEC_OK,
+            AtFlags::EACCESS,
+        );
+        if writable != Err(Errno::ACCESS) {
+            return Ok(());
+        }
+        let stat = rustix::fs::fstat(&self.shared.root).map_err(failed)?;
+        // Its owner may widen its mode, and does.
+        if stat.st_uid == rustix::process::geteuid().as_raw() {
+            return Ok(());
+        }
+        let message = format!("this user may make nothing in {}", self.shared.location);
+        Err(Error::io(message, Errno::ACCESS))
     }
 
     /// Makes a symbolic link. Where it leads does not matter: nothing here follows it.

@@ -56,14 +56,11 @@ impl Target {
         let mut stay: Vec<Vec<u8>> = Vec::new();
         while let Some(step) = steps.pop() {
             let outcome = match step {
-                Step::Look(path) if stays(&path) == Stays::All => {
-                    stay.push(path);
-                    continue;
-                }
                 Step::Look(path) => {
-                    if stays(&path) == Stays::Itself {
+                    let staying = stays(&path);
+                    if staying != Stays::Nothing {
                         stay.push(path.clone());
-                        if !self.is_folder(&path) {
+                        if staying == Stays::All || !self.is_folder(&path) {
                             continue;
                         }
                     }
@@ -100,15 +97,17 @@ impl Target {
             let (parent, name) = self.shared.parent_of(&path)?;
             let failed = |errno| self.shared.failed("remove", &path, errno);
             let stat = rustix::fs::statat(&*parent, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
+            if let Some(what) = self.shared.own.get(&(stat.st_dev, stat.st_ino)) {
+                let message = format!("{} is not removed: it is {what}, which is in use", printable(&path));
+                return Err(Error::refused(message));
+            }
             if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-                let above = rustix::fs::fstat(&*parent).map_err(failed)?;
-                if above.st_dev != stat.st_dev {
-                    return Err(Error::refused(format!(
+                return Ok(Err(self.names_on_same_mount(&path)?.ok_or_else(|| {
+                    Error::refused(format!(
                         "{} is not removed: another file system is mounted there",
                         printable(&path)
-                    )));
-                }
-                return Ok(Err(self.names(&path)?));
+                    ))
+                })?));
             }
             if !only_tell {
                 let unlink = || rustix::fs::unlinkat(&*parent, name, AtFlags::empty());
