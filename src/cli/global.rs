@@ -13,11 +13,7 @@ use super::password;
 use super::recovery_key;
 use crate::backend::{Backend, LocalBackend};
 use crate::error::{Error, ErrorKind, Result};
-<<<<<<< HEAD
 use crate::operation::needed::Needed;
-=======
-use crate::operation::restore::own::Own;
->>>>>>> 3841b78d5bdbd579ce911a4b5d933fd8dd0aa686
 use crate::repository::Repository;
 use crate::repository::cache::Cache;
 use crate::repository::caches;
@@ -88,6 +84,7 @@ impl Global {
             ("key file", named(&self.key_file, "STRONGROOM_KEY_FILE")),
             ("password file", named(&self.password_file, "STRONGROOM_PASSWORD_FILE")),
             ("cache", cache.into_iter().collect()),
+            ("program", std::env::current_exe().ok().into_iter().collect()),
         ]
         .into_iter()
         .flat_map(|(what, paths)| paths.into_iter().map(move |path| Needed { what, path }))
@@ -144,21 +141,6 @@ impl Global {
             Some(password) => Ok(Credential::Password(password)),
             None => password::ask("password of the repository: ", output).map(Credential::Password),
         }
-    }
-
-    /// What this command works with, as files and folders.
-    pub(super) fn own(&self) -> Vec<Own> {
-        let named =
-            |flag: &Option<PathBuf>, name: &str| flag.clone().or_else(|| variable(name).map(PathBuf::from));
-        let cache = if self.no_cache { None } else { self.cache_folder().ok() };
-        let all = [
-            ("the repository", self.location().ok()),
-            ("the key file", named(&self.key_file, "STRONGROOM_KEY_FILE")),
-            ("the password file", named(&self.password_file, "STRONGROOM_PASSWORD_FILE")),
-            ("the cache", cache),
-            ("this program", std::env::current_exe().ok()),
-        ];
-        all.into_iter().filter_map(|(what, path)| Some(Own { what, path: path? })).collect()
     }
 
     /// The password for a new repository, asked for twice where it is typed.

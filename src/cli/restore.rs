@@ -183,7 +183,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
     let started = Instant::now();
     let (name, place) = split(&arguments.snapshot)?;
     let mut request = arguments.request(place)?;
-    request.own = global.own();
+    request.own = global.needed();
     let repository = global.open(output)?;
     let snapshot = repository.find_snapshot_among(&arguments.filter.get()?, name, output)?;
     let show = |event: &Event<'_>| show::event(output, event);

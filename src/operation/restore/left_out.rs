@@ -127,7 +127,7 @@ impl<'a, 'c> Spared<'a, 'c> {
                 more => format!("; so do {more} more"),
             };
             let is_own = self.context.request.own.iter().any(|own| own.what == *why);
-            let why = if is_own { format!("it is {why}, which is in use") } else { (*why).to_owned() };
+            let why = if is_own { format!("it is the {why}, which is in use") } else { (*why).to_owned() };
             let finding =
                 Finding::warning(format!("/{}", printable(first)), format!("is not deleted: {why}{more}"));
             self.context.reporter.report(finding);

@@ -26,6 +26,7 @@ pub mod target;
 mod verify;
 mod walk;
 
+use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -90,10 +91,10 @@ pub fn run(
 ) -> Result<Summary> {
     repository.keyring().require(Role::Full, "restoring files")?;
     let reader = BlobReader::new(repository, reporter)?.with_kept_metadata();
-    let top = match find(&reader, snapshot, &request.place) {
+    let found = match find(&reader, snapshot, &request.place) {
         // The rest of the tree may be whole: what is lost is told once the plan is made.
         Err(error) if request.place.is_empty() && TreeReader::is_damage(&error) => None,
-        found => found?,
+        found => Some(found?),
     };
     check_paths(&reader, snapshot, request)?;
     let opening = Opening {
@@ -111,11 +112,22 @@ pub fn run(
     } else {
         Some(Target::open(folder, &opening)?)
     };
-    let (reader, target, top) = (&reader, target.as_ref(), top.as_ref());
-    let context = Context { reader, snapshot, request, top, target, reporter, interrupt };
+    let (reader, target, again) = (&reader, target.as_ref(), OnceCell::new());
+    let top = found.as_ref().and_then(Option::as_ref);
+    let mut context = Context { reader, snapshot, request, top, target, reporter, interrupt };
     let before = target.filter(|target| !target.was_empty()).map(Target::look_at_top).transpose()?;
     reporter.progress().set_stage("planning");
     let mut plan = planner::make(&context)?;
+    if found.is_none() {
+        // A store that failed once may answer now; else it is one of the gaps that were told.
+        context.top = match find(reader, snapshot, &request.place) {
+            Err(error) if plan.has_gaps && TreeReader::is_damage(&error) => None,
+            found => {
+                let found = found?;
+                again.get_or_init(|| found).as_ref()
+            }
+        };
+    }
     delete::refuse_nothing_selected(&context, &plan)?;
     let mut summary = begun(&plan);
     reporter.progress().set_total(plan.files.len() as u64, plan.bytes());

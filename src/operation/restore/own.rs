@@ -6,25 +6,17 @@ use std::collections::HashMap;
 use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::operation::needed::Needed;
 use crate::report::printable;
-
-/// Something that is in use.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Own {
-    /// What it is, in words: `the repository`.
-    pub what: &'static str,
-    /// Where it is.
-    pub path: PathBuf,
-}
 
 /// What each device and inode number stands for.
 pub type Identities = HashMap<(u64, u64), &'static str>;
 
 /// What these things are, with the symbolic links that lead to them.
-pub fn identities(own: &[Own]) -> Identities {
+pub fn identities(own: &[Needed]) -> Identities {
     let mut found = Identities::new();
     let identity = |metadata: &Metadata| (metadata.dev(), metadata.ino());
     for own in own {
@@ -39,7 +31,7 @@ pub fn identities(own: &[Own]) -> Identities {
 }
 
 /// Which of these things a folder lies in, or is.
-pub fn holding<'o>(own: &'o [Own], folder: &Path) -> Option<&'o Own> {
+pub fn holding<'o>(own: &'o [Needed], folder: &Path) -> Option<&'o Needed> {
     let folder = folder.canonicalize().ok()?;
     own.iter().find(|own| own.path.canonicalize().is_ok_and(|path| folder.starts_with(path)))
 }
@@ -48,10 +40,10 @@ pub fn holding<'o>(own: &'o [Own], folder: &Path) -> Option<&'o Own> {
 ///
 /// # Errors
 /// `Refused` where it does.
-pub fn refuse_within(own: &[Own], folder: &Path) -> Result<()> {
+pub fn refuse_within(own: &[Needed], folder: &Path) -> Result<()> {
     let Some(own) = holding(own, folder) else { return Ok(()) };
     let folder = printable(folder.as_os_str().as_bytes());
-    Err(Error::refused(format!("{folder} lies in {}, which this restore needs", own.what))
+    Err(Error::refused(format!("{folder} lies in the {}, which this restore needs", own.what))
         .hint("name another folder, or leave --delete out"))
 }
 
@@ -69,7 +61,7 @@ mod tests {
         let at = |below: &str| scratch.path().join(below);
         fs::create_dir_all(at("disk/repo/packs")).unwrap();
         symlink(at("disk"), at("link")).unwrap();
-        let own = [Own { what: "the repository", path: at("link/repo") }];
+        let own = [Needed { what: "repository", path: at("link/repo") }];
         let identity = |metadata: Metadata| (metadata.dev(), metadata.ino());
         let found = identities(&own);
         for path in ["disk/repo", "link"] {

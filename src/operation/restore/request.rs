@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use super::own::Own;
 use super::select::Selection;
 use super::target::Seen;
 use crate::format::node::Timestamp;
+use crate::operation::needed::Needed;
 
 /// What becomes of what is in the target already, where the snapshot has something of the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ pub struct Request<'a> {
     /// Whether nothing is changed, and only told what would be.
     pub dry_run: bool,
     /// What the restore works with itself, which --delete does not remove.
-    pub own: Vec<Own>,
+    pub own: Vec<Needed>,
     /// Who is told of each thing, from many threads.
     pub observer: Option<&'a (dyn Fn(&Event<'_>) + Sync)>,
 }
