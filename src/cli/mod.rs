@@ -4,6 +4,7 @@
 //! README. No secret comes from an argument.
 
 mod backup;
+mod browse;
 mod cache;
 mod changed;
 mod check;
@@ -85,6 +86,8 @@ enum Command {
     Diff(diff::Arguments),
     /// Tell how much is stored, and what takes the room
     Stats(stats::Arguments),
+    /// Look through snapshots, folders and files on the terminal
+    Browse(browse::Arguments),
     /// Write a file of a snapshot to standard output, or a folder as an archive
     Dump(dump::Arguments),
     /// Bring a snapshot, or a part of it, back into a new folder, or a Vaultwarden back in its place
@@ -159,6 +162,7 @@ fn dispatch(global: &Global, command: Command, output: &Output) -> Result<Outcom
         Command::Find(arguments) => find::run(global, &arguments, output),
         Command::Diff(arguments) => diff::run(global, &arguments, output),
         Command::Stats(arguments) => stats::run(global, &arguments, output),
+        Command::Browse(arguments) => browse::run(global, &arguments, output),
         Command::Dump(arguments) => dump::run(global, &arguments, output),
         Command::Restore(arguments) => restore::run(global, &arguments, output),
         Command::Forget(arguments) => forget::run(global, &arguments, output),

@@ -1,4 +1,4 @@
-//! A file for a secret: new, its owner's alone, and gone again unless it is kept.
+//! A file for a secret, or for what somebody wants of a backup: new, its owner's alone, and gone again unless it is kept.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::repository::key_file::{key_file_text, new_key_file};
 use crate::repository::keys::Credential;
 
-/// A file that was made for a secret; it goes away again unless it is kept.
+/// A file that was made for its owner alone; it goes away again unless it is kept.
 pub(super) struct PrivateFile {
     path: PathBuf,
     file: File,
@@ -34,9 +34,23 @@ impl PrivateFile {
 
     /// Writes what it is to hold, durably.
     pub(super) fn write(&mut self, text: &str) -> Result<()> {
-        let fail =
-            |error| Error::io(format!("cannot write the {} {}", self.what, self.path.display()), error);
-        self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_all()).map_err(fail)?;
+        self.file.write_all(text.as_bytes()).map_err(|error| self.failed(error))?;
+        self.sync()
+    }
+
+    /// The file itself, to be written piece by piece.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    fn failed(&self, error: std::io::Error) -> Error {
+        Error::io(format!("cannot write the {} {}", self.what, self.path.display()), error)
+    }
+
+    /// Makes what was written durable.
+    pub(super) fn sync(&self) -> Result<()> {
+        let fail = |error| self.failed(error);
+        self.file.sync_all().map_err(fail)?;
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new("."));
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(fail)

@@ -1,4 +1,4 @@
-//! SIGINT, SIGTERM and SIGHUP: what each command makes of them.
+//! SIGINT, SIGTERM and SIGHUP, and SIGTSTP where the screen is drawn upon: what each command makes of them.
 //!
 //! A command that must end in good order says so, and finds in its [`Interrupt`] whether it is to stop; the
 //! others are ended at once, with the terminal as it was found. A signal that the parent had ignored, as `nohup`
@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGWINCH, SIGXFSZ};
 use signal_hook::iterator::Signals as Incoming;
 use signal_hook::low_level::emulate_default_handler;
 
@@ -33,6 +33,27 @@ struct State {
     in_good_order: AtomicBool,
     /// How the terminal was before a question turned its echo off.
     terminal: Mutex<Option<Termios>>,
+    /// What gives the terminal back, where all of it is drawn upon.
+    leave: Mutex<Option<fn()>>,
+}
+
+/// What signals ask of whoever draws upon the whole terminal.
+pub(super) struct OnScreen {
+    /// To end in good order.
+    pub(super) interrupt: Interrupt,
+    /// To give the terminal back and call [`OnScreen::suspend`].
+    pub(super) stopped: Arc<AtomicBool>,
+    /// To draw anew: the process was stopped, and goes on.
+    pub(super) resumed: Arc<AtomicBool>,
+}
+
+impl OnScreen {
+    /// Stops the process until somebody lets it go on.
+    pub(super) fn suspend() {
+        if emulate_default_handler(SIGTSTP).is_err() {
+            // Then it goes on at once.
+        }
+    }
 }
 
 impl Signals {
@@ -65,6 +86,23 @@ impl Signals {
         self.0.interrupt.clone()
     }
 
+    /// The same for a command that draws upon the whole terminal, where no signal may write; `leave` gives the terminal
+    /// back. SIGTSTP and SIGCONT are taken over as well.
+    pub(super) fn on_screen(&self, leave: fn()) -> OnScreen {
+        *self.0.leave.lock().unwrap_or_else(PoisonError::into_inner) = Some(leave);
+        let ignored = ignored();
+        let flag = |signal| {
+            let flag = Arc::new(AtomicBool::new(false));
+            if !ignored(signal) && signal_hook::flag::register(signal, Arc::clone(&flag)).is_err() {
+                // Then that signal does what it does to any program.
+            }
+            flag
+        };
+        // Nobody asks for this one: taken over, it ends a wait for keys, and the window's size is looked at.
+        drop(flag(SIGWINCH));
+        OnScreen { interrupt: self.in_good_order(), stopped: flag(SIGTSTP), resumed: flag(SIGCONT) }
+    }
+
     /// Asks something that turns the terminal's echo off; a signal meanwhile turns it on again.
     pub(super) fn question<T>(&self, ask: impl FnOnce() -> T) -> T {
         let terminal = File::open("/dev/tty").ok().and_then(|terminal| tcgetattr(terminal).ok());
@@ -84,8 +122,9 @@ impl State {
             None => {
                 *first = Some(Instant::now());
                 self.interrupt.request();
+                let is_drawn_upon = self.leave.lock().unwrap_or_else(PoisonError::into_inner).is_some();
                 let mut screen = std::io::stderr();
-                if screen.is_terminal() {
+                if screen.is_terminal() && !is_drawn_upon {
                     writeln!(screen, "\rstopping in good order; once more to end at once").ok();
                 }
             }
@@ -93,6 +132,9 @@ impl State {
             Some(_) if signal == SIGHUP => {}
             Some(first) if first.elapsed() < SAME_WISH => {}
             Some(_) => {
+                if let Some(leave) = *self.leave.lock().unwrap_or_else(PoisonError::into_inner) {
+                    leave();
+                }
                 if emulate_default_handler(signal).is_err() {
                     self.end();
                 }

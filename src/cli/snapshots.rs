@@ -63,19 +63,7 @@ fn row(snapshot: &Snapshot, repaired: Option<&Id>) -> Vec<String> {
     let manifest = &snapshot.manifest;
     let counts = &manifest.statistics;
     let files = counts.files_new.saturating_add(counts.files_changed).saturating_add(counts.files_unmodified);
-    let state = match (&manifest.service, counts.problems) {
-        (Some(service), 0) if service.whole => "proved".to_owned(),
-        (Some(_), 0) => "not proved".to_owned(),
-        (None, 0) => "ok".to_owned(),
-        (_, problems) => human::counted(problems, "problem"),
-    };
-    let state = match (repaired, snapshot.original()) {
-        (Some(id), _) => format!("damaged, repaired as {}", id.short()),
-        (None, Some(original)) => {
-            format!("{state}, {} from {}", json::change(original.change), original.made_from.short())
-        }
-        (None, None) => state,
-    };
+    let state = state(snapshot, repaired);
     let mut paths: Vec<String> =
         manifest.paths.iter().take(PATHS_SHOWN).map(|path| printable(path)).collect();
     let more = manifest.paths.len().saturating_sub(PATHS_SHOWN);
@@ -91,4 +79,22 @@ fn row(snapshot: &Snapshot, repaired: Option<&Id>) -> Vec<String> {
         printable(manifest.tags.join(",").as_bytes()),
         paths.join(" "),
     ]
+}
+
+/// Whether its checks passed, and what it was made from, in a few words.
+pub(super) fn state(snapshot: &Snapshot, repaired: Option<&Id>) -> String {
+    let manifest = &snapshot.manifest;
+    let state = match (&manifest.service, manifest.statistics.problems) {
+        (Some(service), 0) if service.whole => "proved".to_owned(),
+        (Some(_), 0) => "not proved".to_owned(),
+        (None, 0) => "ok".to_owned(),
+        (_, problems) => human::counted(problems, "problem"),
+    };
+    match (repaired, snapshot.original()) {
+        (Some(id), _) => format!("damaged, repaired as {}", id.short()),
+        (None, Some(original)) => {
+            format!("{state}, {} from {}", json::change(original.change), original.made_from.short())
+        }
+        (None, None) => state,
+    }
 }

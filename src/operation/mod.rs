@@ -2,6 +2,7 @@
 
 mod announce;
 pub mod backup;
+pub mod browse;
 pub mod check;
 pub mod copy;
 pub mod diff;

@@ -19,6 +19,7 @@ mod architecture;
 mod backup_options;
 mod benches;
 mod beside;
+mod browse;
 mod caches;
 mod checking;
 mod copying;

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::site::{DEADLINE, Site, number, objects, objects_of};
 use crate::support::{Outcome, Rng, TempFolder, has_tool, run, strongroom};
 
-const COMMANDS: [&[&str]; 31] = [
+const COMMANDS: [&[&str]; 32] = [
     &["init"],
     &["backup"],
     &["snapshots"],
@@ -14,6 +14,7 @@ const COMMANDS: [&[&str]; 31] = [
     &["find"],
     &["diff"],
     &["stats"],
+    &["browse"],
     &["dump"],
     &["restore"],
     &["check"],

@@ -4,9 +4,9 @@ use super::human;
 use crate::format::node::{Node, NodeKind};
 use crate::report::printable;
 
-/// The mode as `ls -l` shows it.
-pub(crate) fn mode(node: &Node) -> String {
-    let kind = match node.kind {
+/// The kind and mode of a node as `ls -l` shows them.
+pub(crate) fn mode(kind: NodeKind, mode: u32) -> String {
+    let kind = match kind {
         NodeKind::Directory => 'd',
         NodeKind::File => '-',
         NodeKind::Symlink => 'l',
@@ -15,11 +15,8 @@ pub(crate) fn mode(node: &Node) -> String {
         NodeKind::CharacterDevice => 'c',
         NodeKind::BlockDevice => 'b',
     };
-    let bit = |bit: u32, letter: char| if node.mode & bit != 0 { letter } else { '-' };
-    let run = |bit: u32, special: u32, both: char, alone: char| match (
-        node.mode & bit != 0,
-        node.mode & special != 0,
-    ) {
+    let bit = |bit: u32, letter: char| if mode & bit != 0 { letter } else { '-' };
+    let run = |bit: u32, special: u32, both: char, alone: char| match (mode & bit != 0, mode & special != 0) {
         (true, true) => both,
         (false, true) => alone,
         (true, false) => 'x',
@@ -46,7 +43,7 @@ pub(crate) fn columns(node: &Node, human_readable: bool) -> String {
     let name = |name: &[u8], number: u32| if name.is_empty() { number.to_string() } else { printable(name) };
     format!(
         "{}  {:<8} {:<8} {:>12}  {}",
-        mode(node),
+        mode(node.kind, node.mode),
         name(&node.user, node.uid),
         name(&node.group, node.gid),
         size(node, human_readable),

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::format::node::Hole;
 
 /// A file on its way out.
-pub(super) struct Contents {
+pub(in crate::operation) struct Contents {
     size: u64,
     holes: Vec<Hole>,
     position: u64,
@@ -17,12 +17,12 @@ pub(super) struct Contents {
 
 impl Contents {
     /// A file of this size and with these holes, from its start.
-    pub(super) fn new(size: u64, holes: Option<&[Hole]>) -> Self {
+    pub(in crate::operation) fn new(size: u64, holes: Option<&[Hole]>) -> Self {
         Self { size, holes: holes.unwrap_or_default().to_vec(), position: 0, hole: 0 }
     }
 
     /// Writes the next chunk, and the holes before and in it.
-    pub(super) fn write(&mut self, out: &mut dyn Write, mut plain: &[u8]) -> Result<()> {
+    pub(in crate::operation) fn write(&mut self, out: &mut dyn Write, mut plain: &[u8]) -> Result<()> {
         if self.position.saturating_add(plain.len() as u64) > self.size {
             return Err(longer());
         }
@@ -40,7 +40,7 @@ impl Contents {
     }
 
     /// Writes the holes behind the last chunk.
-    pub(super) fn finish(mut self, out: &mut dyn Write) -> Result<()> {
+    pub(in crate::operation) fn finish(mut self, out: &mut dyn Write) -> Result<()> {
         self.pass_holes(out)?;
         if self.position == self.size { Ok(()) } else { Err(longer()) }
     }

@@ -4,7 +4,7 @@
 //! before it starts, and otherwise ends the stream with an error, an archive without its end; nothing is made up.
 
 mod ahead;
-mod contents;
+pub(super) mod contents;
 mod tar;
 mod zip;
 

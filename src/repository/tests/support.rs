@@ -134,7 +134,7 @@ pub(crate) fn create() -> (Watched, Repository) {
 }
 
 /// The same repository, opened with a new key of a role.
-pub(super) fn as_role(store: &Watched, repository: &Repository, role: Role) -> Repository {
+pub(crate) fn as_role(store: &Watched, repository: &Repository, role: Role) -> Repository {
     let credential = Credential::KeyFile(Secret::random().unwrap());
     repository.add_key(role, &new_key(&credential, role.name())).unwrap();
     Repository::open(Arc::new(store.clone()), &credential).unwrap()
@@ -173,10 +173,20 @@ pub(super) fn manifest(root: Root, seconds: i64) -> Manifest {
 }
 
 /// A whole backup of files of one chunk each, whose paths come in order.
-pub(super) fn backup(
+pub(crate) fn backup(
     repository: &Repository,
     cache: Option<&Cache>,
     files: &[(&str, Vec<u8>)],
+) -> Result<(Id, Written, Commit)> {
+    backup_at(repository, cache, files, 1_790_000_000)
+}
+
+/// The same at a time, in seconds.
+pub(crate) fn backup_at(
+    repository: &Repository,
+    cache: Option<&Cache>,
+    files: &[(&str, Vec<u8>)],
+    seconds: i64,
 ) -> Result<(Id, Written, Commit)> {
     let session = Session::begin(repository, cache, "server")?;
     let usable = session.usable()?;
@@ -186,7 +196,7 @@ pub(super) fn backup(
     let root = store_tree(repository, &writer, &sink, files)?;
     let written = writer.finish(usable.adopted)?;
     let id = *session.id();
-    let commit = session.commit(&manifest(root, 1_790_000_000))?;
+    let commit = session.commit(&manifest(root, seconds))?;
     if let Some(recorder) = recorder {
         recorder.keep_as(&id)?;
     }

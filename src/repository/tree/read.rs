@@ -123,7 +123,12 @@ impl<'a> TreeReader<'a> {
                 _ if !self.leaf.as_slice().is_empty() => return Ok(()),
                 // What comes before something inside lies inside as a whole.
                 [.., next, first] if inside(first) && inside(next) => self.pass(),
-                [.., first] if inside(first) => self.enter()?,
+                [.., first] if inside(first) => {
+                    let entered = self.enter();
+                    // It may have held the folders above what follows.
+                    self.gap |= entered.is_err();
+                    entered?;
+                }
                 _ => return Ok(()),
             }
         }
