@@ -69,7 +69,7 @@ pub(super) fn find(
             let is_stored = lookup(context.reader, context.snapshot.root(), &beside(stored))?.is_some();
             let from = beside(place);
             if !is_stored && target.look(&from)?.is_some() {
-                let to = free_name(target, [&from, ASIDE.as_bytes(), time.as_bytes()].concat())?;
+                let to = free_name(target, &[&from, ASIDE.as_bytes(), time.as_bytes()].concat())?;
                 let was = target.look(place)?.map(|seen| seen.identity);
                 logs.push(Log { database: place.to_vec(), was, from, to });
             }
@@ -78,18 +78,20 @@ pub(super) fn find(
             refuse_open(context, &folder.join(path_of(place)))?;
         }
     }
-    logs.iter().for_each(|log| plan.held.insert(&log.to));
+    for log in &logs {
+        plan.held.insert(&log.to);
+    }
     Ok(logs)
 }
 
 /// A name that nothing has, for somebody may restore twice in a second.
-fn free_name(target: &Target, name: Vec<u8>) -> Result<Vec<u8>> {
-    let mut free = name.clone();
+fn free_name(target: &Target, name: &[u8]) -> Result<Vec<u8>> {
+    let mut free = name.to_vec();
     for number in 2u32.. {
         if target.look(&free)?.is_none() {
             break;
         }
-        free = [name.as_slice(), format!("-{number}").as_bytes()].concat();
+        free = [name, format!("-{number}").as_bytes()].concat();
     }
     Ok(free)
 }

@@ -105,7 +105,7 @@ fn a_backup_that_was_not_whole_deletes_nothing() {
     site.folder.write("data/open", "open");
     let folder = site.folder.path().to_owned();
     run(Command::new("chown").args(["-R", "65534:65534"]).arg(&folder), DEADLINE).expect_code(0);
-    fs::set_permissions(site.join("data/closed"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(site.join("data/closed"), fs::Permissions::from_mode(0o000)).unwrap();
     run(&mut as_nobody(&site, &["backup", "data"]), DEADLINE).expect_code(3);
     let arguments = ["restore", "latest", "--target", ".", "--overwrite", "always", "--delete"];
     let said = site.run(3, arguments);
@@ -154,7 +154,9 @@ fn database(path: &Path, rows: u32) {
     let connection = Connection::open(path).unwrap();
     connection.pragma_update(None, "journal_mode", "wal").unwrap();
     connection.execute_batch("CREATE TABLE t (a)").unwrap();
-    (0..rows).for_each(|row| drop(connection.execute("INSERT INTO t VALUES (?1)", [row]).unwrap()));
+    for row in 0..rows {
+        connection.execute("INSERT INTO t VALUES (?1)", [row]).unwrap();
+    }
 }
 
 /// Leaves a log beside a database in which all of its rows are deleted.
