@@ -110,7 +110,8 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
 fn ended(problems: u64, output: &Output) -> Result<Outcome> {
     if problems > 0 {
         let problems = human::counted(problems, "problem");
-        return Err(Error::new(ErrorKind::Corrupt, format!("the repository is damaged: {problems}")));
+        return Err(Error::new(ErrorKind::Corrupt, format!("the repository is damaged: {problems}"))
+            .hint("what mends it stands above; `strongroom repair --help` tells more"));
     }
     output.say("no problems found")?;
     Ok(Outcome::Done)

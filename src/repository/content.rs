@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::reader::BlobSource;
 use super::writer::BlobSink;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::blob::BlobKind;
 use crate::format::list::{self, List, ListEntry};
 use crate::format::node::Content;
@@ -150,16 +150,22 @@ impl Reading {
 
 /// Refuses a file of more lists than any file can need, each counted as often as it is named, before its first chunk is
 /// looked at: a few lists that name each other over and over come to billions of chunks. Each is read once here, and those
-/// that name chunks not at all.
-fn bound_lists(source: &dyn BlobSource, root: Id, level: u8) -> Result<()> {
+/// that name chunks not at all. What cannot be read counts once: whoever visits it will say so.
+///
+/// # Errors
+/// `Corrupt` where there are more; trouble that may pass.
+pub(crate) fn bound_lists(source: &dyn BlobSource, root: Id, level: u8) -> Result<()> {
     let mut counts: HashMap<(Id, u8), u64> = HashMap::new();
     let mut steps = vec![Step::Enter(root, level)];
     while let Some(step) = steps.pop() {
         match step {
             Step::Enter(id, level) if level == 0 || counts.contains_key(&(id, level)) => {}
             Step::Enter(id, level) => {
-                let plain = source.fetch(BlobKind::List, &id)?;
-                let List::Lists { entries, .. } = list::decode(&plain, level)? else { continue };
+                let plain = match source.fetch(BlobKind::List, &id) {
+                    Err(error) if matches!(error.kind(), ErrorKind::Missing | ErrorKind::Corrupt) => continue,
+                    fetched => fetched?,
+                };
+                let Ok(List::Lists { entries, .. }) = list::decode(&plain, level) else { continue };
                 let below = level.saturating_sub(1);
                 let named: Vec<Id> = entries.into_iter().map(|entry| entry.id).collect();
                 let distinct: HashSet<Id> = named.iter().copied().collect();

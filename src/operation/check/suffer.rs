@@ -17,6 +17,7 @@ use crate::id::Id;
 use crate::interrupt::Interrupt;
 use crate::limits;
 use crate::report::PathRange;
+use crate::repository::content::bound_lists;
 use crate::repository::index::{Index, Place as IndexPlace};
 use crate::repository::reader::{BlobReader, BlobSource};
 use crate::repository::tree::Root;
@@ -228,13 +229,14 @@ impl<'a> Sufferers<'a> {
     }
 
     fn lists(&self, root: Id, level: u8, size: u64, found: &mut Contents) -> Result<()> {
-        let mut waiting = vec![(root, level.min(limits::LEVEL_MAX))];
-        let mut visited = 0usize;
+        let level = level.min(limits::LEVEL_MAX);
+        match bound_lists(self.reader, root, level) {
+            Err(error) if is_trouble(&error) => return Err(error),
+            Err(error) => found.fault = Some(error.chain()),
+            Ok(()) => {}
+        }
+        let mut waiting = vec![(root, level)];
         while let Some((id, level)) = waiting.pop() {
-            visited = visited.saturating_add(1);
-            if visited > limits::LISTS_MAX {
-                found.fault = Some("it has more lists than any file can need".to_owned());
-            }
             if found.fault.is_some() {
                 return Ok(());
             }

@@ -25,11 +25,16 @@ struct Way {
     seen: Option<Seen>,
 }
 
+/// Lost parts of a snapshot that are told one by one.
+const LOST_TOLD_MAX: u64 = 20;
+
 struct Planner<'a, 'c> {
     context: &'a Context<'c>,
     plan: Plan,
     sieve: Sieve<'a>,
     ways: Vec<Way>,
+    /// Parts of the snapshot that cannot be read.
+    lost_parts: u64,
     /// The first name of each thing that has several.
     names: HashMap<(u64, u64, NodeKind), Box<[u8]>>,
     /// A folder in which nothing is, for it is not there yet.
@@ -51,6 +56,7 @@ pub(super) fn make(context: &Context<'_>) -> Result<Plan> {
         plan: Plan { index: context.reader.index()?, ..Plan::default() },
         sieve: Sieve::new(&request.selection, &request.place),
         ways: Vec::new(),
+        lost_parts: 0,
         names: HashMap::new(),
         absent: None,
         blocked: None,
@@ -65,7 +71,10 @@ pub(super) fn make(context: &Context<'_>) -> Result<Plan> {
         for part in &lost {
             planner.lose(part);
         }
-        let Some(step) = step else { return Ok(planner.plan) };
+        let Some(step) = step else {
+            planner.tell_untold();
+            return Ok(planner.plan);
+        };
         planner.take(step)?;
     }
 }
@@ -78,14 +87,27 @@ impl<'c> Context<'c> {
 
 impl Planner<'_, '_> {
     fn lose(&mut self, part: &LostPart) {
+        self.plan.has_gaps = true;
+        self.lost_parts = self.lost_parts.saturating_add(1);
+        // Whoever writes a tree can name what is not there over and over.
+        if self.lost_parts > LOST_TOLD_MAX {
+            self.plan.problems = self.plan.problems.saturating_add(1);
+            return;
+        }
         let (nodes, first) = (part.nodes, printable(&part.first));
         let cause = format!(
             "{nodes} files and folders from here on are not restored, for a part of the snapshot cannot be read: {}",
             part.error.chain()
         );
         let finding = Finding::problem(format!("/{first}"), cause);
-        self.plan.has_gaps = true;
         self.problem(finding.with_hint("an older or newer snapshot may hold them"));
+    }
+
+    fn tell_untold(&self) {
+        if let Some(more @ 1..) = self.lost_parts.checked_sub(LOST_TOLD_MAX) {
+            let cause = format!("{more} more parts cannot be read, and nothing in them is restored");
+            self.context.reporter.report(Finding::problem("the snapshot", cause));
+        }
     }
 
     fn problem(&mut self, finding: Finding) {

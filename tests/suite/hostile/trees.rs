@@ -108,7 +108,12 @@ fn a_tree_that_is_higher_than_needed_is_read() {
         }
         (child.1, 12)
     };
-    let case = Case { name: "twelve levels of one child", make, refused_by: &["dump"], says: "not a file" };
+    let case = Case {
+        name: "twelve levels of one child",
+        make,
+        refused_by: &["dump"],
+        says: "neither a file nor a folder",
+    };
     hold(&[case]);
 }
 
