@@ -22,7 +22,7 @@ const INDEX: &[Step] = &[
     step("packs listing", "getdents64", Folders(&["packs"]), 101),
     step("packs reading", "pread64", Objects("packs"), 1),
     step("index put, temporary file whole", "renameat2", Folders(&["index"]), 1),
-    step("index put, named", "fsync", Folders(&["index"]), 1),
+    step("named: index put, named", "fsync", Folders(&["index"]), 1),
     step("named: index listing", "getdents64", Folders(&["index"]), 3),
     step("named: index delete", "unlinkat", Folders(&["index"]), 1),
     step("named: index delete, not flushed", "fsync", Folders(&["index"]), 3),
