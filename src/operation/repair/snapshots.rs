@@ -178,7 +178,15 @@ fn doubt(repository: &Repository) -> Result<Option<(&'static str, &'static str)>
             "look at the store; `strongroom forget --forget-newest-good SNAPSHOT` gives a snapshot up all the same",
         )));
     }
-    let unreadable = session::usable(repository)?.unreadable;
+    let session::Usable { index, unreadable, .. } = session::usable(repository)?;
+    let sizes: HashMap<Id, u64> =
+        repository.backend().list(ObjectKind::Pack)?.into_iter().map(|pack| (pack.id, pack.size)).collect();
+    if index.packs().iter().any(|pack| sizes.get(&pack.id).is_some_and(|size| *size != pack.size)) {
+        return Ok(Some((
+            "not forgotten: a pack has another size than the index says, and what seems lost may be whole in it",
+            "run `strongroom check --read-data`, and what it names, then this again",
+        )));
+    }
     Ok(unreadable.iter().any(|(kind, ..)| *kind == ObjectKind::Index).then_some((
         "not forgotten: what is lost may be named by index objects that cannot be read",
         "run `strongroom repair index`, then this again",
