@@ -59,8 +59,10 @@ pub struct Damage {
     pub blobs_lost: u64,
     /// The snapshots that suffer, each tree once.
     pub hurts: Vec<Hurt>,
-    /// The commands that mend it, in this order; none where no command does.
+    /// The commands that mend it and lose nothing, in this order; none where no command does.
     pub mend: Vec<String>,
+    /// The commands that give up what cannot be brought back: the last resort.
+    pub give_up: Vec<String>,
 }
 
 /// What snapshots lose by damage.

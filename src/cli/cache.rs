@@ -16,7 +16,7 @@ use crate::repository::caches::{self, CacheState, Part};
 /// Arguments of `cache`.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  strongroom cache\n  strongroom cache clear --older-than 30d\n\n\
-    No key is asked for, and no repository. Copies of trees and indexes that were not used for 90 days go by\n\
+    No key is asked for, and no repository. Copies of trees and indexes that were not used for 90 days go by \
     themselves when any other repository is used.")]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -35,10 +35,10 @@ enum Action {
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  strongroom cache clear --older-than 30d --dry-run\n  strongroom cache clear 3f2a --all\n\n\
-    What goes is copies of trees and indexes: the next command reads them from the repository again, and the next\n\
-    backup with a backup key reads every file again. Nothing else is lost. With --all the memory goes too: a backup\n\
-    that was killed here is not recognized as this computer's, so that `unlock` has to be asked; a snapshot that\n\
-    vanished from the store is not noticed; and `prune` does not see that packs have become few. A cache that a\n\
+    What goes is copies of trees and indexes: the next command reads them from the repository again, and the next \
+    backup with a backup key reads every file again. Nothing else is lost. With --all the memory goes too: a backup \
+    that was killed here is not recognized as this computer's, so that `unlock` has to be asked; a snapshot that \
+    vanished from the store is not noticed; and `prune` does not see that packs have become few. A cache that a \
     command uses now stays, with exit code 3."
 )]
 struct Clear {

@@ -25,6 +25,7 @@ pub(super) struct Changes<'o> {
     dry_run: bool,
     rows: Vec<Vec<String>>,
     changed: u64,
+    given_up: u64,
     problems: u64,
 }
 
@@ -34,7 +35,7 @@ impl<'o> Changes<'o> {
         let detail = if change == Change::Tagged { "Tags" } else { "Left out" };
         let heads = ["Old", "New", "Time", "Host", detail].map(str::to_owned).to_vec();
         let rows = vec![heads];
-        Self { output, change, forget, dry_run, rows, changed: 0, problems: 0 }
+        Self { output, change, forget, dry_run, rows, changed: 0, given_up: 0, problems: 0 }
     }
 
     /// Takes a snapshot that would be stored anew.
@@ -70,11 +71,21 @@ impl<'o> Changes<'o> {
         }
     }
 
+    /// Takes a snapshot of which nothing was left, and which was forgotten.
+    pub(super) fn given_up(&mut self, old: &Snapshot, draft: &Draft) {
+        self.add(old, None, Some(draft), &old.manifest.tags);
+        self.changed = self.changed.saturating_sub(1);
+        self.given_up = self.given_up.saturating_add(1);
+    }
+
     /// Takes a snapshot of which nothing can be saved.
     pub(super) fn ruined(&mut self, id: &Id) {
         let cause = "has lost the top of its tree: nothing of it can be read";
         let finding = Finding::problem(format!("snapshot {}", id.short()), cause);
-        self.problem(finding.with_hint(format!("forget it: `strongroom forget {}`", id.short())));
+        self.problem(finding.with_hint(
+            "a backup, or `strongroom repair --from OTHER`, may bring it back; `strongroom repair snapshots --forget` \
+             gives it up",
+        ));
     }
 
     fn problem(&mut self, finding: Finding) {
@@ -118,17 +129,18 @@ impl<'o> Changes<'o> {
 
     /// Shows it all, in a table and a line.
     pub(super) fn finish(self) -> Result<Outcome> {
-        let Self { output, changed, problems, dry_run, .. } = self;
+        let Self { output, changed, given_up, problems, dry_run, .. } = self;
         if output.json {
             output.object(&json!({
                 "message_type": "summary",
                 "dry_run": dry_run,
                 "changed_snapshots": changed,
+                "given_up_snapshots": given_up,
                 "problems": problems,
             }))?;
             return Ok(Outcome::of(problems));
         }
-        if changed > 0 {
+        if changed.saturating_add(given_up) > 0 {
             human::table(&self.rows).iter().try_for_each(|line| output.say(line))?;
         }
         let verb = if dry_run { "would be stored anew" } else { "stored anew" };
@@ -139,6 +151,10 @@ impl<'o> Changes<'o> {
             (_, false) => "; the old stay",
         };
         output.say(&format!("{} {verb}{old}", human::counted(changed, "snapshot")))?;
+        if given_up > 0 {
+            let given_up = human::counted(given_up, "snapshot");
+            output.say(&format!("{given_up} forgotten, of which nothing was left"))?;
+        }
         Ok(Outcome::of(problems))
     }
 }
@@ -151,6 +167,9 @@ fn paths_and_bytes(draft: &Draft) -> (u64, u64) {
 }
 
 fn left_out(draft: &Draft) -> String {
+    if draft.root.is_none() {
+        return "all of it".to_owned();
+    }
     let mut parts = Vec::new();
     let (paths, bytes) = paths_and_bytes(draft);
     if paths > 0 {

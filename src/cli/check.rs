@@ -28,16 +28,19 @@ const DAY: i64 = 86_400;
 #[command(
     after_help = "Examples:\n  strongroom check --read-data\n  strongroom check --read-data-subset 5%\n  \
     strongroom check --read-data-subset 1/7\n  strongroom check --keyless -r /srv/backup/vault\n\n\
-    Without --read-data a check reads no contents: it finds missing packs, not flipped bits. Whatever is\n\
-    damaged is told with the snapshots and files that suffer, and with the command that mends it. Exit\n\
+    Without --read-data a check reads no contents: it finds missing packs, not flipped bits. Whatever is \
+    damaged is told with the snapshots and files that suffer, and with the command that mends it. Exit \
     code 1 if anything is wrong.\n\n\
-    A subset of `5%` or `10G` rotates: first comes what this computer never read, then what it read\n\
-    longest ago, as its cache remembers; `2/7` is always the same part of seven. Run every night, 5 %\n\
-    reads everything in 20 nights, and the check says how far it has come.\n\n\
-    With --keyless it takes no key, no password and no cache: for whoever runs the store. Packs, index,\n\
-    records of prunes and key slots are named by a hash of their bytes, so that any damage to them shows.\n\
-    It cannot see: bits flipped in a snapshot, a session or a mark behind its header; objects that were\n\
-    deleted or put back; what was written by somebody with a key. A check with a key sees that."
+    A subset of `5%` or `10G` rotates: first comes what this computer never read, then what it read \
+    longest ago, as its cache remembers; a pack that was damaged is read each time on top of it. `2/7` is \
+    always the same part of seven. Run every night, 5 % reads everything in 20 nights, and the check says \
+    how far it has come.\n\n\
+    With --keyless it takes no key, no password and no cache: for whoever runs the store. A share or a size \
+    is then drawn by lot, for nothing is remembered: take the parts `1/7`, `2/7` and so on in turn. Packs, \
+    index, records of prunes and key slots are named by a hash of their bytes, so that any damage to them \
+    shows. It cannot see: bits flipped in `config`; in a snapshot, a session or a mark behind its header; \
+    objects that were deleted or put back; what was written by somebody with a key. A check with a key sees \
+    that."
 )]
 pub(super) struct Arguments {
     /// Read and verify every byte of every pack
@@ -138,6 +141,7 @@ fn object(summary: &Summary, took: Duration) -> serde_json::Value {
         "damaged_objects": summary.damaged,
         "suffering_snapshots": hex(&mut summary.suffering.iter()),
         "mend": summary.mend,
+        "give_up": summary.give_up,
         "problems": summary.problems,
         "total_duration": took.as_secs_f64(),
     })
@@ -171,18 +175,17 @@ fn print(summary: &Summary, options: Options, took: Duration, output: &Output) -
         let of = human::counted(summary.suffering.len() as u64, "snapshot");
         output.say(&format!("{of} cannot be restored whole: {}{more}", names.join(", ")))?;
     }
-    if !summary.mend.is_empty() {
-        output.say("what mends it, in this order:")?;
-        for command in &summary.mend {
-            if command.contains("repair snapshots") {
-                output.say(
-                    "  (first a backup, or `strongroom repair --from OTHER`, for what can be brought back)",
-                )?;
-            }
-            output.say(&format!("  {command}"))?;
-        }
+    let (mend, give_up) = (&summary.mend, &summary.give_up);
+    if mend.is_empty() && give_up.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    output.say("what mends it, in this order:")?;
+    mend.iter().try_for_each(|command| output.say(&format!("  {command}")))?;
+    if !give_up.is_empty() {
+        output.say("  (first a backup, or `strongroom repair --from OTHER`, may bring back what is lost;")?;
+        output.say("  what comes here gives it up)")?;
+    }
+    give_up.iter().try_for_each(|command| output.say(&format!("  {command}")))
 }
 
 /// How far the packs have been read in the course of time.
@@ -196,7 +199,7 @@ fn how_far(read: &Read, now: i64) -> String {
         if days <= 1 { "day".to_owned() } else { format!("{days} days") }
     };
     match (remembered.never, remembered.oldest) {
-        (_, None) => format!("no pack was ever read whole from here, of {}", human::count(read.packs)),
+        (_, None) => format!("of {} none was ever read whole from here", human::counted(read.packs, "pack")),
         (0, Some(oldest)) => format!("every pack was read within the last {}", within(oldest)),
         (never, Some(oldest)) => format!(
             "{} of {} packs never read whole from here, the others within the last {}",

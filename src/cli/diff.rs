@@ -24,7 +24,7 @@ use crate::repository::snapshot::Snapshot;
 /// Arguments of `diff`.
 #[derive(clap::Args)]
 #[command(after_help = "Each line is a change and a path; the path of a folder ends with a slash.\n  \
-    +   is new\n  -   is gone\n  M   its contents changed\n  M?  its contents changed, but neither its size nor its times\n  \
+    +   is new\n  -   is gone\n  M   its contents changed\n  M?  its contents changed, but neither its size nor its\n      time of modification: a bad disk, or somebody set it back\n  \
     T   is something else now, such as a folder in the place of a file\n  \
     U   mode, owner, times or attributes changed (with --metadata)\n\n\
     With --folder, what is in the folder only is new. A file counts as changed if its size or time differs; with \

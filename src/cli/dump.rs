@@ -32,13 +32,14 @@ const BUFFER: usize = 256 << 10;
     after_help = "Examples:\n  strongroom dump latest /attachments/CIPHER/ATTACHMENT > attachment.bin\n  \
     strongroom dump latest / | tar -x -C /srv/restored\n  \
     strongroom dump latest:/srv/data / --archive zip --target data.zip\n\n\
-    Names in an archive are relative to the snapshot's root, or to the path behind `:`. A tar archive holds all\n\
-    there is: owners, times to the nanosecond, links, devices, extended attributes with access control lists\n\
-    (unpack with --xattrs --xattrs-include='*'); holes are zeros, and sockets are left out. Zip holds files,\n\
-    folders, symbolic links, modes, owners and times in UTC to the second; it is not compressed, and a file\n\
-    with several names is in it several times.\n\
-    What is lost is left out and named, with exit code 3. Where damage is found within a file longer than\n\
-    32 MiB, dump ends with exit code 1, and the archive lacks its end. If whoever reads the output goes\n\
+    Names in an archive are relative to the snapshot's root, or to the path behind `:`. A tar archive holds all \
+    there is: owners, times to the nanosecond, links, devices, extended attributes with access control lists \
+    (unpack with --xattrs --xattrs-include='*'); holes are zeros, and sockets are left out. Zip holds files, \
+    folders, symbolic links, modes, owners and times in UTC to the second; it is not compressed, and a file \
+    with several names is in it several times. Names that Windows takes for a path elsewhere, with a backslash \
+    or a drive letter, are left out of a zip and named.\n\n\
+    What is lost is left out and named, with exit code 3. Where damage is found within a file longer than \
+    32 MiB, dump ends with exit code 1, and the archive lacks its end. If whoever reads the output goes \
     before its end, as `head` does, dump says nothing and ends with exit code 1."
 )]
 pub(super) struct Arguments {

@@ -19,8 +19,8 @@ use crate::repository::snapshot::Snapshot;
 #[command(
     after_help = "Examples:\n  strongroom stats\n  strongroom stats --by night\n  strongroom stats --by path --depth 3 latest\n  \
     strongroom stats --mode raw-data latest\n\n\
-    What several snapshots or folders need counts for the first of them: snapshots by their times, paths by\n\
-    their order. Stored means compressed and encrypted, in packs. What is forgotten and not yet pruned counts\n\
+    What several snapshots or folders need counts for the first of them: snapshots by their times, paths by \
+    their order. Stored means compressed and encrypted, in packs. What is forgotten and not yet pruned counts \
     as unused. A maintain key is enough."
 )]
 pub(super) struct Arguments {

@@ -202,11 +202,12 @@ pub(crate) fn open_any(backend: &dyn Backend, repository: &Id, credential: &Cred
         (0, _) => {
             error.hint("there is no key slot at all: bring the folder `keys` back from a copy of the repository")
         }
-        _ if foreign == all => error.hint(
-            "`config` names another repository than every key slot does: bring `config` and `keys` back from one copy",
+        _ if foreign > 0 && foreign.saturating_add(unreadable) >= all => error.hint(
+            "`config` names another repository than every key slot does, and may be damaged itself: bring `config` and `keys` back from one copy",
         ),
         _ if beyond > 0 => error.hint(TOO_MANY_SLOTS),
         (_, 0) => error.hint("check that key and repository belong together"),
+        (_, 1) => error.hint("1 key slot cannot be used, and may be the one you need"),
         _ => error.hint(format!("{unreadable} key slots cannot be used; the one you need may be among them")),
     })
 }

@@ -187,17 +187,15 @@ impl<'a> BlobReader<'a> {
                 return Ok(found);
             }
         }
-        let Extent { pack, start, length, .. } = *extent;
-        let name = extent.name();
+        let (name, length) = (extent.name(), extent.length);
         let on_disk =
             kept.and_then(|kept| kept.get(&name, length)).filter(|bytes| bytes.len() as u64 == length);
         let from_cache = on_disk.is_some();
         let bytes = match on_disk {
             Some(bytes) => bytes,
             None => {
-                let object = ObjectName::new(ObjectKind::Pack, pack);
-                let bytes = self.repository.backend().get_range(&object, start, length)?;
-                kept.inspect(|kept| kept.put(&name, &bytes));
+                let bytes = self.read_block(extent)?;
+                kept.filter(|_| bytes.len() as u64 == length).inspect(|kept| kept.put(&name, &bytes));
                 bytes
             }
         };
@@ -209,6 +207,19 @@ impl<'a> BlobReader<'a> {
         }
         blocks.push(Block { extent: *extent, bytes: Arc::clone(&bytes), from_cache });
         Ok((bytes, from_cache))
+    }
+
+    /// A block from the store; of a pack that was cut, what is there of it.
+    fn read_block(&self, extent: &Extent) -> Result<Vec<u8>> {
+        let (backend, name) = (self.repository.backend(), ObjectName::new(ObjectKind::Pack, extent.pack));
+        let cut = match backend.get_range(&name, extent.start, extent.length) {
+            Err(error) if matches!(error.kind(), ErrorKind::Missing | ErrorKind::Corrupt) => error,
+            read => return read,
+        };
+        match backend.size(&name).map(|size| size.saturating_sub(extent.start)) {
+            Ok(there) if (1..extent.length).contains(&there) => backend.get_range(&name, extent.start, there),
+            _ => Err(cut),
+        }
     }
 
     fn drop_block(&self, extent: &Extent, kept: Option<&Kept>) -> Result<()> {

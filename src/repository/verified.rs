@@ -1,7 +1,7 @@
 //! When each pack was last read whole on this computer, so that nightly checks of a part come round to all of them.
 //!
-//! Invariants: only a pack that was found whole is remembered, and one found damaged is forgotten. The memory lies in the
-//! cache, sealed; losing it costs reading, and no error of the cache is an error of the command.
+//! Invariants: only a pack that was found whole counts as read, and one found damaged does not until it is found whole; that it
+//! was damaged is remembered, so that it takes nobody's turn. The memory lies in the cache, sealed; losing it costs reading, and no error of the cache is an error of the command.
 
 use std::collections::{HashMap, HashSet};
 
@@ -22,6 +22,18 @@ struct Verified {
     /// Packs, and the second in which each was read.
     #[n(0)]
     packs: Vec<(Id, i64)>,
+    /// Packs that were not whole when they were read last; nothing where there are none.
+    #[n(1)]
+    damaged: Option<Vec<Id>>,
+}
+
+/// What is remembered of packs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Verdicts {
+    /// When each pack was last read whole, in seconds.
+    pub(crate) whole: HashMap<Id, i64>,
+    /// Packs that were not whole when they were read last.
+    pub(crate) damaged: HashSet<Id>,
 }
 
 /// What a check found of the packs that it read.
@@ -37,8 +49,8 @@ pub(crate) struct JustRead<'a> {
 }
 
 impl Repository {
-    /// When packs were last read whole here, in seconds; nothing where nothing is to be remembered.
-    pub(crate) fn verified(&self) -> Option<HashMap<Id, i64>> {
+    /// What reading packs came to here; nothing where nothing is to be remembered.
+    pub(crate) fn verified(&self) -> Option<Verdicts> {
         self.memory_cache().map(|cache| self.read_verified(&cache))
     }
 
@@ -46,20 +58,26 @@ impl Repository {
     pub(crate) fn remember_verified(&self, read: &JustRead<'_>) -> bool {
         let Some(cache) = self.memory_cache() else { return false };
         let Ok(_lock) = cache.lock(LOCK) else { return false };
-        let mut packs = self.read_verified(&cache);
-        packs.extend(read.whole.iter().map(|pack| (*pack, read.now)));
-        let damaged: HashSet<&Id> = read.damaged.iter().collect();
-        packs.retain(|pack, _| read.present.contains(pack) && !damaged.contains(pack));
-        let mut packs: Vec<(Id, i64)> = packs.into_iter().collect();
+        let Verdicts { mut whole, mut damaged } = self.read_verified(&cache);
+        whole.extend(read.whole.iter().map(|pack| (*pack, read.now)));
+        let just_whole: HashSet<&Id> = read.whole.iter().collect();
+        damaged.extend(read.damaged);
+        damaged.retain(|pack| read.present.contains(pack) && !just_whole.contains(pack));
+        whole.retain(|pack, _| read.present.contains(pack) && !damaged.contains(pack));
+        let mut packs: Vec<(Id, i64)> = whole.into_iter().collect();
         packs.sort_unstable();
-        let note = cbor::encode(&Verified { packs });
+        let mut damaged: Vec<Id> = damaged.into_iter().collect();
+        damaged.sort_unstable();
+        let note =
+            cbor::encode(&Verified { packs, damaged: Some(damaged).filter(|packs| !packs.is_empty()) });
         note.and_then(|note| cache.keep_note(self, &self.verified_name(), &note)).is_ok()
     }
 
-    fn read_verified(&self, cache: &Cache) -> HashMap<Id, i64> {
+    fn read_verified(&self, cache: &Cache) -> Verdicts {
         let note = cache.note(self, &self.verified_name());
         let read = note.and_then(|note| cbor::decode::<Verified>(&note, "memory of packs").ok());
-        read.unwrap_or_default().packs.into_iter().collect()
+        let Verified { packs, damaged } = read.unwrap_or_default();
+        Verdicts { whole: packs.into_iter().collect(), damaged: damaged.into_iter().flatten().collect() }
     }
 
     fn verified_name(&self) -> Id {

@@ -68,7 +68,9 @@ fn naive(old: &BTreeMap<Vec<u8>, Seen>, new: &BTreeMap<Vec<u8>, Seen>) -> Letter
         (Some(_), None) => Some("-"),
         (None, _) => Some("+"),
         (Some(old), Some(new)) if old.kind != new.kind => Some("T"),
-        (Some(old), Some(new)) if (&old.content, old.size) != (&new.content, new.size) => Some("M"),
+        (Some(old), Some(new)) if (&old.content, old.size) != (&new.content, new.size) => {
+            Some(if (old.size, old.mtime) == (new.size, new.mtime) { "M?" } else { "M" })
+        }
         (Some(old), Some(new)) => {
             let metadata = |seen: &Seen| (seen.mode, seen.owner, seen.mtime, seen.attributes.clone());
             (metadata(old) != metadata(new)).then_some("U")
@@ -123,8 +125,10 @@ fn random_folders_differ_as_a_naive_walk_sees_it() {
             .map(|(path, letter)| (path.clone(), letter.clone()))
             .collect();
         assert_eq!(plain, contents, "seed {seed}, contents");
-        let changed =
-            contents.iter().filter(|(path, letter)| *letter == "M" && new[*path].kind == 'f').count();
+        let changed = contents
+            .iter()
+            .filter(|(path, letter)| letter.starts_with('M') && new[*path].kind == 'f')
+            .count();
         assert_eq!(number(&statistics, "changed_files"), changed as u64, "seed {seed}");
         let added = new
             .iter()
@@ -209,13 +213,15 @@ fn contents_count_where_size_and_time_are_the_same() {
         set_mtime(path, 1_600_000_000, 5);
     }
     assert_eq!(diff(&[]), "");
-    assert_eq!(diff(&["--contents"]), "M    /data/file\nM    /data/sparse\n");
+    // Nothing explains it: a disk may do that, or somebody who sets the time back.
+    assert_eq!(diff(&["--contents"]), "M?   /data/file\nM?   /data/sparse\n");
     // What was only touched is the same to whoever reads it.
     fs::write(&file, Rng::new(1).bytes(5 << 20)).unwrap();
     assert_eq!(diff(&[]), "M    /data/file\n");
-    assert_eq!(diff(&["--contents", "--metadata"]), "U    /data/file\nM    /data/sparse\n");
+    assert_eq!(diff(&["--contents", "--metadata"]), "U    /data/file\nM?   /data/sparse\n");
     let set_back = data.join("sparse");
-    site.backup(["data"]);
+    site.backup(["data", "--force"]);
+    assert!(site.run(0, ["diff", "latest~1", "latest"]).out().contains("M?   /data/sparse\n"));
     set_mtime(&set_back, 1_700_000_000, 0);
     assert_eq!(diff(&[]), "M    /data/sparse\n");
 }

@@ -6,12 +6,20 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use rustix::fs::{FileType, Mode, XattrFlags};
+use strongroom::backend::{Backend, Listed, MemoryBackend, ObjectKind, ObjectName};
+use strongroom::error::{Error, ErrorKind, Result};
+use strongroom::operation::dump;
+use strongroom::report::Collector;
 
 use crate::nights::repository;
 use crate::site::{DEADLINE, Site, assert_same, each_file, last, number, objects_of, see, set_mtime};
-use crate::support::{Outcome, Rng, has_tool, is_root, run};
+use crate::stores::small::{Small, Who, back_up};
+use crate::stores::store_of;
+use crate::support::{Outcome, Rng, TempFolder, has_tool, is_root, run};
 
 const MIB: usize = 1 << 20;
 
@@ -235,6 +243,77 @@ fn what_is_lost_is_left_out_and_named() {
     fs::remove_file(&path).unwrap();
     let said = site.run(3, ["dump", "latest", "/"]).err();
     assert!(said.contains("is left out"), "{said}");
+}
+
+/// A store that fails from some reading of a pack on.
+struct Failing {
+    store: MemoryBackend,
+    left: AtomicUsize,
+}
+
+impl Failing {
+    fn read<T>(&self, name: &ObjectName, read: impl FnOnce() -> Result<T>) -> Result<T> {
+        let less = |left: usize| left.checked_sub(1);
+        if name.kind == ObjectKind::Pack && self.left.fetch_update(SeqCst, SeqCst, less).is_err() {
+            return Err(Error::new(ErrorKind::Io, "the disk went away").hint("mount it again"));
+        }
+        read()
+    }
+}
+
+impl Backend for Failing {
+    fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<()> {
+        self.store.put(name, bytes)
+    }
+    fn get(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>> {
+        self.read(name, || self.store.get(name, limit))
+    }
+    fn get_range(&self, name: &ObjectName, offset: u64, length: u64) -> Result<Vec<u8>> {
+        self.read(name, || self.store.get_range(name, offset, length))
+    }
+    fn size(&self, name: &ObjectName) -> Result<u64> {
+        self.store.size(name)
+    }
+    fn list(&self, kind: ObjectKind) -> Result<Vec<Listed>> {
+        self.store.list(kind)
+    }
+    fn delete(&self, name: &ObjectName) -> Result<()> {
+        self.store.delete(name)
+    }
+    fn location(&self) -> String {
+        self.store.location()
+    }
+}
+
+#[test]
+fn a_store_that_goes_away_is_not_taken_for_lost_files() {
+    let store = store_of(&Small::new().empty);
+    let data = TempFolder::in_memory();
+    let mut rng = Rng::new(23);
+    for night in 0..3 {
+        data.write(format!("file-{night}"), rng.bytes(5000));
+        back_up(&Small::full(&store), None, "host", data.path()).0.unwrap();
+    }
+    let mut failed = 0;
+    for left in 0.. {
+        let failing = Failing { store: store.clone(), left: AtomicUsize::new(left) };
+        let repository = Small::open(Arc::new(failing), Who::Full);
+        let snapshot = repository.snapshots().unwrap().snapshots.pop().unwrap();
+        let collector = Collector::default();
+        match dump::run(&repository, &snapshot, b"", &mut Vec::new(), &collector) {
+            Ok(summary) => {
+                assert_eq!(summary.problems, 0, "{left}: {:?}", collector.findings());
+                break;
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Io, "{left}: {}", error.chain());
+                assert_eq!(error.next_step(), Some("mount it again"), "{left}: {}", error.chain());
+                assert!(collector.findings().is_empty(), "{left}: {:?}", collector.findings());
+                failed += 1;
+            }
+        }
+    }
+    assert!(failed >= 3, "{failed}");
 }
 
 #[test]

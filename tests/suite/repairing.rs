@@ -315,6 +315,28 @@ fn what_is_lost_is_named_and_comes_back_with_a_backup() {
 }
 
 #[test]
+fn of_a_pack_whose_table_is_unreadable_nobody_says_that_nothing_was_lost() {
+    let site = nights(17, 1);
+    let pack = packs(&site).into_iter().max_by_key(|pack| fs::metadata(pack).unwrap().len()).unwrap();
+    let bytes = [fs::read(&pack).unwrap(), vec![0]].concat();
+    fs::remove_file(&pack).unwrap();
+    let name = blake3::hash(&bytes).to_hex().to_string();
+    let folder = site.join("repo/packs").join(&name[..2]);
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join(&name), bytes).unwrap();
+    site.run_any(["repair", "index"]);
+    let said = site.run(1, ["check", "--read-data"]).err();
+    assert!(said.contains("; what is in it is not known"), "{said}");
+    assert!(!said.contains("every blob in it is whole"), "{said}");
+    let outcome = site.run(3, ["repair", "packs", &name[..12]]);
+    let (out, err) = (outcome.out(), outcome.err());
+    assert!(err.contains("its table cannot be read: what was in it is not known"), "{err}");
+    assert!(err.contains("are in no pack"), "{err}");
+    assert!(!out.contains("nothing was lost") && out.contains("is not known"), "{out}");
+    assert!(out.contains("strongroom backup"), "{out}");
+}
+
+#[test]
 fn a_damaged_pack_in_no_index_is_saved_by_its_own_table() {
     let site = site(9);
     let files = expected(&site);

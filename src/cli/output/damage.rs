@@ -59,6 +59,7 @@ pub(super) fn object(finding: &Finding, damage: &Damage) -> Value {
         "snapshots": snapshots,
         "hurts": damage.hurts.iter().map(hurt).collect::<Vec<_>>(),
         "mend": damage.mend,
+        "give_up": damage.give_up,
     })
 }
 

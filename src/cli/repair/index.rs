@@ -58,15 +58,15 @@ fn print(summary: &Summary, dry_run: bool, output: &Output) -> Result<()> {
     let rows = [
         (summary.packs_added, "that no index named, {would}named now"),
         (summary.packs_corrected, "of which the index said something else, {would}put right"),
-        (summary.packs_dropped, "that are gone, {would}named no more"),
-        (summary.packs_unreadable, "that cannot be read, and are left as they are: see above"),
+        (summary.packs_dropped, "gone, {would}named no more"),
+        (summary.packs_unreadable, "not readable, left unchanged: see above"),
     ];
     for (number, words) in rows.iter().filter(|(number, _)| *number > 0) {
         output.say(&format!("{} {}", packs(*number), words.replace("{would}", would)))?;
     }
     if summary.objects_unreadable > 0 {
         let objects = human::counted(summary.objects_unreadable, "index object");
-        output.say(&format!("{objects} that cannot be read, and are left as they are"))?;
+        output.say(&format!("{objects} not readable, left unchanged"))?;
     }
     let deleted = human::count(summary.objects_deleted);
     let replaced = human::counted(summary.objects_deleted, "index object");

@@ -51,6 +51,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
             "packs_damaged": damaged,
             "packs_left": summary.packs_left,
             "blobs_saved": summary.blobs_saved,
+            "packs_unknown": summary.packs_unknown,
             "blobs_lost": summary.blobs_lost,
             "losses": summary.losses,
         }))?;
@@ -63,7 +64,8 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
     }
     let lost: u64 = summary.blobs_lost.values().fold(0, |sum, lost| sum.saturating_add(*lost));
     let found = if arguments.dry_run { summary.packs_damaged.len() as u64 } else { 0 };
-    Ok(Outcome::of(lost.saturating_add(summary.losses).saturating_add(found)))
+    let open = summary.losses.saturating_add(summary.packs_unknown);
+    Ok(Outcome::of(lost.saturating_add(open).saturating_add(found)))
 }
 
 fn print(summary: &Summary, dry_run: bool, output: &Output) -> Result<()> {
@@ -77,14 +79,18 @@ fn print(summary: &Summary, dry_run: bool, output: &Output) -> Result<()> {
     }
     let saved = human::counted(summary.blobs_saved, "blob");
     output.say(&format!("{saved} saved; the damaged packs go with the next `strongroom prune`"))?;
-    if summary.blobs_lost.is_empty() {
-        return output.say("nothing was lost");
+    if !summary.blobs_lost.is_empty() {
+        output.say(&format!("lost: {}", kinds(&summary.blobs_lost)))?;
     }
-    output.say(&format!("lost: {}", kinds(&summary.blobs_lost)))?;
-    if summary.losses == 0 {
-        return output.say("no snapshot needs what was lost");
+    if summary.packs_unknown > 0 {
+        let unknown = human::counted(summary.packs_unknown, "pack");
+        output.say(&format!("what was in {unknown} is not known: the table there cannot be read"))?;
     }
-    next_steps(output)
+    match (summary.losses, summary.blobs_lost.is_empty() && summary.packs_unknown == 0) {
+        (0, true) => output.say("nothing was lost"),
+        (0, false) => output.say("no snapshot needs what was lost"),
+        _ => next_steps(output),
+    }
 }
 
 /// Numbers of blobs by kind, in words.

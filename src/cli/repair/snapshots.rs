@@ -18,9 +18,10 @@ use crate::repository::snapshot::Snapshot;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  strongroom repair snapshots --dry-run\n  \
     strongroom repair snapshots --read-data --forget\n\n\
-    Each damaged snapshot is stored anew without the files that are lost; `snapshots` shows which became\n\
-    which. The old ones stay unless --forget is given. Before this, bring back what can be: run\n\
-    `strongroom repair index`, `strongroom repair packs`, and a backup, which stores lost chunks again.")]
+    Each damaged snapshot is stored anew without the files that are lost; `snapshots` shows which became \
+    which. The old ones stay unless --forget is given; with it, one of which nothing is left is forgotten, \
+    too. Before this, bring back what can be: run `strongroom repair index`, `strongroom repair packs`, and a \
+    backup, which stores lost chunks again.")]
 pub(in crate::cli) struct Arguments {
     /// Snapshots: prefixes of their ids, `latest`, `latest~1`; all if none is named
     #[arg(value_name = "SNAPSHOT")]
@@ -28,7 +29,7 @@ pub(in crate::cli) struct Arguments {
     /// Read every byte of every pack too, to find what is damaged in them; needs a full key
     #[arg(long)]
     read_data: bool,
-    /// Forget the damaged snapshots
+    /// Forget the damaged snapshots, also those of which nothing is left
     #[arg(long)]
     forget: bool,
     /// Store nothing; name each lost file
@@ -57,8 +58,9 @@ pub(in crate::cli) fn run(global: &Global, arguments: &Arguments, output: &Outpu
     name_gone(fresh().map(|damaged| (&damaged.snapshot, &damaged.draft)), true, output)?;
     fresh().try_for_each(|damaged| name_made_up(damaged, output))?;
     let mut changes = Changes::new(output, Change::Repaired, arguments.forget, arguments.dry_run);
-    for damaged in damaged.iter().filter(|damaged| damaged.draft.root.is_none()) {
-        changes.ruined(&damaged.snapshot.id);
+    let ruined = || damaged.iter().filter(|damaged| damaged.draft.root.is_none());
+    if arguments.dry_run || !arguments.forget {
+        ruined().for_each(|damaged| changes.ruined(&damaged.snapshot.id));
     }
     for damaged in &damaged {
         if let Some(id) = damaged.repaired_as {
@@ -75,8 +77,16 @@ pub(in crate::cli) fn run(global: &Global, arguments: &Arguments, output: &Outpu
     let mut told = |old: &Snapshot, made: Made| changes.told(old, &made, &old.manifest.tags);
     let done = repair::run(&repository, &damaged, options, around, &mut told);
     drop(progress);
+    let forgotten = done.as_deref().unwrap_or_default();
+    for damaged in ruined().filter(|_| arguments.forget) {
+        if forgotten.contains(&damaged.snapshot.id) {
+            changes.given_up(&damaged.snapshot, &damaged.draft);
+        } else {
+            changes.ruined(&damaged.snapshot.id);
+        }
+    }
     let outcome = changes.finish()?;
-    done.map(|()| outcome)
+    done.map(|_| outcome)
 }
 
 fn name_made_up(damaged: &Damaged, output: &Output) -> Result<()> {

@@ -1,17 +1,18 @@
 //! What is wrong with a pack or another object, and the commands that mend it.
 //!
-//! Invariant: a command that is named mends the case by itself, in the order given; what takes a host or another repository,
-//! and gives back more, is said in words.
+//! Invariants: a command that is named mends the case by itself, in the order given; what takes a host or another repository,
+//! and gives back more, is said in words. What gives something up looks by itself at what is still lost then, and comes last:
+//! none is named that takes a snapshot which an earlier command made whole.
 
 use crate::backend::{ObjectKind, ObjectName};
 use crate::error::Error;
 use crate::id::Id;
 use crate::report::{Damage, Finding, Hurt};
 
-/// What gives up files that are lost.
-pub(super) const GIVE_UP: &str = "strongroom repair snapshots --forget";
-/// What gives up a snapshot of which nothing is left, be it the newest of its host.
-const GIVE_UP_ALL: &str = "strongroom forget --forget-newest-good";
+/// What gives up what is lost: files, and snapshots of which nothing is left.
+const GIVE_UP: &str = "strongroom repair snapshots --forget";
+/// What deletes what nothing refers to any more: it comes behind all else.
+const PRUNE: &str = "strongroom prune";
 /// What makes the index anew from the packs that it does not name rightly.
 pub(super) const REPAIR_INDEX: &str = "strongroom repair index";
 /// The same, and holds what it says of every pack against the pack.
@@ -39,12 +40,14 @@ pub(super) struct Fault {
     pub(super) cause: String,
     pub(super) hint: Option<String>,
     pub(super) mend: Mend,
+    /// Whether nothing names what it holds, or held.
+    pub(super) unknown: bool,
 }
 
 impl Fault {
     pub(super) fn new(pack: &Id, error: &Error, mend: Mend) -> Self {
         let hint = error.next_step().filter(|_| mend == Mend::None).map(str::to_owned);
-        Self { pack: *pack, cause: error.chain(), hint, mend }
+        Self { pack: *pack, cause: error.chain(), hint, mend, unknown: false }
     }
 
     /// The finding, and the damage that it is about; `hurts` is nothing where that is not known.
@@ -56,7 +59,7 @@ impl Fault {
     ) -> (Finding, Damage) {
         let known = hurts.is_some();
         let hurts = hurts.unwrap_or_default();
-        let Self { pack, cause, hint, mend } = self;
+        let Self { pack, cause, hint, mend, unknown } = self;
         let mut first = match mend {
             Mend::Index => vec![REPAIR_INDEX.to_owned()],
             Mend::IndexByPacks => vec![REPAIR_INDEX_BY_PACKS.to_owned()],
@@ -65,6 +68,7 @@ impl Fault {
         };
         let heard = match (known && hurts.is_empty(), blobs_lost) {
             (false, _) => "",
+            (true, 0) if unknown => "; what is in it is not known",
             (true, 0) => "; nothing suffers by it",
             (true, _) => "; no snapshot needs what it lacks",
         };
@@ -83,25 +87,13 @@ impl Fault {
             None => finding,
         };
         let object = ObjectName::new(ObjectKind::Pack, pack).path();
-        let mend = [first, give_up].concat();
-        (finding, Damage { object, kind: "pack", blobs_lost, hurts, mend })
+        (finding, Damage { object, kind: "pack", blobs_lost, hurts, mend: first, give_up })
     }
 }
 
-/// What gives up what cannot be brought back: a snapshot of which nothing is left goes, others are stored anew.
+/// What gives up what cannot be brought back.
 pub(super) fn give_up(hurts: &[Hurt]) -> Vec<String> {
-    let is_all =
-        |hurt: &&Hurt| hurt.ranges.iter().any(|range| range.from.is_empty() && range.until.is_none());
-    let all: Vec<&Hurt> = hurts.iter().filter(is_all).collect();
-    let mut commands = Vec::new();
-    if all.len() < hurts.len() {
-        commands.push(GIVE_UP.to_owned());
-    }
-    // One by one: several at once may be more of a host's snapshots than may go by one command.
-    commands.extend(
-        all.iter().flat_map(|hurt| &hurt.snapshots).map(|id| format!("{GIVE_UP_ALL} {}", id.short())),
-    );
-    commands
+    if hurts.is_empty() { Vec::new() } else { vec![GIVE_UP.to_owned()] }
 }
 
 /// What is to be done, in words.
@@ -121,34 +113,40 @@ pub(super) fn advice(first: &[String], give_up: &[String]) -> Option<String> {
     }
 }
 
-/// The commands of many damages, each once, in an order in which they mend all: the index first, which packs are told by.
-pub(super) fn in_order<'d>(damages: impl Iterator<Item = &'d Damage>) -> Vec<String> {
-    let mut commands: Vec<String> = Vec::new();
+/// The commands of many damages, each once: those that lose nothing, in an order in which they mend all, and those that give
+/// up the rest. The index comes first, which packs are told by.
+pub(super) fn in_order(damages: &[Damage]) -> (Vec<String>, Vec<String>) {
+    let mut mend: Vec<String> = Vec::new();
     let mut packs: Vec<String> = Vec::new();
-    for command in damages.flat_map(|damage| &damage.mend) {
+    for command in damages.iter().flat_map(|damage| &damage.mend) {
         match command.strip_prefix(REPAIR_PACKS) {
             Some(pack) => packs.push(pack.to_owned()),
-            None => commands.push(command.clone()),
+            None => mend.push(command.clone()),
         }
     }
     packs.sort_unstable();
     packs.dedup();
     if !packs.is_empty() {
-        commands.push(format!("{REPAIR_PACKS}{}", packs.concat()));
+        mend.push(format!("{REPAIR_PACKS}{}", packs.concat()));
     }
     let rank = |command: &String| match command.as_str() {
         REPAIR_INDEX => 1,
         REPAIR_INDEX_BY_PACKS => 2,
-        GIVE_UP => 4,
-        other if other.starts_with(GIVE_UP_ALL) => 5,
-        "strongroom prune" => 6,
+        PRUNE => 4,
         other if other.starts_with(REPAIR_PACKS) => 3,
         _ => 0,
     };
-    commands.sort_by_key(|command| (rank(command), command.clone()));
-    commands.dedup();
-    if commands.iter().any(|command| command == REPAIR_INDEX_BY_PACKS) {
-        commands.retain(|command| command != REPAIR_INDEX);
+    mend.sort_by_key(|command| (rank(command), command.clone()));
+    mend.dedup();
+    if mend.iter().any(|command| command == REPAIR_INDEX_BY_PACKS) {
+        mend.retain(|command| command != REPAIR_INDEX);
     }
-    commands
+    let mut give_up: Vec<String> = damages.iter().flat_map(|damage| damage.give_up.clone()).collect();
+    give_up.sort_unstable();
+    give_up.dedup();
+    // No prune goes on while a snapshot lacks something.
+    if !give_up.is_empty() && mend.last().is_some_and(|last| last == PRUNE) {
+        give_up.extend(mend.pop());
+    }
+    (mend, give_up)
 }

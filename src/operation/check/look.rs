@@ -93,6 +93,7 @@ impl Look {
                     let mend = if is_trouble(&error) { Mend::None } else { Mend::Pack };
                     let mut fault = Fault::new(&pack.id, &error, mend);
                     fault.cause = format!("is in no index, and {}", fault.cause);
+                    fault.unknown = true;
                     unnamed.faults.push(fault);
                 }
             }

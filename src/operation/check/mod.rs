@@ -255,7 +255,7 @@ impl<'a> Check<'a> {
         let (whole, damaged) = reading.verdicts();
         let read = JustRead { whole: &whole, damaged: &damaged, present: &present, now: now.seconds };
         let kept = self.repository.remember_verified(&read);
-        let verified = self.repository.verified().filter(|_| kept);
+        let verified = self.repository.verified().filter(|_| kept).map(|verdicts| verdicts.whole);
         let bytes_of = |packs: &HashSet<Id>| {
             let sizes = look.listed.iter().filter(|pack| packs.contains(&pack.id)).map(|pack| pack.size);
             sizes.fold(0u64, u64::saturating_add)
@@ -279,7 +279,7 @@ fn pack_faults(look: &Look, reading: &mut Reading<'_>) -> Vec<Fault> {
     let known: HashSet<Id> = faults.iter().map(|fault| fault.pack).collect();
     for pack in &look.missing {
         let cause = "is missing, and the index names blobs in it".to_owned();
-        faults.push(Fault { pack: *pack, cause, hint: None, mend: Mend::Index });
+        faults.push(Fault { pack: *pack, cause, hint: None, mend: Mend::Index, unknown: false });
     }
     let mut told = HashSet::new();
     for (pack, size, said) in look.other_sizes() {
@@ -291,7 +291,7 @@ fn pack_faults(look: &Look, reading: &mut Reading<'_>) -> Vec<Fault> {
             }
         } else if told.insert(pack) {
             let cause = format!("{wrong}; the pack is whole, and the index wrong");
-            faults.push(Fault { pack, cause, hint: None, mend: Mend::IndexByPacks });
+            faults.push(Fault { pack, cause, hint: None, mend: Mend::IndexByPacks, unknown: false });
         }
     }
     faults.sort_by_key(|fault| fault.pack);
@@ -305,7 +305,12 @@ fn bad_blobs(index: &Index, look: &Look, reading: &Reading<'_>) -> Result<(Bad, 
     let usable: Vec<bool> = index
         .packs()
         .iter()
-        .map(|pack| !missing.contains(&pack.id) && sizes.get(&pack.id).is_none_or(|size| *size >= pack.size))
+        .map(|pack| {
+            // Of a pack that is damaged each blob was looked at, also where it is shorter than it was.
+            let judged = matches!(reading.states.get(&pack.id), Some(State::Without(_)));
+            let fits = judged || sizes.get(&pack.id).is_none_or(|size| *size >= pack.size);
+            !missing.contains(&pack.id) && fits
+        })
         .collect();
     let states: Vec<Option<&State>> = index.packs().iter().map(|pack| reading.states.get(&pack.id)).collect();
     without_good_copy(index, &|_, place| {

@@ -33,8 +33,10 @@ pub struct Summary {
     pub suggest_repair_index: bool,
     /// Whether a prune has something to delete that it began to.
     pub suggest_prune: bool,
-    /// The commands that mend it all, in this order.
+    /// The commands that mend what they can without losing anything, in this order.
     pub mend: Vec<String>,
+    /// The commands that give up the rest, in this order: the last resort, behind the others.
+    pub give_up: Vec<String>,
 }
 
 /// How far the packs that the index names have been read, by this check and by earlier ones of this computer.
@@ -78,7 +80,7 @@ impl Summary {
         self.broken_packs.dedup();
         let objects = damages.iter().map(|damage| damage.object.clone()).filter(|object| !object.is_empty());
         self.damaged = objects.collect();
-        self.mend = in_order(damages.iter());
+        (self.mend, self.give_up) = in_order(damages);
         self.suggest_repair_index = self.mend.iter().any(|command| command.starts_with(REPAIR_INDEX));
     }
 }

@@ -43,19 +43,24 @@ impl PackReading {
             Err(error) => (Some(error), true),
         };
         let mut reading = Self { bytes, whole: Vec::new(), fault, agrees, blob: None };
+        reading.judge(repository, index, places);
+        Ok(reading)
+    }
+
+    /// Looks at more places, of which nothing is held against the table.
+    pub(crate) fn judge(&mut self, repository: &Repository, index: &Index, places: &[Place]) {
         let mut buffers = OpenBuffers::default();
         for place in places {
             let whole = if repository.keyring().opens(place.kind.class()) {
-                let opened = open(repository, index, place, &reading.bytes, &mut buffers);
+                let opened = open(repository, index, place, &self.bytes, &mut buffers);
                 let whole = opened.is_ok();
-                reading.blob = reading.blob.take().or(opened.err());
+                self.blob = self.blob.take().or(opened.err());
                 whole
             } else {
-                reading.fault.is_none() && reading.agrees
+                self.fault.is_none() && self.agrees
             };
-            reading.whole.push(whole);
+            self.whole.push(whole);
         }
-        Ok(reading)
     }
 
     /// Whether its own bytes are at fault.
@@ -86,9 +91,13 @@ impl PackReading {
         let first = self.fault.take().or_else(|| (!self.agrees).then(disagrees)).or(self.blob.take());
         match first {
             None => Ok(()),
+            Some(error) if self.whole.is_empty() => {
+                Err(error.context("is damaged, and what is in it is not known"))
+            }
             Some(error) if lost == 0 => Err(error.context("is damaged, though every blob in it is whole")),
             Some(error) => {
-                Err(error.context(format!("is damaged: {lost} of its {} blobs are lost", self.whole.len())))
+                let are = if lost == 1 { "is" } else { "are" };
+                Err(error.context(format!("is damaged: {lost} of its {} blobs {are} lost", self.whole.len())))
             }
         }
     }

@@ -39,6 +39,16 @@ pub(super) struct Reading<'a> {
     pub(super) bytes: u64,
 }
 
+/// Which of the index's packs one is, and how long it is.
+#[derive(Default)]
+struct Numbers {
+    size: u64,
+    /// Of those that it is long enough for.
+    fitting: Vec<usize>,
+    /// Of those that say that it is longer.
+    beyond: Vec<usize>,
+}
+
 /// What one reading came to.
 enum Came {
     State(Id, State, Option<Fault>),
@@ -71,33 +81,35 @@ impl<'a> Reading<'a> {
         wanted: &dyn Fn(&Id) -> bool,
     ) -> Result<Vec<Id>> {
         let sizes: HashMap<Id, u64> = listed.iter().map(|pack| (pack.id, pack.size)).collect();
-        let mut numbers: HashMap<Id, (u64, Vec<usize>)> = HashMap::new();
+        let mut numbers: HashMap<Id, Numbers> = HashMap::new();
         for (number, pack) in index.packs().iter().enumerate() {
             let there = sizes.get(&pack.id).filter(|_| !self.states.contains_key(&pack.id));
             if let Some(size) = there.filter(|_| wanted(&pack.id)) {
-                let (_, numbers) = numbers.entry(pack.id).or_insert((*size, Vec::new()));
-                // A reader goes by the size that the index says: beyond the end of a pack there is nothing.
-                if *size >= pack.size {
-                    numbers.push(number);
-                }
+                let entry =
+                    numbers.entry(pack.id).or_insert_with(|| Numbers { size: *size, ..Numbers::default() });
+                // A record that says more than there is may be wrong itself, or the pack was cut.
+                let list = if *size >= pack.size { &mut entry.fitting } else { &mut entry.beyond };
+                list.push(number);
             }
         }
-        let total = numbers.values().fold(0u64, |sum, (size, _)| sum.saturating_add(*size));
+        let total = numbers.values().fold(0u64, |sum, pack| sum.saturating_add(pack.size));
         let progress = self.reporter.progress();
         progress.set_stage("reading packs");
         progress.set_total(numbers.len() as u64, total);
         let by_pack = PlacesByPack::new(index)?;
         let bytes = AtomicU64::new(0);
         let came = Mutex::new(Vec::new());
-        let mut order: Vec<(Id, (u64, Vec<usize>))> = numbers.into_iter().collect();
+        let mut order: Vec<(Id, Numbers)> = numbers.into_iter().collect();
         order.sort_unstable_by_key(|(id, _)| *id);
-        let ended = order.par_iter().try_for_each(|(id, (size, numbers))| {
-            self.interrupt.check()?;
+        let places = |numbers: &[usize]| {
             let numbers = numbers.iter().flat_map(|number| by_pack.of(*number));
-            let places = numbers.map(|number| index.place(*number)).collect::<Result<Vec<Place>>>()?;
-            let read = self.read_one(index, id, &places, &bytes);
+            numbers.map(|number| index.place(*number)).collect::<Result<Vec<Place>>>()
+        };
+        let ended = order.par_iter().try_for_each(|(id, pack)| {
+            self.interrupt.check()?;
+            let read = self.read_one(index, id, places(&pack.fitting)?, &places(&pack.beyond)?, &bytes);
             progress.add_files(1);
-            progress.add_bytes(*size);
+            progress.add_bytes(pack.size);
             came.lock().map_err(|_| Error::refused("another thread failed while it read a pack"))?.push(read);
             Ok::<(), Error>(())
         });
@@ -117,8 +129,15 @@ impl<'a> Reading<'a> {
         ended.map(|()| vanished)
     }
 
-    fn read_one(&self, index: &Index, id: &Id, places: &[Place], bytes: &AtomicU64) -> Came {
-        let reading = match PackReading::read(self.repository, index, id, places) {
+    fn read_one(
+        &self,
+        index: &Index,
+        id: &Id,
+        mut places: Vec<Place>,
+        beyond: &[Place],
+        bytes: &AtomicU64,
+    ) -> Came {
+        let mut reading = match PackReading::read(self.repository, index, id, &places) {
             Ok(reading) => reading,
             Err(error) if error.kind() == ErrorKind::Missing => return Came::Vanished(*id),
             Err(error) => {
@@ -127,6 +146,11 @@ impl<'a> Reading<'a> {
             }
         };
         bytes.fetch_add(reading.bytes.len() as u64, Ordering::Relaxed);
+        // Where its own table is right, the record is wrong; where it was cut, what lies in front of the cut is there.
+        if reading.is_damaged() {
+            reading.judge(self.repository, index, beyond);
+            places.extend_from_slice(beyond);
+        }
         let bad: HashSet<Blob> = places
             .iter()
             .zip(&reading.whole)

@@ -48,7 +48,7 @@ impl Check<'_> {
         let (folder, short) = (kind.folder(), id.short());
         let object = format!("{folder}/{id}");
         let copy = format!("bring back {object} from a copy of the repository");
-        let (kind_name, mend, hint) = match kind {
+        let (kind_name, commands, hint) = match kind {
             ObjectKind::Key => (
                 "key",
                 vec![format!("strongroom key remove {short}")],
@@ -88,8 +88,9 @@ impl Check<'_> {
                 format!("the snapshot is back that it forgot: {copy}, or remove it and run `{}`", forget(id)),
             ),
         };
-        let mut damage = Damage { object, kind: kind_name, mend, ..Damage::default() };
+        let mut damage = Damage { object, kind: kind_name, mend: commands, ..Damage::default() };
         if kind == ObjectKind::Snapshot {
+            damage.give_up = std::mem::take(&mut damage.mend);
             self.summary.suffering.insert(*id);
             damage.hurts.push(whole_snapshot(id));
         }

@@ -4,11 +4,10 @@
 //! which. A part by size takes first what was never read here, then what was read longest ago, and always at least one:
 //! repeated, it comes round to everything without a counter that could be lost.
 
-use std::collections::HashMap;
-
 use crate::crypto::random;
 use crate::error::Result;
 use crate::id::Id;
+use crate::repository::verified::Verdicts;
 
 /// So far ahead of now may the time of a reading lie, in seconds, before a wrong clock must have set it.
 const AHEAD_MAX: i64 = 86_400;
@@ -26,11 +25,12 @@ pub enum Subset {
     Bytes(u64),
 }
 
-/// The packs to be read; `verified` says when each was last read whole, in seconds, where that is remembered.
+/// The packs to be read, by what is remembered of them. Those that were damaged are read each time beside a share or a
+/// number of bytes: whoever reads in turns finds them again, and gets on with the others.
 pub(crate) fn choose(
     subset: Subset,
     packs: &[(Id, u64)],
-    verified: Option<&HashMap<Id, i64>>,
+    verified: Option<&Verdicts>,
     now: i64,
 ) -> Result<Vec<Id>> {
     let total = packs.iter().fold(0u64, |sum, (_, size)| sum.saturating_add(*size));
@@ -47,11 +47,14 @@ pub(crate) fn choose(
     // Without a memory a draw is all there is: every pack has its turn in time, though nobody can say when.
     let salt = if verified.is_none() { random::id()? } else { Id::default() };
     let last_read = |id: &Id| {
-        let time = verified.and_then(|verified| verified.get(id)).copied();
+        let time = verified.and_then(|verified| verified.whole.get(id)).copied();
         time.filter(|time| *time <= now.saturating_add(AHEAD_MAX)).unwrap_or(i64::MIN)
     };
+    let is_damaged = |id: &Id| verified.is_some_and(|verified| verified.damaged.contains(id));
+    let (damaged, others): (Vec<(Id, u64)>, Vec<_>) =
+        packs.iter().copied().partition(|(id, _)| is_damaged(id));
     let mut order: Vec<(i64, [u8; 32], Id, u64)> =
-        packs.iter().map(|(id, size)| (last_read(id), mixed(id, &salt), *id, *size)).collect();
+        others.into_iter().map(|(id, size)| (last_read(&id), mixed(&id, &salt), id, size)).collect();
     order.sort_unstable();
     let mut left = budget;
     let mut chosen = Vec::new();
@@ -65,6 +68,7 @@ pub(crate) fn choose(
         left = left.saturating_sub(size);
         chosen.push(id);
     }
+    chosen.extend(damaged.into_iter().map(|(id, _)| id));
     Ok(chosen)
 }
 
@@ -83,7 +87,7 @@ fn mixed(id: &Id, salt: &Id) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::collections::{HashMap, HashSet};
 
     use super::*;
     use crate::crypto::derive;
@@ -114,23 +118,24 @@ mod tests {
             (Subset::Bytes(30_000), 40),
             (Subset::Millionths(1), 1100),
         ] {
-            let (mut verified, mut packs) = (HashMap::new(), packs(1000));
+            let (mut verified, mut packs) = (Verdicts::default(), packs(1000));
             let first: Vec<Id> = packs.iter().map(|(id, _)| *id).collect();
             for night in 0..nights {
                 let now = night * 86_400;
                 for id in choose(subset, &packs, Some(&verified), now).unwrap() {
-                    verified.insert(id, now);
+                    verified.whole.insert(id, now);
                 }
                 // One comes and one goes.
                 packs.push((derive::hash(&(night + 10_000).to_le_bytes()), 1000));
                 if night % 2 == 0 {
                     let gone = packs.swap_remove(7 + usize::try_from(night).unwrap() % 90);
-                    verified.remove(&gone.0);
+                    verified.whole.remove(&gone.0);
                 }
             }
             let there: HashSet<Id> = packs.iter().map(|(id, _)| *id).collect();
-            let missed = first.iter().filter(|id| there.contains(*id) && !verified.contains_key(*id)).count();
-            let missed_of_all = there.iter().filter(|id| !verified.contains_key(*id)).count();
+            let missed =
+                first.iter().filter(|id| there.contains(*id) && !verified.whole.contains_key(*id)).count();
+            let missed_of_all = there.iter().filter(|id| !verified.whole.contains_key(*id)).count();
             if subset == Subset::Millionths(1) {
                 // One pack a night, and one new one each night: that never ends, and says so.
                 assert!(missed_of_all > 0);
@@ -143,10 +148,29 @@ mod tests {
     #[test]
     fn what_was_read_longest_ago_is_next_and_a_clock_that_ran_ahead_is_not_believed() {
         let packs = packs(4);
-        let time = |at: [i64; 4]| packs.iter().map(|(id, _)| *id).zip(at).collect::<HashMap<_, _>>();
+        let time = |at: [i64; 4]| Verdicts {
+            whole: packs.iter().map(|(id, _)| *id).zip(at).collect::<HashMap<_, _>>(),
+            ..Verdicts::default()
+        };
         let one = |at| choose(Subset::Bytes(1), &packs, Some(&time(at)), 500_000).unwrap();
         assert_eq!(one([40, 30, 20, 50]), [packs[2].0]);
         assert_eq!(one([40, 30, 20, 9_000_000]), [packs[3].0]);
         assert_eq!(choose(Subset::Bytes(2100), &packs, Some(&time([4, 3, 2, 5])), 500).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_damaged_pack_does_not_keep_the_others_from_their_turn() {
+        let packs = packs(40);
+        let mut verified = Verdicts { damaged: HashSet::from([packs[3].0]), ..Verdicts::default() };
+        for night in 0..40 {
+            for subset in [Subset::Bytes(1000), Subset::Millionths(25_000)] {
+                let chosen = choose(subset, &packs, Some(&verified), night).unwrap();
+                assert!(chosen.contains(&packs[3].0), "it is told each night");
+                assert_eq!(chosen.iter().collect::<HashSet<_>>().len(), chosen.len());
+                let whole = chosen.into_iter().filter(|id| *id != packs[3].0);
+                verified.whole.extend(whole.map(|id| (id, night)));
+            }
+        }
+        assert_eq!(verified.whole.len(), 39, "each of the others had its turn");
     }
 }

@@ -20,9 +20,9 @@ impl Check<'_> {
             self.small_damage(*kind, id, error);
         }
         for vanished in &found.vanished {
-            let (object, mend) = (format!("snapshots/{}", vanished.id), forget(&vanished.id));
+            let (object, give_up) = (format!("snapshots/{}", vanished.id), vec![forget(&vanished.id)]);
             let hurts = vec![whole_snapshot(&vanished.id)];
-            let damage = Damage { object, kind: "snapshot", hurts, mend: vec![mend], ..Damage::default() };
+            let damage = Damage { object, kind: "snapshot", hurts, give_up, ..Damage::default() };
             self.summary.suffering.insert(vanished.id);
             self.damage(vanished.finding(), damage);
         }
@@ -94,16 +94,16 @@ impl Check<'_> {
                 Holder::Unnamed => {}
                 Holder::Pack(pack) => {
                     let cause = "is damaged: a blob of a tree or of a list cannot be read from it".to_owned();
-                    let fault = Fault { pack, cause, hint: None, mend: Mend::Pack };
+                    let fault = Fault { pack, cause, hint: None, mend: Mend::Pack, unknown: false };
                     self.summary.broken_packs.push(pack);
                     let (finding, damage) = fault.told(Some(hurts), 1, false);
                     self.damage(finding, damage);
                 }
                 Holder::Nowhere => {
                     let cause = "are in no pack, and snapshots need them";
-                    let mend = give_up(&hurts);
-                    let finding = advised(Finding::problem("blobs", cause), &[], &mend);
-                    self.damage(finding, Damage { kind: "blobs", hurts, mend, ..Damage::default() });
+                    let give_up = give_up(&hurts);
+                    let finding = advised(Finding::problem("blobs", cause), &[], &give_up);
+                    self.damage(finding, Damage { kind: "blobs", hurts, give_up, ..Damage::default() });
                 }
             }
         }
@@ -117,12 +117,12 @@ impl Check<'_> {
             let trouble = is_trouble(&fault.error);
             let object = fault.hurt.snapshots.first().map(|id| format!("snapshots/{id}")).unwrap_or_default();
             let hurts = vec![fault.hurt];
-            let mend = if trouble { Vec::new() } else { give_up(&hurts) };
+            let give_up = if trouble { Vec::new() } else { give_up(&hurts) };
             let finding = match fault.error.next_step().filter(|_| trouble) {
                 Some(step) => finding.with_hint(step.to_owned()),
-                None => advised(finding, &[], &mend),
+                None => advised(finding, &[], &give_up),
             };
-            self.damage(finding, Damage { object, kind: "snapshot", hurts, mend, ..Damage::default() });
+            self.damage(finding, Damage { object, kind: "snapshot", hurts, give_up, ..Damage::default() });
         }
     }
 }

@@ -8,7 +8,7 @@ use std::io::ErrorKind as IoErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::{Change, Modifier, Statistics, metadata_differs};
+use super::{Change, Modifier, Statistics, metadata_differs, modified};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::blob::BlobKind;
 use crate::format::node::{Content, Hole, Node, NodeKind};
@@ -127,7 +127,7 @@ impl Merge<'_, '_> {
         let new = &entry.node;
         let modifier = if old.kind == new.kind {
             match self.contents_differ(entry, old) {
-                Ok(true) => Some(Modifier::Modified),
+                Ok(true) => Some(modified(old, new)),
                 Ok(false) => self.metadata_differs(entry, old).then_some(Modifier::Metadata),
                 Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
                 Err(error) => {

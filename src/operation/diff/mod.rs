@@ -30,7 +30,7 @@ pub enum Modifier {
     Removed,
     /// Its contents changed: what is in the file, where the link leads, which device it is.
     Modified,
-    /// Its contents changed, and nothing else: neither size nor times. Somebody set them back, or the disk lies.
+    /// Its contents changed, and neither its size nor its time of modification. Somebody set that back, or the disk lies.
     Unexplained,
     /// Mode, owner, times or attributes changed, and no contents.
     Metadata,
@@ -183,19 +183,25 @@ fn modifier(old: Option<&Node>, new: Option<&Node>, metadata: bool) -> Option<Mo
         || old.holes != new.holes
         || old.link_target != new.link_target
         || old.device_number != new.device_number;
-    let times = old.mtime != new.mtime || old.ctime != new.ctime;
-    // A database is written without a change of its file's times while it keeps a log.
-    let explained = old.size != new.size || times || new.database.is_some() || old.database.is_some();
     if old.kind != new.kind {
         Some(Modifier::Type)
-    } else if contents && !explained {
-        Some(Modifier::Unexplained)
     } else if contents {
-        Some(Modifier::Modified)
+        Some(modified(old, new))
     } else if metadata && metadata_differs(old, new) {
         Some(Modifier::Metadata)
     } else {
         None
+    }
+}
+
+/// How contents changed that differ. A restored file has another time of change: that of modification is what counts.
+fn modified(old: &Node, new: &Node) -> Modifier {
+    // A database is written without a change of its file's times while it keeps a log.
+    let database = new.database.is_some() || old.database.is_some();
+    if (old.size, old.mtime) == (new.size, new.mtime) && !database {
+        Modifier::Unexplained
+    } else {
+        Modifier::Modified
     }
 }
 

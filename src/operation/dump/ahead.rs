@@ -211,7 +211,7 @@ fn look_up(
     if bytes == node.size { Ok(chunks) } else { Err(longer()) }
 }
 
-/// Whether an error is no fault of the one file.
-fn stops(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::RoleNotAllowed | ErrorKind::Denied | ErrorKind::Interrupted)
+/// Whether an error is no fault of the one file: where the store cannot be had, another snapshot is no better.
+pub(super) fn stops(error: &Error) -> bool {
+    !matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Missing | ErrorKind::Unsupported)
 }

@@ -24,7 +24,7 @@ use crate::repository::reader::BlobReader;
 use crate::repository::snapshot::Snapshot;
 use crate::repository::tree::TreeReader;
 
-use ahead::{Ahead, Blobs, Start, Step, Window};
+use ahead::{Ahead, Blobs, Start, Step, Window, stops};
 use contents::{Contents, cannot_write};
 use tar::Tar;
 use zip::Zip;
@@ -210,6 +210,9 @@ impl Writer<'_, '_> {
             if step.ends && start.lost.is_none() {
                 start.lost = step.chunks.iter().find_map(|chunk| damage(blobs, *chunk));
             }
+            if let Some(error) = start.lost.take_if(|error| stops(error)) {
+                return Err(error);
+            }
             if !self.start(start, &step.chunks, blobs)? {
                 return Ok(());
             }
@@ -318,6 +321,9 @@ impl Writer<'_, '_> {
 
     /// What ends a stream within a file.
     fn torn(&self, path: &[u8], cause: Error) -> Error {
+        if stops(&cause) {
+            return cause;
+        }
         if matches!(self.shape, Shape::File(_)) {
             return not_whole(path, cause);
         }
@@ -357,7 +363,13 @@ fn relative<'p>(path: &'p [u8], base: &[u8]) -> &'p [u8] {
 fn damage(blobs: &Blobs, chunk: u32) -> Option<Error> {
     match blobs.get(&chunk) {
         Some(Ok(_)) => None,
-        Some(Err(cause)) => Some(Error::new(cause.kind(), cause.chain())),
+        Some(Err(cause)) => {
+            let error = Error::new(cause.kind(), cause.chain());
+            Some(match cause.next_step() {
+                Some(step) => error.hint(step.to_owned()),
+                None => error,
+            })
+        }
         None => Some(Error::missing("a chunk was not read")),
     }
 }

@@ -63,6 +63,10 @@ pub(super) fn obstacle(path: &[u8], node: &Node) -> Option<&'static str> {
     if std::str::from_utf8(path).is_err() {
         return Some("its name is not UTF-8, and zip holds no others");
     }
+    // Those who unpack it on Windows take either for the way to another folder.
+    if path.contains(&b'\\') || matches!(path, [drive, b':', ..] if drive.is_ascii_alphabetic()) {
+        return Some("its name is a path of Windows, which those who unpack a zip may follow");
+    }
     (path.len() >= NAME_MAX).then_some("its name is too long for zip")
 }
 
@@ -304,6 +308,17 @@ mod tests {
         let mut node = crate::format::tests::file_node(&[], 5);
         node.mtime.seconds = text.parse::<jiff::Timestamp>().unwrap().as_second();
         dos_stamp(&node)
+    }
+
+    #[test]
+    fn names_that_lead_elsewhere_on_windows_are_left_out() {
+        let node = crate::format::tests::file_node(&[], 5);
+        for bad in [&b"..\\..\\evil"[..], b"folder/a\\b", b"C:evil", b"c:/evil"] {
+            assert!(obstacle(bad, &node).is_some_and(|cause| cause.contains("Windows")), "{bad:?}");
+        }
+        for fine in [&b"plain"[..], b"folder/C:x", b"12:30", b":", b"a"] {
+            assert_eq!(obstacle(fine, &node), None, "{fine:?}");
+        }
     }
 
     #[test]

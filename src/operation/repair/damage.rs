@@ -72,6 +72,8 @@ pub(super) struct Saved {
     pub(super) blobs: HashSet<(BlobKind, Id)>,
     /// Blobs that are lost there.
     pub(super) lost: HashSet<(BlobKind, Id)>,
+    /// Packs of which nobody can say what they held.
+    pub(super) unknown: u64,
 }
 
 impl Packs {

@@ -52,6 +52,8 @@ pub struct Summary {
     pub packs_left: u64,
     /// Blobs saved from damaged packs.
     pub blobs_saved: u64,
+    /// Damaged packs of which nobody can say what they held.
+    pub packs_unknown: u64,
     /// Blobs of which no whole copy is left, by kind.
     pub blobs_lost: BTreeMap<&'static str, u64>,
     /// Files and trees that need them.
@@ -120,6 +122,7 @@ fn repair(
     summary.packs_left = summary.packs_left.saturating_add(left);
     summary.packs_damaged = condemned;
     summary.blobs_saved = saved.blobs.len() as u64;
+    summary.packs_unknown = saved.unknown;
     summary.blobs_lost = by_kind(saved.lost.iter().map(|(kind, _)| *kind));
     Ok(summary)
 }
@@ -150,7 +153,7 @@ pub(super) fn save_all(
     reporter: &dyn Reporter,
 ) -> Result<(Saved, Vec<Id>)> {
     let mut saving = packs.saving(repository, found, mover, reporter)?;
-    let mut condemned = Vec::new();
+    let (mut condemned, mut unknown) = (Vec::new(), 0u64);
     for pack in &found.damaged {
         interrupt.check()?;
         let name = format!("pack {}", pack.short());
@@ -162,7 +165,8 @@ pub(super) fn save_all(
             // An index object that cannot be read now may be the one that names it.
             Ok(Salvage::Unknown) if packs.index_is_whole() => {
                 condemned.push(*pack);
-                continue;
+                unknown = unknown.saturating_add(1);
+                Finding::warning(name, "its table cannot be read: what was in it is not known")
             }
             Ok(Salvage::Unknown) => {
                 let cause =
@@ -175,7 +179,7 @@ pub(super) fn save_all(
         };
         reporter.report(finding);
     }
-    Ok((saving.saved(), condemned))
+    Ok((Saved { unknown, ..saving.saved() }, condemned))
 }
 
 fn left_by_role(name: String, error: &Error) -> Finding {

@@ -1,15 +1,18 @@
 //! Repairing snapshots: each that lost something is stored anew without it.
 //!
 //! Invariants: what is merely not to be had now is never taken for lost. The old snapshot stays unless it is told
-//! otherwise, and always where nothing of it is left to be stored anew.
+//! otherwise. One of which nothing is left is forgotten only where a second look, taken just before, finds the same by an
+//! index of which every object can be read, and where the store has any pack at all.
 
 use std::collections::{HashMap, HashSet};
 
+use crate::backend::ObjectKind;
 use crate::error::Result;
 use crate::format::snapshot::Change;
 use crate::id::Id;
 use crate::report::Finding;
 use crate::repository::Repository;
+use crate::repository::session;
 use crate::repository::snapshot::{Snapshot, Snapshots};
 
 use crate::operation::recommit::{self, Around, Draft, Made, Order};
@@ -103,14 +106,15 @@ pub fn find(
     Ok(found)
 }
 
-/// Stores what is left of damaged snapshots anew, but for those that were repaired before.
+/// Stores what is left of damaged snapshots anew, but for those that were repaired before; gives those that were forgotten
+/// because nothing is left of them.
 pub fn run(
     repository: &Repository,
     damaged: &[Damaged],
     options: Options,
     around: Around<'_>,
     told: &mut dyn FnMut(&Snapshot, Made),
-) -> Result<()> {
+) -> Result<Vec<Id>> {
     let fresh =
         damaged.iter().filter(|damaged| damaged.repaired_as.is_none() && damaged.draft.root.is_some());
     let fresh = fresh.map(|damaged| damaged.snapshot.clone()).collect();
@@ -122,10 +126,71 @@ pub fn run(
         told(old, made);
     };
     recommit::commit(repository, &options.order(), fresh, around, &mut told_too)?;
-    if options.forget {
-        forget_repaired(repository, damaged, &made_anew, around)?;
+    if !options.forget {
+        return Ok(Vec::new());
     }
-    Ok(())
+    forget_repaired(repository, damaged, &made_anew, around)?;
+    forget_ruined(repository, damaged, options, around)
+}
+
+/// Forgets those of which nothing is left; gives them.
+fn forget_ruined(
+    repository: &Repository,
+    damaged: &[Damaged],
+    options: Options,
+    around: Around<'_>,
+) -> Result<Vec<Id>> {
+    let ruined: HashSet<Id> = damaged
+        .iter()
+        .filter(|damaged| damaged.draft.root.is_none())
+        .map(|damaged| damaged.snapshot.id)
+        .collect();
+    if ruined.is_empty() {
+        return Ok(Vec::new());
+    }
+    if let Some((cause, step)) = doubt(repository)? {
+        let subject = if ruined.len() == 1 { "the ruined snapshot" } else { "the ruined snapshots" };
+        around.reporter.report(Finding::problem(subject, cause).with_hint(step));
+        return Ok(Vec::new());
+    }
+    // Somebody may have stored what was lost, or forgotten one of them, since they were looked at.
+    let live: Vec<Snapshot> = repository
+        .snapshots()?
+        .snapshots
+        .into_iter()
+        .filter(|snapshot| ruined.contains(&snapshot.id))
+        .collect();
+    let drafts = recommit::plan(repository, &options.order(), &live, around)?;
+    let mut forgotten = Vec::new();
+    for (snapshot, _) in live.iter().zip(drafts).filter(|(_, draft)| draft.root.is_none()) {
+        around.interrupt.check()?;
+        repository.put_forgotten(&snapshot.id, Some(snapshot.used_number()))?;
+        forgotten.push(snapshot.id);
+    }
+    Ok(forgotten)
+}
+
+/// Why what seems to be lost may be there, and what to do then.
+fn doubt(repository: &Repository) -> Result<Option<(&'static str, &'static str)>> {
+    if repository.list_ids(ObjectKind::Pack)?.is_empty() {
+        return Ok(Some((
+            "not forgotten: the store has no pack at all, which a wrong path or a disk that is not mounted explains better",
+            "look at the store; `strongroom forget --forget-newest-good SNAPSHOT` gives a snapshot up all the same",
+        )));
+    }
+    let session::Usable { index, unreadable, .. } = session::usable(repository)?;
+    let sizes: HashMap<Id, u64> =
+        repository.backend().list(ObjectKind::Pack)?.into_iter().map(|pack| (pack.id, pack.size)).collect();
+    if index.packs().iter().any(|pack| sizes.get(&pack.id).is_some_and(|size| *size != pack.size)) {
+        return Ok(Some((
+            "not forgotten: a pack has another size than the index says, and what seems lost may be whole in it",
+            "run `strongroom check --read-data`, and what it names, then this again",
+        )));
+    }
+    Ok(unreadable.iter().any(|(kind, ..)| *kind == ObjectKind::Index).then_some((
+        "not forgotten: what is lost may be named by index objects that cannot be read",
+        "run `strongroom repair index`, then this again",
+    )))
 }
 
 /// Forgets what was repaired before, where that which holds the rest of it is still there.

@@ -259,7 +259,10 @@ impl<'a> Opened<'a> {
 
 fn tell_lost(lost: u64, reporter: &dyn Reporter) {
     if lost > 0 {
-        let cause = format!("{lost} blobs are lost, and what they held is not counted");
+        let cause = match lost {
+            1 => "1 blob is lost, and what it held is not counted".to_owned(),
+            _ => format!("{lost} blobs are lost, and what they held is not counted"),
+        };
         reporter.report(
             Finding::problem("the snapshots", cause).with_hint("run `strongroom check` to see what suffers"),
         );

@@ -100,6 +100,19 @@ fn what_is_no_object_is_named_and_a_part_is_a_part() {
         .find(|object| object["message_type"] == "error" && object["severity"] == "problem")
         .unwrap();
     assert_eq!((&error["kind"], &error["object"]), (&"pack".into(), &name_of(&site, victim).into()));
+    // What needs a key to be seen is named, and with a key it is.
+    flip(victim, 100);
+    let help = site.run(0, ["check", "--help"]).out().split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(help.contains("cannot see: bits flipped in `config`"), "{help}");
+    let config = site.join("repo/config");
+    let whole = fs::read(&config).unwrap();
+    for place in 0..whole.len() as i64 {
+        flip(&config, place);
+        let outcome = site.run_any(["check"]);
+        assert_ne!(outcome.code, Some(0), "byte {place}");
+        assert!(outcome.err().contains("config"), "byte {place}: {}", outcome.err());
+        super::write_over(&config, &whole);
+    }
     fs::remove_file(site.join("repo/config")).unwrap();
     assert_eq!(keyless(&site, &[]).code, Some(10));
 }

@@ -173,7 +173,7 @@ fn the_commands_that_are_named_mend_it() {
         assert_eq!(!suffering.is_empty(), hurts, "{name}: {summary}");
         let told: Vec<String> = errors.iter().flat_map(|error| texts(&error["snapshots"])).collect();
         assert!(suffering.iter().all(|id| told.contains(id)), "{name}: {errors:?}");
-        let mend = texts(&summary["mend"]);
+        let mend = [texts(&summary["mend"]), texts(&summary["give_up"])].concat();
         assert!(!mend.is_empty(), "{name}: {errors:?}");
         // The text names the same commands.
         let said = site.run(1, ["check", "--read-data"]);
@@ -204,16 +204,16 @@ fn what_is_lost_comes_back_with_a_backup_or_from_another_repository() {
                 fresh(&site);
                 damage(&victim(&site));
                 let (errors, summary) = checked(&site, 1, &["--read-data"]);
-                let mend = texts(&summary["mend"]);
                 assert!(errors[0]["next_step"].as_str().unwrap().contains("repair --from"), "{errors:?}");
                 // All but giving up.
-                let gives_up = |command: &&String| {
-                    command.ends_with("repair snapshots --forget") || command.contains("--forget-newest-good")
-                };
-                assert!(mend.iter().any(|command| gives_up(&command)), "{mend:?}");
-                mend.iter().filter(|command| !gives_up(command)).for_each(|command| {
-                    run_verbatim(&site, command);
-                });
+                assert_eq!(
+                    texts(&summary["give_up"]),
+                    ["strongroom repair snapshots --forget"],
+                    "{errors:?}"
+                );
+                for command in texts(&summary["mend"]) {
+                    run_verbatim(&site, &command);
+                }
                 assert_eq!(run_verbatim(&site, heals), Some(0), "{heals}");
                 let restored = site.restore("latest", "restored");
                 assert_same(&files, &see(&restored.join("data")));
@@ -224,6 +224,91 @@ fn what_is_lost_comes_back_with_a_backup_or_from_another_repository() {
             }
         }
     }
+}
+
+/// Gives a pack whose first byte is another the name of what it is then.
+fn pass_off(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[0] ^= 1;
+    let name = blake3::hash(&bytes).to_hex().to_string();
+    let folder = path.parent().unwrap().parent().unwrap().join(&name[..2]);
+    fs::remove_file(path).unwrap();
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join(&name), &bytes).unwrap();
+}
+
+/// The ids of the snapshots that are there.
+fn snapshots(site: &Site) -> Vec<String> {
+    let id = |snapshot: &Value| snapshot["id"].as_str().unwrap().to_owned();
+    site.json(0, ["snapshots"]).iter().map(id).collect()
+}
+
+#[test]
+fn what_an_earlier_command_made_whole_is_not_given_up_by_a_later_one() {
+    let site = site();
+    copy(&site, "repo", "whole");
+    let all = snapshots(&site);
+    let cut_a_little = |at: &Path| cut(at, fs::metadata(at).unwrap().len() - 10);
+    let cases: [(&str, fn(&Site) -> PathBuf, &dyn Fn(&Path), bool); 4] = [
+        ("metadata cut a little", metadata, &cut_a_little, false),
+        ("data cut a little", data, &cut_a_little, false),
+        ("metadata gone", metadata, &|at: &Path| fs::remove_file(at).unwrap(), true),
+        ("metadata of another name", metadata, &pass_off, true),
+    ];
+    for (name, victim, damage, loses) in cases {
+        for backup in [false, true] {
+            fresh(&site);
+            damage(&victim(&site));
+            let (errors, summary) = checked(&site, 1, &["--read-data"]);
+            let (mend, give_up) = (texts(&summary["mend"]), texts(&summary["give_up"]));
+            assert!(!mend.is_empty(), "{name}: {errors:?}");
+            assert_eq!(!give_up.is_empty(), loses, "{name}: {errors:?}");
+            assert_eq!(!texts(&summary["suffering_snapshots"]).is_empty(), loses, "{name}: {errors:?}");
+            let said = site.run(1, ["check", "--read-data"]).out();
+            // Before anything is given up it is said what may bring it back.
+            let remark = said.find("(first a backup, or `strongroom repair --from OTHER`");
+            assert_eq!(remark.is_some(), loses, "{said}");
+            for command in &give_up {
+                assert!(remark < said.rfind(&format!("  {command}\n")), "{said}");
+            }
+            for command in mend {
+                run_verbatim(&site, &command);
+            }
+            if backup {
+                site.run(0, ["backup", "data", "--force"]);
+            }
+            let checked = site.run_any(["--json", "check", "--read-data"]).out();
+            let summary = checked.lines().find(|line| line.contains("\"message_type\":\"summary\"")).unwrap();
+            let summary: Value = serde_json::from_str(summary).unwrap();
+            let suffering = texts(&summary["suffering_snapshots"]);
+            if !loses {
+                assert_eq!(suffering, [""; 0], "{name}");
+            }
+            let before = snapshots(&site);
+            // To the end, though nothing may be left to do.
+            for command in ["strongroom repair snapshots --forget".to_owned()].iter().chain(&give_up) {
+                run_verbatim(&site, command);
+            }
+            let after = snapshots(&site);
+            for id in before.iter().filter(|id| !suffering.contains(id)) {
+                assert!(after.contains(id), "{name}: {id} was whole and is forgotten");
+            }
+            assert!(loses || after == all || backup, "{name}");
+            assert_eq!(site.run_any(["check", "--read-data"]).code, Some(0), "{name}");
+        }
+    }
+}
+
+#[test]
+fn snapshots_of_an_empty_store_are_not_given_up() {
+    let site = site();
+    let all = snapshots(&site);
+    fs::rename(site.join("repo/packs"), site.join("elsewhere")).unwrap();
+    fs::create_dir(site.join("repo/packs")).unwrap();
+    let said = site.run_any(["repair", "snapshots", "--forget"]);
+    assert_ne!(said.code, Some(0), "{}", said.err());
+    assert!(said.err().contains("has no pack at all"), "{}", said.err());
+    assert_eq!(snapshots(&site), all);
 }
 
 #[test]

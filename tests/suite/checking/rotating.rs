@@ -151,6 +151,17 @@ fn a_part_fails_on_what_is_in_it_and_the_rest_does_not() {
         })
         .collect();
     assert_eq!(parts, again);
+    // A share as small as the damaged pack gets on with the others all the same.
+    let nights = of_kind(&site, "packs").len();
+    let mut never = 0;
+    for _ in 0..=nights {
+        let outcome = site.run_any(["--json", "check", "--read-data-subset", "1b"]);
+        let summary = outcome.out().lines().find(|line| line.contains("packs_never_read")).map(str::to_owned);
+        let summary: serde_json::Value = serde_json::from_str(&summary.unwrap()).unwrap();
+        never = number(&summary, "packs_never_read");
+    }
+    assert_eq!(never, 1, "all but the damaged one");
+    each_note(&site.join("home/.cache/strongroom"), &mut |path| fs::remove_file(path).unwrap());
     // Shares come round to it, and once it is found it is told every time, for it was never found whole.
     let shares: Vec<i32> =
         (0..6).map(|_| site.run_any(["check", "--read-data-subset", "25%"]).code.unwrap()).collect();
