@@ -102,7 +102,12 @@ pub(super) fn usage(error: &clap::Error) -> ExitCode {
         let text = text.get(..ends.min().unwrap_or(text.len())).unwrap_or(text).trim_end();
         let failure =
             Error::refused(text.to_owned()).hint("`strongroom COMMAND --help` tells what may be given");
-        Output::with(true, false, false).failure(&failure, USAGE);
+        let output = Output::with(true, false, false);
+        // What it would have written there is no list of objects.
+        if std::env::args_os().any(|argument| argument == "dump") {
+            output.keep_stdout_for_data();
+        }
+        output.failure(&failure, USAGE);
         return ExitCode::from(USAGE);
     }
     if error.print().is_err() {

@@ -93,7 +93,7 @@ impl Sound {
         // Marks and records of what is gone: a snapshot that was forgotten, and packs that were condemned.
         for number in [1, 2] {
             repository.put_forgotten(&Id([number; 32]), None).unwrap();
-            repository.put_condemned(vec![Id([number; 32]), Id([number + 7; 32])]).unwrap();
+            repository.put_condemned(vec![Id([number + 100; 32]), Id([number + 107; 32])]).unwrap();
         }
         self.objects = backend.snapshot();
     }

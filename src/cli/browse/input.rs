@@ -114,8 +114,12 @@ fn first(bytes: &[u8]) -> Piece {
 
 /// What follows `ESC [`: parameters, and a letter that ends it.
 fn control_sequence(rest: &[u8]) -> Piece {
-    let Some(end) = rest.iter().position(|byte| (0x40..=0x7e).contains(byte)) else {
-        return if rest.len() < SEQUENCE_MAX { Piece::Incomplete } else { Piece::Key(2, None) };
+    // What is no parameter ends it there and then, so that it does not matter how much has come.
+    let is_last = |byte: &u8| !(0x20..=0x3f).contains(byte);
+    let end = match rest.iter().take(SEQUENCE_MAX).position(is_last) {
+        Some(end) if rest.get(end).is_some_and(|byte| (0x40..=0x7e).contains(byte)) => end,
+        None if rest.len() < SEQUENCE_MAX => return Piece::Incomplete,
+        _ => return Piece::Key(2, None),
     };
     let (parameters, last) = (rest.get(..end).unwrap_or_default(), rest.get(end).copied().unwrap_or(0));
     let length = end.saturating_add(3);

@@ -243,13 +243,16 @@ fn snapshots(site: &Site) -> Vec<String> {
     site.json(0, ["snapshots"]).iter().map(id).collect()
 }
 
+/// Chooses the object that is damaged.
+type Victim = fn(&Site) -> PathBuf;
+
 #[test]
 fn what_an_earlier_command_made_whole_is_not_given_up_by_a_later_one() {
     let site = site();
     copy(&site, "repo", "whole");
     let all = snapshots(&site);
     let cut_a_little = |at: &Path| cut(at, fs::metadata(at).unwrap().len() - 10);
-    let cases: [(&str, fn(&Site) -> PathBuf, &dyn Fn(&Path), bool); 4] = [
+    let cases: [(&str, Victim, &dyn Fn(&Path), bool); 4] = [
         ("metadata cut a little", metadata, &cut_a_little, false),
         ("data cut a little", data, &cut_a_little, false),
         ("metadata gone", metadata, &|at: &Path| fs::remove_file(at).unwrap(), true),

@@ -224,7 +224,7 @@ impl BlobSource for Noting<'_> {
 #[test]
 fn a_damaged_leaf_costs_what_lies_in_it() {
     let stored = Stored::new(|place| {
-        for number in 0..600u64 {
+        for number in 0..1500u64 {
             let path = format!("source/{:02}/file-{number}-{}", number % 20, "n".repeat(60));
             place.write(path, Rng::new(number).bytes(40));
         }
