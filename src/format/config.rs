@@ -105,14 +105,19 @@ fn validate(config: &Config) -> Result<()> {
     if let Some(feature) = config.required_features.first() {
         return Err(Error::new(
             ErrorKind::Unsupported,
-            format!("the repository requires the feature {feature:?}, which this program does not know"),
+            format!(
+                "the repository's config requires the feature {feature:?}, which this program does not know"
+            ),
         )
         .hint("use a newer strongroom"));
     }
     if config.chunker != CHUNKER_KEYED_GEAR {
         return Err(Error::new(
             ErrorKind::Unsupported,
-            format!("the repository uses chunker {}, which this program does not know", config.chunker),
+            format!(
+                "the repository's config names chunker {}, which this program does not know",
+                config.chunker
+            ),
         )
         .hint("use a newer strongroom"));
     }

@@ -292,6 +292,10 @@ fn graver(before: Option<Error>, error: Error) -> Error {
 fn lost(kind: BlobKind, id: &Id, last: Option<Error>) -> Error {
     let name = kind.name();
     match last {
+        // What is to be done is known where a copy could not be reached.
+        Some(error) if error.next_step().is_some() => {
+            return error.context(format!("the {name} {} cannot be read from any pack", id.short()));
+        }
         Some(error) => error.context(format!("the {name} {} cannot be read from any pack", id.short())),
         None => Error::missing(format!("the {name} {} lies in no pack that the index names", id.short())),
     }

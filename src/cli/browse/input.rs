@@ -127,7 +127,7 @@ fn control_sequence(rest: &[u8]) -> Piece {
     match (last, number) {
         // The console's function keys have one more letter.
         (b'[', _) if rest.len() == 1 => Piece::Incomplete,
-        (b'[', _) => Piece::Key(length.saturating_add(1), None),
+        (b'[', _) if end == 0 => Piece::Key(length.saturating_add(1), None),
         (b'~', b"1" | b"7") => Piece::Key(length, Some(Key::Home)),
         (b'~', b"4" | b"8") => Piece::Key(length, Some(Key::End)),
         (b'~', b"3") => Piece::Key(length, Some(Key::Delete)),

@@ -26,7 +26,7 @@ const CLASSES: &[(&str, ErrorKind, &[&str])] = {
         ("bad-magic", Corrupt, &["does not start as a Strongroom object does"]),
         ("wrong-kind", Corrupt, &["another kind of object lies under this name"]),
         ("unknown-version", Unsupported, &["format version"]),
-        ("unknown-feature", Unsupported, &["requires the feature", "uses chunker"]),
+        ("unknown-feature", Unsupported, &["requires the feature", "names chunker"]),
         ("reserved", Corrupt, &["a reserved field is not zero"]),
         ("not-canonical", Corrupt, &[DETERMINISTIC, "unexpected type"]),
         ("unknown-key", Corrupt, &[DETERMINISTIC]),
