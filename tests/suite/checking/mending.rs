@@ -246,7 +246,7 @@ fn snapshots(site: &Site) -> Vec<String> {
 /// Chooses the object that is damaged.
 type Victim = fn(&Site) -> PathBuf;
 /// What is done to whom, and whether anything is lost by it.
-type Case<'a> = (&'a str, Victim, &'a dyn Fn(&Path), bool);
+type Harm<'a> = (&'a str, Victim, &'a dyn Fn(&Path), bool);
 
 #[test]
 fn what_an_earlier_command_made_whole_is_not_given_up_by_a_later_one() {
@@ -254,7 +254,7 @@ fn what_an_earlier_command_made_whole_is_not_given_up_by_a_later_one() {
     copy(&site, "repo", "whole");
     let all = snapshots(&site);
     let cut_a_little = |at: &Path| cut(at, fs::metadata(at).unwrap().len() - 10);
-    let cases: [Case<'_>; 4] = [
+    let cases: [Harm<'_>; 4] = [
         ("metadata cut a little", metadata, &cut_a_little, false),
         ("data cut a little", data, &cut_a_little, false),
         ("metadata gone", metadata, &|at: &Path| fs::remove_file(at).unwrap(), true),
