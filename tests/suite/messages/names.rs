@@ -26,7 +26,6 @@ fn snapshots_and_paths_that_are_not_there() {
     told.tell("The path is not in the snapshot.", &["restore", "latest:/etc", "--target", "out"]);
     told.tell("The path is not in the snapshot.", &["ls", "latest:/etc"]);
     told.tell("The path leads upwards.", &["dump", "latest", "../data/file"]);
-    told.tell("It is a folder.", &["dump", "latest", "/data"]);
     told.tell("It was not forgotten.", &["unforget", "0123abcd"]);
     told.tell("A program asks.", &["--json", "ls", "0123abcd"]);
     told.tell("A program asks.", &["--json", "dump", "latest", "/data/missing"]);

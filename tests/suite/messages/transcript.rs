@@ -101,8 +101,9 @@ impl Transcript {
         for line in outcome.out().lines().filter(counts) {
             self.text.push_str(&format!("| {}\n", self.same_everywhere(line)));
         }
-        for line in outcome.err().lines() {
-            self.text.push_str(&format!("{}\n", self.same_everywhere(line)).replace("\n\n", "\n"));
+        let said: Vec<String> = outcome.err().lines().map(|line| self.same_everywhere(line)).collect();
+        for line in in_order(&said) {
+            self.text.push_str(&format!("{line}\n"));
         }
         let code = outcome.code.expect("it ends by itself");
         self.text.push_str(&format!("exit code {code}\n\n"));
@@ -151,6 +152,23 @@ impl Transcript {
             (length > 0 && unit.iter().any(|unit| rest.starts_with(unit))).then_some(length + 1)
         })
     }
+}
+
+/// Lines in which findings of one weight that follow each other are sorted: what is drawn by ids comes in any order.
+fn in_order(lines: &[String]) -> Vec<String> {
+    let mut blocks: Vec<Vec<String>> = Vec::new();
+    for line in lines {
+        match blocks.last_mut().filter(|_| line.starts_with(' ')) {
+            Some(block) => block.push(line.clone()),
+            None => blocks.push(vec![line.clone()]),
+        }
+    }
+    let weight = |block: &Vec<String>| block[0].split(": ").next().unwrap_or_default().to_owned();
+    let is_finding = |block: &Vec<String>| ["problem", "warning"].contains(&weight(block).as_str());
+    for run in blocks.chunk_by_mut(|one, other| is_finding(one) && weight(one) == weight(other)) {
+        run.sort();
+    }
+    blocks.concat()
 }
 
 /// Of the summary for a program, what does not count anything.
