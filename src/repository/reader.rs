@@ -209,11 +209,17 @@ impl<'a> BlobReader<'a> {
         Ok((bytes, from_cache))
     }
 
-    /// A block from the store; of a pack that was cut, what is there of it.
+    /// A block from the store; of a pack of metadata that was cut, what is there of it: what it names is else lost as
+    /// a whole. Of contents a repair saves what is there, and until then they count as lost everywhere.
     fn read_block(&self, extent: &Extent) -> Result<Vec<u8>> {
         let (backend, name) = (self.repository.backend(), ObjectName::new(ObjectKind::Pack, extent.pack));
         let cut = match backend.get_range(&name, extent.start, extent.length) {
-            Err(error) if matches!(error.kind(), ErrorKind::Missing | ErrorKind::Corrupt) => error,
+            Err(error)
+                if extent.class == Class::Metadata
+                    && matches!(error.kind(), ErrorKind::Missing | ErrorKind::Corrupt) =>
+            {
+                error
+            }
             read => return read,
         };
         match backend.size(&name).map(|size| size.saturating_sub(extent.start)) {
@@ -236,6 +242,7 @@ impl<'a> BlobReader<'a> {
 /// Where a frame lies, and the aligned block around it.
 #[derive(Clone, Copy)]
 struct Extent {
+    class: Class,
     pack: Id,
     start: u64,
     length: u64,
@@ -253,7 +260,14 @@ impl Extent {
         let stop = end.next_multiple_of(BLOCK).min(pack.size);
         let length = stop.checked_sub(start).filter(|_| end <= stop);
         let length = length.ok_or_else(|| Error::corrupt("the index points behind a pack's end"))?;
-        Ok(Self { pack: pack.id, start, length, from: offset - start, to: end - start })
+        Ok(Self {
+            class: place.kind.class(),
+            pack: pack.id,
+            start,
+            length,
+            from: offset - start,
+            to: end - start,
+        })
     }
 
     /// The block's name in the cache.

@@ -66,6 +66,8 @@ impl Transcript {
         command.env_clear().current_dir(self.folder.path());
         command.envs(clean.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command.env("STRONGROOM_REPOSITORY", "repo");
+        // Threads would tell of what they find in any order.
+        command.env("RAYON_NUM_THREADS", "1");
         if arguments.first() != Some(&"init") {
             command.env("STRONGROOM_KEY_FILE", "full.key");
         }
