@@ -1,6 +1,7 @@
 //! What a person asks for, whole: each operation from its first look to its last write.
 
 mod announce;
+mod aside;
 pub mod backup;
 pub mod browse;
 pub mod check;

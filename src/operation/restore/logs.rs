@@ -4,22 +4,17 @@
 //! changes, and never removed; where the database is not restored after all, it goes back.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
-
-use jiff::tz::TimeZone;
+use std::path::Path;
 
 use super::Context;
 use super::plan::{Plan, Standing};
 use super::target::Target;
 use crate::error::{Error, ErrorKind, Result};
+use crate::operation::aside;
 use crate::report::{Finding, printable};
-use crate::repository::host;
 use crate::repository::tree::lookup;
-use crate::service::vaultwarden::DATABASE_PLACE;
+use crate::service::vaultwarden::{ASIDE, DATABASE_PLACE};
 use crate::source::sqlite::{self, COMPANIONS, companion_base};
-
-/// What comes between a name and the time at which it was put aside.
-const ASIDE: &str = ".before-restore-";
 
 /// Something beside a database.
 pub(super) struct Log {
@@ -59,7 +54,7 @@ pub(super) fn find(
         .collect();
     let lost: HashSet<&[u8]> =
         plan.files.iter().filter(|file| file.lost.is_some()).map(|file| &*file.path).collect();
-    let time = time();
+    let time = aside::time();
     for (place, stored) in &plan.databases {
         context.interrupt.check()?;
         let Some(stored) = stored.as_ref().filter(|_| !lost.contains(&**place)) else { continue };
@@ -75,7 +70,7 @@ pub(super) fn find(
             }
         }
         if logs.len() > before || !right.contains(&**place) {
-            refuse_open(context, &folder.join(path_of(place)))?;
+            refuse_open(context, &folder.join(aside::path_of(place)))?;
         }
     }
     for log in &logs {
@@ -115,7 +110,10 @@ pub(super) fn put_aside<'l>(context: &Context<'_>, target: &Target, logs: &'l [L
     let mut moved = Vec::new();
     for log in logs {
         if !context.request.dry_run {
-            target.rename(&log.from, &log.to)?;
+            if let Err(error) = target.rename(&log.from, &log.to) {
+                put_back(target, &moved, None)?;
+                return Err(error);
+            }
             moved.push(log);
         }
         let would = if context.request.dry_run { "would be" } else { "is" };
@@ -147,17 +145,6 @@ pub(super) fn put_back(target: &Target, moved: &[&Log], lost: Option<&HashSet<&[
         }
     }
     Ok(())
-}
-
-fn path_of(place: &[u8]) -> PathBuf {
-    use std::os::unix::ffi::OsStrExt;
-    PathBuf::from(std::ffi::OsStr::from_bytes(place))
-}
-
-/// Now, as part of a file name, in UTC: `2026-11-21T190500Z`.
-fn time() -> String {
-    let instant = jiff::Timestamp::from_second(host::now().seconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    instant.to_zoned(TimeZone::UTC).strftime("%Y-%m-%dT%H%M%SZ").to_string()
 }
 
 #[cfg(test)]

@@ -5,11 +5,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use super::folder::{Folder, Found, names_in, show};
-use super::{Ending, Restoring, Summary, file_time, moved, owners, path_of, stored};
+use super::{Ending, Restoring, Summary, moved, owners, stored};
 use crate::error::Result;
 use crate::format::path;
+use crate::operation::aside;
 use crate::report::{Collector, Finding, printable};
-use crate::repository::host;
 use crate::service::vaultwarden::{self, DATABASE_PLACE};
 use crate::source::sqlite;
 
@@ -43,7 +43,7 @@ impl Restoring<'_> {
         let mut databases = vec![folder.path.join(DATABASE_PLACE)];
         let moved = moved::parts(self.stored.report);
         let moved = moved.iter().find(|part| part.place == DATABASE_PLACE.as_bytes());
-        databases.extend(moved.map(|part| folder.path.join(path_of(&part.now_at))));
+        databases.extend(moved.map(|part| folder.path.join(aside::path_of(&part.now_at))));
         // What the settings that are there say; where they say nothing, the names above have to do.
         let found = vaultwarden::discover(&vaultwarden::Options::new(&folder.path), &Collector::default());
         databases.extend(found.ok().map(|layout| layout.database));
@@ -109,7 +109,7 @@ impl Restoring<'_> {
         }
         self.warn_of_unseen(databases);
         self.warn_of_what_goes(folder)?;
-        let previous = self.keeps(folder).then(|| folder.aside(folder.within, &file_time(host::now())));
+        let previous = self.keeps(folder).then(|| folder.aside(folder.within, &aside::time()));
         let owners = owners::choose(folder, &self.stored.database, self.options.owner_from_snapshot);
         owners::report(owners, folder, self.reporter);
         Ok(Summary {

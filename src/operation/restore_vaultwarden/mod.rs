@@ -20,17 +20,15 @@ mod work;
 
 use std::path::{Path, PathBuf};
 
-use jiff::tz::TimeZone;
-
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::key_slot::Role;
-use crate::format::node::Timestamp;
 use crate::interrupt::Interrupt;
+use crate::operation::aside;
 use crate::operation::needed::{Needed, refuse_needed_inside};
 use crate::report::{Finding, Reporter};
+use crate::repository::Repository;
 use crate::repository::reader::BlobReader;
 use crate::repository::snapshot::Snapshot;
-use crate::repository::{Repository, host};
 use crate::source::sqlite;
 
 use folder::{Folder, Found, show};
@@ -117,7 +115,7 @@ pub fn run(
     repository.keyring().require(Role::Full, "restoring files")?;
     let mut folder = Folder::open(&options.target)?;
     refuse_needed_inside(&folder.path, &options.needed)?;
-    let reader = BlobReader::new(repository, reporter)?;
+    let reader = BlobReader::new(repository, reporter)?.with_kept_metadata();
     let stored = Stored::find(repository, &reader, snapshot, &options.place, &options.interrupt)?;
     let restoring = Restoring { repository, snapshot, stored, options, reporter, problems: 0 };
     restoring.warn_if_not_whole();
@@ -190,7 +188,7 @@ impl Restoring<'_> {
         // From here on it takes a moment, and is not to be interrupted.
         self.options.interrupt.check()?;
         refuse_if_in_use(databases)?;
-        let time = file_time(host::now());
+        let time = aside::time();
         self.warn_if_kept_all_the_same(folder);
         let note = swap::prepare(folder, &work, self.snapshot.id, self.keeps(folder), &time)?;
         let guards = take_guards(databases)?;
@@ -227,15 +225,4 @@ impl Restoring<'_> {
         }
         Ok(())
     }
-}
-
-fn path_of(place: &[u8]) -> &Path {
-    use std::os::unix::ffi::OsStrExt;
-    Path::new(std::ffi::OsStr::from_bytes(place))
-}
-
-/// A time as part of a file name, in UTC: `2026-11-21T190500Z`.
-fn file_time(time: Timestamp) -> String {
-    let instant = jiff::Timestamp::from_second(time.seconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    instant.to_zoned(TimeZone::UTC).strftime("%Y-%m-%dT%H%M%SZ").to_string()
 }
