@@ -24,18 +24,24 @@ pub struct Needed {
 /// `Refused`.
 pub fn refuse_needed_inside(folder: &Path, needed: &[Needed]) -> Result<()> {
     let show = |path: &Path| printable(path.as_os_str().as_bytes());
-    for Needed { what, path } in needed {
-        let message = if places(path).iter().any(|place| place.starts_with(folder)) {
-            format!("the {what} {} lies in {}, which is to be replaced", show(path), show(folder))
-        } else if path.canonicalize().is_ok_and(|place| folder.starts_with(place)) {
-            format!("{} lies in the {what} {}", show(folder), show(path))
-        } else {
-            continue;
-        };
-        let hint = format!("move the {what} elsewhere first, and name it there: its files may be copied");
-        return Err(Error::refused(message).hint(hint));
-    }
-    Ok(())
+    let inside =
+        needed.iter().find(|needed| places(&needed.path).iter().any(|place| place.starts_with(folder)));
+    let (what, message) = if let Some(Needed { what, path }) = inside {
+        (what, format!("the {what} {} lies in {}, which is to be replaced", show(path), show(folder)))
+    } else if let Some(Needed { what, path }) = around(folder, needed) {
+        (what, format!("{} lies in the {what} {}", show(folder), show(path)))
+    } else {
+        return Ok(());
+    };
+    let hint = format!("move the {what} elsewhere first, and name it there: its files may be copied");
+    Err(Error::refused(message).hint(hint))
+}
+
+/// Which of these a folder is, or lies in.
+pub fn around<'n>(folder: &Path, needed: &'n [Needed]) -> Option<&'n Needed> {
+    // One that is not there yet lies where its name says.
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    needed.iter().find(|needed| needed.path.canonicalize().is_ok_and(|place| folder.starts_with(place)))
 }
 
 /// Where something is, and where a link that leads to it is.

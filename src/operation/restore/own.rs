@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::operation::needed::Needed;
+use crate::operation::needed::{Needed, around};
 use crate::report::printable;
 
 /// What each device and inode number stands for.
@@ -30,18 +30,12 @@ pub fn identities(own: &[Needed]) -> Identities {
     found
 }
 
-/// Which of these things a folder lies in, or is.
-pub fn holding<'o>(own: &'o [Needed], folder: &Path) -> Option<&'o Needed> {
-    let folder = folder.canonicalize().ok()?;
-    own.iter().find(|own| own.path.canonicalize().is_ok_and(|path| folder.starts_with(path)))
-}
-
 /// Refuses to clean in a folder that lies in something in use.
 ///
 /// # Errors
 /// `Refused` where it does.
 pub fn refuse_within(own: &[Needed], folder: &Path) -> Result<()> {
-    let Some(own) = holding(own, folder) else { return Ok(()) };
+    let Some(own) = around(folder, own) else { return Ok(()) };
     let folder = printable(folder.as_os_str().as_bytes());
     Err(Error::refused(format!("{folder} lies in the {}, which this restore needs", own.what))
         .hint("name another folder, or leave --delete out"))
