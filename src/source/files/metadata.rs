@@ -136,7 +136,12 @@ impl Accounts {
 
 /// What kind of thing it is.
 pub(super) fn kind(stat: &Statx) -> Option<NodeKind> {
-    match FileType::from_raw_mode(u32::from(stat.stx_mode)) {
+    kind_of(FileType::from_raw_mode(u32::from(stat.stx_mode)))
+}
+
+/// What the system calls a file of this type; nothing for one that a snapshot cannot hold.
+pub fn kind_of(file_type: FileType) -> Option<NodeKind> {
+    match file_type {
         FileType::Directory => Some(NodeKind::Directory),
         FileType::RegularFile => Some(NodeKind::File),
         FileType::Symlink => Some(NodeKind::Symlink),

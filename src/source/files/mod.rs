@@ -33,7 +33,7 @@ pub use exclude::{ExcludeOptions, Excludes, Marker, check_pattern};
 pub use glob::{Expanded, expand};
 pub use holes::holes;
 pub use limits::raise_open_file_limit;
-pub use metadata::{Stamp, deleted_unchanged, stat_file};
+pub use metadata::{Stamp, deleted_unchanged, kind_of, stat_file};
 pub use plan::{Plan, absolute};
 pub use walk::{WalkSummary, walk};
 pub use wanted::PathPatterns;

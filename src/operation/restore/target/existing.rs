@@ -13,6 +13,7 @@ use super::{Shared, TOP, Target, metadata};
 use crate::error::{Error, Result};
 use crate::format::node::{Node, NodeKind, Timestamp};
 use crate::report::{Finding, printable};
+use crate::source::files;
 
 /// What is under a name in the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,16 +34,7 @@ pub struct Seen {
 
 impl Seen {
     pub(super) fn of(stat: &Stat) -> Self {
-        let kind = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => Some(NodeKind::Directory),
-            FileType::RegularFile => Some(NodeKind::File),
-            FileType::Symlink => Some(NodeKind::Symlink),
-            FileType::Fifo => Some(NodeKind::Fifo),
-            FileType::Socket => Some(NodeKind::Socket),
-            FileType::CharacterDevice => Some(NodeKind::CharacterDevice),
-            FileType::BlockDevice => Some(NodeKind::BlockDevice),
-            FileType::Unknown => None,
-        };
+        let kind = files::kind_of(FileType::from_raw_mode(stat.st_mode));
         let nanoseconds = u32::try_from(stat.st_mtime_nsec).unwrap_or_default();
         Self {
             kind,
