@@ -154,8 +154,14 @@ fn restored_is_right(
 ) {
     let target = TempFolder::new();
     let reporter = Collector::default();
-    let outcome =
-        restore::into_new_folder(repository, snapshot, b"", target.path(), &reporter, &Interrupt::default());
+    let outcome = restore::run(
+        repository,
+        snapshot,
+        &restore::Request::of(b""),
+        target.path(),
+        &reporter,
+        &Interrupt::default(),
+    );
     let mut found = 0;
     each_file(target.path(), &mut |path, _| {
         let name = path.strip_prefix(target.path()).unwrap().as_os_str().as_bytes();

@@ -201,7 +201,8 @@ pub(crate) fn repository(site: &Site) -> Repository {
 fn given_back(repository: &Repository, snapshot: &Snapshot) -> Result<Contents, String> {
     let target = TempFolder::in_memory();
     let (reporter, to) = (Collector::default(), target.join("to"));
-    let restored = restore::into_new_folder(repository, snapshot, b"", &to, &reporter, &Interrupt::default());
+    let restored =
+        restore::run(repository, snapshot, &restore::Request::of(b""), &to, &reporter, &Interrupt::default());
     let restored = restored.map_err(|error| format!("{}: {}", snapshot.id, error.chain()))?;
     if !reporter.findings().is_empty() || restored.problems > 0 {
         return Err(format!("{}: {} problems, {:?}", snapshot.id, restored.problems, reporter.findings()));

@@ -159,9 +159,15 @@ pub(crate) fn restore(repository: &Repository, of: &Summary, target: &Path) {
     let id = of.snapshot.expect("it was stored");
     let snapshot = repository.read_snapshot(&id).expect("a snapshot");
     let reporter = Collector::default();
-    let summary =
-        restore::into_new_folder(repository, &snapshot, b"", target, &reporter, &Interrupt::default())
-            .expect("a restore");
+    let summary = restore::run(
+        repository,
+        &snapshot,
+        &restore::Request::of(b""),
+        target,
+        &reporter,
+        &Interrupt::default(),
+    )
+    .expect("a restore");
     assert_eq!((reporter.findings(), summary.problems), (Vec::new(), 0), "nothing is amiss");
 }
 

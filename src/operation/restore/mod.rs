@@ -60,21 +60,6 @@ struct Context<'a> {
     interrupt: &'a Interrupt,
 }
 
-/// Restores what lies at `place` in a snapshot: a folder's contents, or one file, into a new or empty `folder`.
-///
-/// # Errors
-/// As [`run`].
-pub fn into_new_folder(
-    repository: &Repository,
-    snapshot: &Snapshot,
-    place: &[u8],
-    folder: &Path,
-    reporter: &dyn Reporter,
-    interrupt: &Interrupt,
-) -> Result<Summary> {
-    run(repository, snapshot, &Request::of(place), folder, reporter, interrupt)
-}
-
 /// Restores what a request names of a snapshot into `folder`.
 ///
 /// # Errors

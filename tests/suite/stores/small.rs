@@ -225,7 +225,14 @@ pub(crate) fn restored_from(
     let target = folder.join("restored");
     let reporter = Collector::default();
     let outcome = repository.read_snapshot(id).and_then(|snapshot| {
-        restore::into_new_folder(repository, &snapshot, place, &target, &reporter, &Interrupt::default())
+        restore::run(
+            repository,
+            &snapshot,
+            &restore::Request::of(place),
+            &target,
+            &reporter,
+            &Interrupt::default(),
+        )
     });
     match outcome {
         Err(error) => Err(error.chain()),
