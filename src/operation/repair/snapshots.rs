@@ -172,15 +172,15 @@ fn forget_ruined(
 
 /// Why what seems to be lost may be there, and what to do then.
 fn doubt(repository: &Repository) -> Result<Option<(&'static str, &'static str)>> {
-    if repository.list_ids(ObjectKind::Pack)?.is_empty() {
+    let session::Usable { index, unreadable, .. } = session::usable(repository)?;
+    let sizes: HashMap<Id, u64> =
+        repository.backend().list(ObjectKind::Pack)?.into_iter().map(|pack| (pack.id, pack.size)).collect();
+    if sizes.is_empty() {
         return Ok(Some((
             "not forgotten: the store has no pack at all, which a wrong path or a disk that is not mounted explains better",
             "look at the store; `strongroom forget --forget-newest-good SNAPSHOT` gives a snapshot up all the same",
         )));
     }
-    let session::Usable { index, unreadable, .. } = session::usable(repository)?;
-    let sizes: HashMap<Id, u64> =
-        repository.backend().list(ObjectKind::Pack)?.into_iter().map(|pack| (pack.id, pack.size)).collect();
     if index.packs().iter().any(|pack| sizes.get(&pack.id).is_some_and(|size| *size != pack.size)) {
         return Ok(Some((
             "not forgotten: a pack has another size than the index says, and what seems lost may be whole in it",
