@@ -42,6 +42,7 @@ CODES = {
                   6: "block-device"},
     "content": {0: "inline", 1: "list"},
     "database-outcome": {0: "checked", 1: "failed-check", 2: "stored-as-found", 3: "not-stored"},
+    "dump-kind": {0: "command", 1: "postgres", 2: "postgres-globals", 3: "mysql", 4: "mysql-globals", 5: "redis"},
 }
 KINDS = {1: "chunk", 2: "list", 3: "leaf", 4: "inner"}      # kinds of blobs (ch. 5)
 CLASSES = {1: "data", 2: "metadata"}
@@ -77,10 +78,12 @@ signed-manifest map: manifest bytes, role code role, verifying_key bytes 32, cer
 manifest map: time record timestamp, finished record timestamp, host text, job? text, tags array of text, \
 paths array of bytes, root id, level u8, sequence u64, parent? id, excludes array of text, \
 databases array of record database-report, service? record service-report, statistics record statistics, program text, \
-extensions? array of record extension, original? record original
+extensions? array of record extension, original? record original, dumps? array of record dump-report
 original map: snapshot id, writer bytes 32, sequence u64, made_from id, change code change
 database-report map: place bytes, outcome code database-outcome, page_size u32, run_pages u32, pages u64, \
 messages array of text
+dump-report map: place bytes, kind code dump-kind, database? text, server? text, client? text, bytes u64, \
+tables array of record table-rows, without_rows array of text, messages array of text
 service-report map: name text, origins array of record origin, schema? text, tables array of record table-rows, \
 files_proved u64, bytes_proved u64, damaged array of record damage, orphans array of bytes, deleted_meanwhile u64, \
 being_uploaded u64, whole bool

@@ -104,5 +104,5 @@ fn command_line(words: &[PathBuf]) -> Result<CommandLine> {
     // What opens the repository is nothing for it: `env` would put it into the snapshot.
     let hidden = std::env::vars_os().map(|(name, _)| name);
     let hidden = hidden.filter(|name| name.as_encoded_bytes().starts_with(b"STRONGROOM_")).collect();
-    Ok(CommandLine { program, arguments, hidden, own_group })
+    Ok(CommandLine { program, arguments, hidden, own_group, ..CommandLine::default() })
 }

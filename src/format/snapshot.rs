@@ -67,6 +67,66 @@ pub struct Manifest {
     /// Where it was made from another snapshot: which, and why.
     #[n(16)]
     pub original: Option<Original>,
+    /// What servers and commands wrote into it, in the order of their places; absent where nothing did.
+    #[n(17)]
+    pub dumps: Option<Vec<DumpReport>>,
+}
+
+/// What wrote a dump.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum DumpKind {
+    /// A command, of which nothing more is known.
+    #[n(0)]
+    Command,
+    /// One database of a PostgreSQL server, as an archive of `pg_dump`.
+    #[n(1)]
+    Postgres,
+    /// What a PostgreSQL server has beside its databases, such as roles, as SQL.
+    #[n(2)]
+    PostgresGlobals,
+    /// One database of a MariaDB or MySQL server, as SQL.
+    #[n(3)]
+    Mysql,
+    /// What a MariaDB or MySQL server has beside its databases, such as users, as SQL.
+    #[n(4)]
+    MysqlGlobals,
+    /// All that a Redis server has, as an RDB file.
+    #[n(5)]
+    Redis,
+}
+
+/// A file of a snapshot that a server or a command wrote.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct DumpReport {
+    /// Where it lies in the snapshot.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub place: Vec<u8>,
+    /// What wrote it.
+    #[n(1)]
+    pub kind: DumpKind,
+    /// The database's name on the server, where it is one.
+    #[n(2)]
+    pub database: Option<String>,
+    /// What the server says that it is, and of which version; absent where none was asked.
+    #[n(3)]
+    pub server: Option<String>,
+    /// What the client says that it is.
+    #[n(4)]
+    pub client: Option<String>,
+    /// Its length.
+    #[n(5)]
+    pub bytes: u64,
+    /// Rows by table in the dump, sorted by name: the server counted as many in the same view of its data.
+    #[n(6)]
+    pub tables: Vec<TableRows>,
+    /// Tables whose rows were left out, sorted.
+    #[n(7)]
+    pub without_rows: Vec<String>,
+    /// What is worth knowing, such as tables whose rows the server could not count.
+    #[n(8)]
+    pub messages: Vec<String>,
 }
 
 /// Why a snapshot was written again under a new id.

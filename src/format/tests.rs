@@ -185,6 +185,7 @@ pub(crate) fn manifest() -> Manifest {
         program: "0.1.0".into(),
         extensions: None,
         original: None,
+        dumps: None,
     }
 }
 

@@ -1,32 +1,50 @@
 //! What a command writes to its standard output, as a stream.
 //!
-//! The command is started without a shell. Its standard input is empty, and its standard error is ours, for its own
-//! words tell best what it lacks.
+//! The command is started without a shell. Its standard error is ours, for its own words tell best what it lacks, or is
+//! kept for the message that tells how it failed.
 //!
 //! Invariants: a command that fails, is killed or cannot be started gives an error and never an end of the
-//! stream. The command itself never outlives its reader; what it started may. Its arguments stand in no message: they may hold a password.
+//! stream. The command itself never outlives its reader; what it started may. Its arguments and its environment stand
+//! in no message: they may hold a password.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::File;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread;
+use std::process::{Child, ChildStderr, ChildStdin, Command, ExitStatus, Stdio};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
+use zeroize::Zeroizing;
 
 use super::stream::{LOOK_INTERVAL, Patience, Stream, shown};
 use crate::error::{Error, ErrorKind, Result};
+use crate::report::printable;
 
 /// How long a command that is asked to end may take before it is ended by force.
 const GRACE: Duration = Duration::from_secs(5);
 /// Pauses between two looks whether a command has ended: short at first, for most end with their output.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
+/// How much is kept of what a command says on its standard error, in bytes: the end of it, where the cause stands.
+const WORDS_MAX: usize = 4096;
+
+/// What a command finds on its standard input, and where its standard error goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Manner {
+    /// Nothing; and its words are for whoever started us.
+    #[default]
+    Alone,
+    /// What [`Running::tell`] gives it; and its words are kept for the message that tells how it failed.
+    Guided,
+}
+
 /// A command to run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Default)]
 pub struct CommandLine {
     /// The program: a path, or a name on the search path.
     pub program: OsString,
@@ -37,6 +55,16 @@ pub struct CommandLine {
     /// Whether it gets a process group of its own, so that what it starts ends with it. At a terminal it must
     /// not: it could not ask for a password there, and Ctrl-C reaches all of them anyway.
     pub own_group: bool,
+    /// Variables of its environment beside ours: passwords too.
+    pub environment: Vec<(OsString, Zeroizing<String>)>,
+    /// What it reads and where it complains.
+    pub manner: Manner,
+}
+
+impl fmt::Debug for CommandLine {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "CommandLine({})", shown(Path::new(&self.program)))
+    }
 }
 
 impl CommandLine {
@@ -47,9 +75,16 @@ impl CommandLine {
     pub fn start(&self, patience: &Patience) -> Result<Running> {
         let name = shown(Path::new(&self.program));
         let mut command = Command::new(&self.program);
-        command.args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        let (stdin, stderr) = match self.manner {
+            Manner::Alone => (Stdio::null(), Stdio::inherit()),
+            Manner::Guided => (Stdio::piped(), Stdio::piped()),
+        };
+        command.args(&self.arguments).stdin(stdin).stdout(Stdio::piped()).stderr(stderr);
         self.hidden.iter().for_each(|name| {
             command.env_remove(name);
+        });
+        self.environment.iter().for_each(|(name, value)| {
+            command.env(name, value.as_str());
         });
         if self.own_group {
             command.process_group(0);
@@ -60,7 +95,17 @@ impl CommandLine {
         })?;
         let output = child.stdout.take().map(|pipe| File::from(OwnedFd::from(pipe)));
         let output = output.map(|file| Stream::new(file, patience.clone()));
-        Ok(Running { child, name, own_group: self.own_group, output, patience: patience.clone() })
+        let input = child.stdin.take();
+        let words = child.stderr.take().map(|stderr| thread::spawn(move || last_words(stderr)));
+        Ok(Running {
+            child,
+            name,
+            own_group: self.own_group,
+            input,
+            output,
+            words,
+            patience: patience.clone(),
+        })
     }
 }
 
@@ -70,11 +115,28 @@ pub struct Running {
     child: Child,
     name: String,
     own_group: bool,
+    input: Option<ChildStdin>,
     output: Option<Stream>,
+    words: Option<JoinHandle<Vec<u8>>>,
     patience: Patience,
 }
 
 impl Running {
+    /// Writes to its standard input. Meant for less than a pipe holds: it waits for as long as nobody reads.
+    ///
+    /// # Errors
+    /// Where it reads no more; how it ended tells why.
+    pub fn tell(&mut self, bytes: &[u8]) -> Result<()> {
+        let told =
+            self.input.as_mut().map_or(Ok(()), |input| input.write_all(bytes).and_then(|()| input.flush()));
+        told.map_err(|error| Error::io(format!("the command {} reads no more", self.name), error))
+    }
+
+    /// Ends its standard input.
+    pub fn told_all(&mut self) {
+        self.input = None;
+    }
+
     /// Fills a buffer with what it writes; gives less than all of it only at the end of its output, which says
     /// nothing yet about how it ended.
     pub fn fill(&mut self, buffer: &mut [u8]) -> Result<usize> {
@@ -89,6 +151,7 @@ impl Running {
     /// # Errors
     /// Where it did not end with success, or does not end.
     pub fn finish(mut self) -> Result<()> {
+        self.told_all();
         let since = Instant::now();
         let mut pause = PAUSES.0;
         let status = loop {
@@ -110,14 +173,27 @@ impl Running {
         Err(self.failed(status))
     }
 
-    fn failed(&self, status: ExitStatus) -> Error {
+    fn failed(&mut self, status: ExitStatus) -> Error {
         let cause = match (status.code(), status.signal()) {
             (Some(code), _) => format!("failed with exit code {code}"),
             (None, Some(signal)) => format!("was killed by signal {signal}"),
             (None, None) => "failed".to_owned(),
         };
-        Error::new(ErrorKind::Io, format!("the command {} {cause}", self.name))
-            .hint("what it wrote until then may be incomplete; its own messages stand above")
+        let error = Error::new(ErrorKind::Io, format!("the command {} {cause}", self.name));
+        match self.words() {
+            Some(words) => error.caused_by(Words(words)),
+            None => error.hint("what it wrote until then may be incomplete; its own messages stand above"),
+        }
+    }
+
+    /// The end of what it said on its standard error, once it has ended, as it may be shown; nothing where it said
+    /// nothing, or said it to whoever started us.
+    pub fn words(&mut self) -> Option<String> {
+        let words = self.words.take()?.join().ok()?;
+        let lines =
+            words.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+        let text = lines.map(printable).collect::<Vec<_>>().join("; ");
+        Some(text).filter(|text| !text.is_empty())
     }
 
     fn status(&mut self) -> Result<Option<ExitStatus>> {
@@ -149,6 +225,7 @@ impl Running {
     fn stop(&mut self) {
         // Whatever else holds the other end of the pipe finds nobody reading.
         self.output = None;
+        self.told_all();
         self.send(Signal::TERM);
         let since = Instant::now();
         while since.elapsed() < GRACE {
@@ -168,4 +245,20 @@ impl Drop for Running {
             self.stop();
         }
     }
+}
+
+/// What a command said of its own failure.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Words(String);
+
+/// Reads to the end, so that nobody waits for room in the pipe, and keeps the last of it.
+fn last_words(mut stderr: ChildStderr) -> Vec<u8> {
+    let mut words = Vec::new();
+    let mut buffer = [0; WORDS_MAX];
+    while let Ok(read @ 1..) = stderr.read(&mut buffer) {
+        words.extend_from_slice(buffer.get(..read).unwrap_or_default());
+        words.drain(..words.len().saturating_sub(WORDS_MAX));
+    }
+    words
 }

@@ -4,5 +4,6 @@
 
 pub mod command;
 pub mod files;
+pub mod server;
 pub mod sqlite;
 pub mod stream;

@@ -82,6 +82,7 @@ mod tests {
             program: String::new(),
             extensions: None,
             original: None,
+            dumps: None,
         }
     }
 

@@ -314,6 +314,7 @@ impl<'a> Work<'a> {
             program: env!("CARGO_PKG_VERSION").to_owned(),
             extensions: None,
             original: None,
+            dumps: None,
         }
     }
 

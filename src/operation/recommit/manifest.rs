@@ -36,6 +36,7 @@ pub(super) fn manifest(old: &Snapshot, draft: &Draft, change: Change, sequence: 
         recount(&mut manifest.statistics, &draft.kept);
         manifest.statistics.problems = manifest.statistics.problems.saturating_add(draft.losses());
         take_out_databases(&mut manifest, draft);
+        take_out_dumps(&mut manifest, draft);
         take_out_of_service(&mut manifest, draft);
     }
     Some(manifest)
@@ -74,6 +75,16 @@ fn take_out_databases(manifest: &mut Manifest, draft: &Draft) {
             report.messages = vec!["was stored, and is lost from the repository".to_owned()];
         }
     }
+}
+
+/// A dump that is no longer there, or not whole, has no report.
+fn take_out_dumps(manifest: &mut Manifest, draft: &Draft) {
+    let is_gone =
+        |place: &[u8]| draft.gone_at(place).is_some() || draft.ranges.iter().any(|range| holds(range, place));
+    if let Some(dumps) = &mut manifest.dumps {
+        dumps.retain(|report| !is_gone(&report.place));
+    }
+    manifest.dumps = manifest.dumps.take().filter(|dumps| !dumps.is_empty());
 }
 
 fn take_out_of_service(manifest: &mut Manifest, draft: &Draft) {

@@ -7,8 +7,8 @@ use strongroom::format::node::{
     Attribute, Content, DatabaseState, Extension, Hole, Node, NodeKind, Timestamp,
 };
 use strongroom::format::snapshot::{
-    Change, Damage, DatabaseOutcome, DatabaseReport, Manifest, Origin, Original, ServiceReport,
-    SignedManifest, Statistics, TableRows,
+    Change, Damage, DatabaseOutcome, DatabaseReport, DumpKind, DumpReport, Manifest, Origin, Original,
+    ServiceReport, SignedManifest, Statistics, TableRows,
 };
 use strongroom::format::tree::{self, InnerEntry, LeafEntry};
 use strongroom::format::{cbor, config, key_slot, snapshot};
@@ -54,6 +54,7 @@ pub(crate) fn encoded() -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("abandoned", cbor::encode(&Abandoned { host: text(), time: TIME })),
         ("forgotten", cbor::encode(&forgotten())),
+        ("dump-report", cbor::encode(&dump())),
         ("original", cbor::encode(&original())),
         ("used-number", cbor::encode(&used_number())),
         ("condemned", cbor::encode(&Condemned { packs: vec![ID], time: TIME })),
@@ -143,6 +144,22 @@ pub(crate) fn manifest() -> Manifest {
         program: text(),
         extensions: Some(vec![extension()]),
         original: Some(original()),
+        dumps: Some(vec![dump()]),
+    }
+}
+
+fn dump() -> DumpReport {
+    let text = || "text".to_owned();
+    DumpReport {
+        place: vec![1],
+        kind: DumpKind::Postgres,
+        database: Some(text()),
+        server: Some(text()),
+        client: Some(text()),
+        bytes: 2,
+        tables: vec![TableRows { table: text(), rows: 3 }],
+        without_rows: vec![text()],
+        messages: vec![text()],
     }
 }
 

@@ -1,0 +1,80 @@
+//! Database servers as sources: what their own clients write, looked at while it passes.
+//!
+//! Invariants: a dump flows through and is held nowhere. Its end is an end only where the client said so, the dump
+//! itself said so, and the rows in it are those that the server counted in the same view of its data. Passwords stand
+//! in no argument and in no message.
+
+pub mod address;
+pub mod client;
+
+use std::time::Duration;
+
+use super::stream::Patience;
+use crate::error::Result;
+use crate::format::snapshot::DumpReport;
+use crate::report::Reporter;
+
+/// A server that can be dumped, again and again.
+pub trait Server: Send + Sync {
+    /// What it is, for messages: `PostgreSQL at db.example:5432`.
+    fn name(&self) -> String;
+
+    /// Where the dumps will lie in the snapshot, and where they come from, for the manifest's paths: known without
+    /// asking the server, the same every night. An address bears no password.
+    fn origin(&self) -> String;
+
+    /// Looks at the server: compares versions, finds the databases, tries what the dumps need. Gives the dumps in the
+    /// order in which they are to be taken; none of them has begun.
+    ///
+    /// # Errors
+    /// Whatever would keep a dump from being whole, with what to do about it.
+    fn dumps<'a>(
+        &'a self,
+        patience: &Patience,
+        reporter: &'a dyn Reporter,
+    ) -> Result<Vec<Box<dyn Dump + 'a>>>;
+}
+
+/// One file that a client writes.
+pub trait Dump: Send {
+    /// Its place in the snapshot, such as `postgres/authentik.dump`.
+    fn place(&self) -> &[u8];
+
+    /// Fills a buffer with what comes next, beginning at the first call; gives less than all of it only at the end.
+    ///
+    /// # Errors
+    /// Where the client fails, the server is silent too long, or the bytes are not what they must be. After an error
+    /// it is not called again.
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<usize>;
+
+    /// Ends it, once `fill` gave all: judges how the client ended and what came.
+    ///
+    /// # Errors
+    /// Where this is no whole dump.
+    fn finish(self: Box<Self>) -> Result<Finished>;
+}
+
+/// A dump that was taken whole.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// What the manifest says of it.
+    pub report: DumpReport,
+    /// What the questions of a service were answered in the dump's own view of the data, in the order of the questions:
+    /// rows of columns, NULL being nothing.
+    pub answers: Vec<Vec<Vec<Option<String>>>>,
+}
+
+/// How to go about a server, whatever its kind.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// What stands before the command line of each client, such as `docker exec -i db`; empty where it runs here.
+    pub prefix: Vec<std::ffi::OsString>,
+    /// Databases to take; all that are not the server's own where none is named, neither here nor in the address.
+    pub databases: Vec<String>,
+    /// Tables whose rows are left out, as the clients take them: their definitions are kept.
+    pub without_rows: Vec<String>,
+    /// Questions of a service, in SQL, one result each; asked of the one database that is dumped.
+    pub questions: Vec<String>,
+    /// How long the server may say nothing.
+    pub silence: Option<Duration>,
+}
