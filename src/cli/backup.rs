@@ -14,12 +14,13 @@ use super::stream::Streams;
 use super::time::parse_past;
 use crate::error::{Error, Result};
 use crate::format::node::Timestamp;
-use crate::format::snapshot::{DatabaseOutcome, ServiceReport};
-use crate::operation::backup::{self, ParentChoice, Source, Summary, vaultwarden_plan};
+use crate::format::snapshot::{DatabaseOutcome, DumpReport, ServiceReport};
+use crate::operation::backup::{self, ParentChoice, Summary, vaultwarden_plan};
 use crate::report::printable;
 use crate::repository::{Repository, host};
 use crate::service::vaultwarden;
 use crate::source::files::Plan;
+use crate::source::server::Server;
 use crate::source::sqlite;
 use selection::Selection;
 pub(super) use selection::patterns;
@@ -99,6 +100,9 @@ pub(super) struct Arguments {
     /// Make no snapshot if it would hold and prove the same as the one it is compared with
     #[arg(long, conflicts_with = "stream")]
     skip_if_unchanged: bool,
+    /// Take a dump for good that is less than half as long as the last one that was in order
+    #[arg(long)]
+    accept_smaller_dump: bool,
     /// Seconds to wait for whoever has locked a database
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = parse_seconds)]
     lock_timeout: u64,
@@ -171,39 +175,39 @@ fn options(arguments: &Arguments, parent: ParentChoice, output: &Output) -> Resu
     let interrupt = output.signals.in_good_order();
     let excludes = arguments.selection.excludes()?;
     let mut problems = 0;
-    let (source, paths, vaultwarden) =
-        match (arguments.stream.source(&arguments.paths, &interrupt)?, &arguments.vaultwarden) {
-            (Some(stream), _) => {
-                let place = [b"/", stream.place.as_slice()].concat();
-                (Source::Stream(stream), vec![place], None)
-            }
-            (None, Some(folder)) => {
-                let options = vaultwarden::Options {
-                    data_folder: folder.clone(),
-                    env_file: arguments.env_file.clone(),
-                    path_map: arguments.path_map.clone(),
-                    with_sends: !arguments.no_sends,
-                    with_icon_cache: arguments.with_icon_cache,
-                    with_temporary: arguments.with_tmp,
-                    with_built_in_copies: arguments.with_built_in_backups,
-                };
-                let layout = vaultwarden::discover(&options, output)?;
-                let paths = vec![layout.data_folder.as_os_str().as_bytes().to_vec()];
-                (Source::Walk(vaultwarden_plan(&layout)?), paths, Some((layout, options.with_sends)))
-            }
-            (None, None) => {
-                let mut plan = Plan::new();
-                arguments.paths.iter().try_for_each(|path| plan.add_path(path))?;
-                problems = arguments.selection.add_listed(&mut plan, output)?;
-                let mut paths: Vec<Vec<u8>> =
-                    plan.hosts().map(|(_, host)| host.as_os_str().as_bytes().to_vec()).collect();
-                paths.sort();
-                paths.dedup();
-                (Source::Walk(plan), paths, None)
-            }
+    let mut servers: Vec<Box<dyn Server>> = Vec::new();
+    let mut plan = Plan::new();
+    let mut vaultwarden = None;
+    let mut paths: Vec<Vec<u8>> = Vec::new();
+    if let Some(stream) = arguments.stream.source(&arguments.paths)? {
+        servers.push(Box::new(stream));
+    } else if let Some(folder) = &arguments.vaultwarden {
+        let options = vaultwarden::Options {
+            data_folder: folder.clone(),
+            env_file: arguments.env_file.clone(),
+            path_map: arguments.path_map.clone(),
+            with_sends: !arguments.no_sends,
+            with_icon_cache: arguments.with_icon_cache,
+            with_temporary: arguments.with_tmp,
+            with_built_in_copies: arguments.with_built_in_backups,
         };
+        let layout = vaultwarden::discover(&options, output)?;
+        paths.push(layout.data_folder.as_os_str().as_bytes().to_vec());
+        plan = vaultwarden_plan(&layout)?;
+        vaultwarden = Some((layout, options.with_sends));
+    } else {
+        arguments.paths.iter().try_for_each(|path| plan.add_path(path))?;
+        problems = arguments.selection.add_listed(&mut plan, output)?;
+        paths.extend(plan.hosts().map(|(_, host)| host.as_os_str().as_bytes().to_vec()));
+    }
+    let roots = servers.iter().flat_map(|server| server.roots());
+    paths.extend(roots.map(|root| [b"/", root.as_slice()].concat()));
+    paths.sort();
+    paths.dedup();
     Ok(backup::Options {
-        source,
+        plan,
+        servers,
+        accept_smaller_dumps: arguments.accept_smaller_dump,
         paths,
         excludes,
         problems,
@@ -233,7 +237,7 @@ fn warn_of_repository_inside(global: &Global, options: &backup::Options, output:
         return;
     };
     let inside = |host: &Path| host.canonicalize().is_ok_and(|host| repository.starts_with(host));
-    if options.source.hosts().into_iter().any(inside) {
+    if options.plan.hosts().any(|(_, host)| inside(host)) {
         let next_step = format!("leave it out: --exclude '{}'", repository.display());
         output.warn("the repository lies within what is backed up, and is stored too", Some(&next_step));
     }
@@ -295,6 +299,12 @@ fn print(summary: &Summary, took: std::time::Duration, output: &Output) -> Resul
         };
         output.say(&format!("database:  /{} {outcome}", printable(&database.place)))?;
     }
+    for dump in &summary.dumps {
+        output.say(&format!("dump:      /{} {}", printable(&dump.place), told(dump)))?;
+        for message in &dump.messages {
+            output.say(&format!("           {}", printable(message.as_bytes())))?;
+        }
+    }
     if let Some(service) = &summary.service {
         print_service(service, output)?;
     }
@@ -302,6 +312,19 @@ fn print(summary: &Summary, took: std::time::Duration, output: &Output) -> Resul
         output.say(&format!("{}: see above; exit code 3", human::counted(counts.problems, "problem")))?;
     }
     Ok(())
+}
+
+/// What a dump is, for a person.
+fn told(dump: &DumpReport) -> String {
+    let rows = dump.tables.iter().fold(0u64, |sum, table| sum.saturating_add(table.rows));
+    let size = human::bytes(dump.bytes);
+    let server = dump.server.as_deref().map(|server| format!(", {}", printable(server.as_bytes())));
+    let server = server.unwrap_or_default();
+    if dump.tables.is_empty() {
+        return format!("{size}{server}");
+    }
+    let tables = human::counted(dump.tables.len() as u64, "table");
+    format!("{size}, {} in {tables}, counted by the server{server}", human::counted(rows, "row"))
 }
 
 fn print_service(service: &ServiceReport, output: &Output) -> Result<()> {

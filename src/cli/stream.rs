@@ -10,10 +10,8 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::format::path;
-use crate::interrupt::Interrupt;
-use crate::operation::backup::{Origin, StreamSource};
 use crate::source::command::CommandLine;
-use crate::source::stream::Patience;
+use crate::source::server::stream::{Origin, StreamSource};
 
 /// What of `backup` is about streams.
 #[derive(clap::Args)]
@@ -66,7 +64,7 @@ fn parse_name(text: &str) -> std::result::Result<Place, String> {
 
 impl Streams {
     /// The stream that is asked for, if one is; `words` are the command and its arguments.
-    pub(super) fn source(&self, words: &[PathBuf], interrupt: &Interrupt) -> Result<Option<StreamSource>> {
+    pub(super) fn source(&self, words: &[PathBuf]) -> Result<Option<StreamSource>> {
         let origin = match (self.stdin, self.stdin_from_command) {
             (true, _) => Origin::file(standard_input()?),
             (false, true) => Origin::Command(command_line(words)?),
@@ -76,10 +74,7 @@ impl Streams {
             place: self.stdin_filename.as_ref().map_or_else(|| b"stdin".to_vec(), |place| place.0.clone()),
             origin,
             may_be_empty: self.stdin_allow_empty,
-            patience: Patience {
-                interrupt: interrupt.clone(),
-                silence: self.stdin_timeout.map(Duration::from_secs),
-            },
+            silence: self.stdin_timeout.map(Duration::from_secs),
         }))
     }
 }

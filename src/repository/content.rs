@@ -15,38 +15,104 @@ use crate::limits;
 
 /// Stores the lists that a file's chunks need and gives its content.
 pub fn store_content(sink: &dyn BlobSink, chunks: &[(Id, u64)]) -> Result<Content> {
-    if chunks.len() <= limits::INLINE_CHUNKS_MAX {
-        return Ok(Content::Inline(chunks.iter().map(|(id, _)| *id).collect()));
-    }
-    let mut entries: Vec<ListEntry> =
-        chunks.iter().map(|(id, bytes)| ListEntry { id: *id, bytes: *bytes }).collect();
-    for level in 0..=limits::LEVEL_MAX {
-        entries = store_level(sink, level, &entries)?;
-        if let [root] = entries.as_slice() {
-            return Ok(Content::List { root: root.id, level });
-        }
-    }
-    Err(Error::refused("a file has more chunks than the format can name"))
+    let mut builder = ContentBuilder::default();
+    chunks.iter().try_for_each(|(id, bytes)| builder.push(sink, *id, *bytes))?;
+    builder.finish(sink)
 }
 
-fn store_level(sink: &dyn BlobSink, level: u8, entries: &[ListEntry]) -> Result<Vec<ListEntry>> {
-    let mut parents = Vec::new();
-    let mut start = 0;
-    for (index, entry) in entries.iter().enumerate() {
-        let next = index.saturating_add(1);
-        if list::ends_after(next.saturating_sub(start), &entry.id) || next == entries.len() {
-            let part = entries.get(start..next).unwrap_or_default();
-            let plain = if level == 0 {
-                list::encode_chunks(&part.iter().map(|entry| entry.id).collect::<Vec<_>>())
-            } else {
-                list::encode_lists(level, part)
-            };
-            let bytes = part.iter().fold(0u64, |sum, entry| sum.saturating_add(entry.bytes));
-            parents.push(ListEntry { id: sink.store(BlobKind::List, &plain)?, bytes });
-            start = next;
+/// Names the chunks of one file as they come, and stores each list as soon as it is known where it ends: what is held
+/// does not grow with the file.
+#[derive(Default)]
+pub struct ContentBuilder {
+    /// What the list at hand of each level holds, from the chunks upwards.
+    open: Vec<Vec<ListEntry>>,
+    /// How many entries there were on each level, in all.
+    count: Vec<usize>,
+    /// The first chunks: where there are no more, the node itself names them.
+    first: Vec<ListEntry>,
+}
+
+impl ContentBuilder {
+    /// Takes the next chunk and its length in bytes.
+    pub fn push(&mut self, sink: &dyn BlobSink, id: Id, bytes: u64) -> Result<()> {
+        let entry = ListEntry { id, bytes };
+        if self.open.is_empty() && self.first.len() < limits::INLINE_CHUNKS_MAX {
+            self.first.push(entry);
+            return Ok(());
         }
+        for entry in std::mem::take(&mut self.first) {
+            self.add(sink, entry)?;
+        }
+        self.add(sink, entry)
     }
-    Ok(parents)
+
+    /// Stores what is left and names all of it.
+    pub fn finish(mut self, sink: &dyn BlobSink) -> Result<Content> {
+        if self.open.is_empty() {
+            return Ok(Content::Inline(self.first.iter().map(|entry| entry.id).collect()));
+        }
+        for level in 0..=limits::LEVEL_MAX {
+            self.close(sink, level)?;
+            let above = usize::from(level).saturating_add(1);
+            if let (Some(1), Some([root])) = (self.count.get(above), self.open.get(above).map(Vec::as_slice))
+            {
+                return Ok(Content::List { root: root.id, level });
+            }
+        }
+        Err(too_many())
+    }
+
+    /// Adds a chunk, and every list that ends with it.
+    fn add(&mut self, sink: &dyn BlobSink, chunk: ListEntry) -> Result<()> {
+        let mut level = 0u8;
+        let mut ended = self.put(level, chunk);
+        while ended {
+            let list = self.store(sink, level)?;
+            level = level.checked_add(1).filter(|level| *level <= limits::LEVEL_MAX).ok_or_else(too_many)?;
+            ended = self.put(level, list);
+        }
+        Ok(())
+    }
+
+    /// Puts an entry on a level; says whether the list there ends with it.
+    fn put(&mut self, level: u8, entry: ListEntry) -> bool {
+        let level = usize::from(level);
+        if self.open.len() <= level {
+            self.open.resize_with(level.saturating_add(1), Vec::new);
+            self.count.resize(level.saturating_add(1), 0);
+        }
+        let (Some(open), Some(count)) = (self.open.get_mut(level), self.count.get_mut(level)) else {
+            return false;
+        };
+        open.push(entry);
+        *count = count.saturating_add(1);
+        list::ends_after(open.len(), &entry.id)
+    }
+
+    /// Stores the list at hand of a level, if it holds anything, and puts it on the level above.
+    fn close(&mut self, sink: &dyn BlobSink, level: u8) -> Result<()> {
+        if self.open.get(usize::from(level)).is_some_and(|open| !open.is_empty()) {
+            let list = self.store(sink, level)?;
+            // Whether the list above ends here is of no meaning: it is closed next, if it is needed at all.
+            self.put(level.saturating_add(1), list);
+        }
+        Ok(())
+    }
+
+    fn store(&mut self, sink: &dyn BlobSink, level: u8) -> Result<ListEntry> {
+        let part = self.open.get_mut(usize::from(level)).map(std::mem::take).unwrap_or_default();
+        let plain = if level == 0 {
+            list::encode_chunks(&part.iter().map(|entry| entry.id).collect::<Vec<_>>())
+        } else {
+            list::encode_lists(level, &part)
+        };
+        let bytes = part.iter().fold(0u64, |sum, entry| sum.saturating_add(entry.bytes));
+        Ok(ListEntry { id: sink.store(BlobKind::List, &plain)?, bytes })
+    }
+}
+
+fn too_many() -> Error {
+    Error::refused("a file has more chunks than the format can name")
 }
 
 /// Visits the chunks of a file in order; `lists` is told of every list blob on the way, `visit` gives the length

@@ -130,7 +130,9 @@ pub(crate) fn back_up(
     let mut plan = Plan::new();
     plan.map(b"", folder).expect("a folder can be the root");
     let options = backup::Options {
-        source: backup::Source::Walk(plan),
+        plan,
+        servers: Vec::new(),
+        accept_smaller_dumps: false,
         paths: vec![folder.as_os_str().as_bytes().to_vec()],
         excludes: ExcludeOptions::default(),
         problems: 0,

@@ -7,7 +7,9 @@ use serde_json::{Map, Value, json};
 use super::human;
 use super::node::device;
 use crate::format::node::{Node, NodeKind};
-use crate::format::snapshot::{Change, DatabaseOutcome, DatabaseReport, Original, ServiceReport, Statistics};
+use crate::format::snapshot::{
+    Change, DatabaseOutcome, DatabaseReport, DumpKind, DumpReport, Original, ServiceReport, Statistics,
+};
 use crate::id::Id;
 use crate::operation::backup;
 use crate::repository::snapshot::Snapshot;
@@ -96,6 +98,30 @@ pub(crate) fn service(report: &ServiceReport) -> Value {
     })
 }
 
+/// A dump of a server, or what a command wrote.
+fn dump(report: &DumpReport) -> Value {
+    let tables: Map<String, Value> =
+        report.tables.iter().map(|table| (table.table.clone(), table.rows.into())).collect();
+    json!({
+        "path": format!("/{}", String::from_utf8_lossy(&report.place)),
+        "kind": match report.kind {
+            DumpKind::Command => "command",
+            DumpKind::Postgres => "postgres",
+            DumpKind::PostgresGlobals => "postgres-globals",
+            DumpKind::Mysql => "mysql",
+            DumpKind::MysqlGlobals => "mysql-globals",
+            DumpKind::Redis => "redis",
+        },
+        "database": report.database,
+        "server": report.server,
+        "client": report.client,
+        "size": report.bytes,
+        "rows": tables,
+        "without_rows": report.without_rows,
+        "messages": report.messages,
+    })
+}
+
 /// A backup's summary.
 pub(crate) fn summary(summary: &backup::Summary, took: Duration) -> Value {
     let mut object = Map::new();
@@ -112,6 +138,7 @@ pub(crate) fn summary(summary: &backup::Summary, took: Duration) -> Value {
     object.insert("parent".into(), summary.parent.map(|id| id.to_hex()).into());
     object.insert("tree".into(), summary.root.id.to_hex().into());
     object.insert("databases".into(), summary.databases.iter().map(database).collect::<Vec<_>>().into());
+    object.insert("dumps".into(), summary.dumps.iter().map(dump).collect::<Vec<_>>().into());
     object.insert("service".into(), summary.service.as_ref().map(service).into());
     object.into()
 }
@@ -162,6 +189,7 @@ pub(crate) fn snapshot(snapshot: &Snapshot) -> Value {
         "program_version": manifest.program,
         "summary": counts,
         "databases": manifest.databases.iter().map(database).collect::<Vec<_>>(),
+        "dumps": manifest.dumps.iter().flatten().map(dump).collect::<Vec<_>>(),
         "service": manifest.service.as_ref().map(service),
         "original": snapshot.original().map(original),
     })

@@ -1,27 +1,28 @@
 //! Backup: from files and databases on a host to a committed snapshot.
 //!
-//! One thread walks and reads ([`scan`]), or reads a stream ([`stream`]), all threads hash, compress and seal ([`store`]), one uploads. Nothing
+//! What servers dump comes first ([`dumps`]). Then one thread walks and reads ([`scan`]), all threads hash, compress and seal ([`store`]), one uploads. Nothing
 //! waits for a lock of another backup; the order of what is written is the protocol's of
 //! `format-spec/11-ordering.md`.
 
 mod database;
+mod dumps;
 mod event;
 mod finding;
+mod held;
 pub(super) mod parent;
 pub(super) mod read;
 pub(super) mod scan;
 mod store;
-mod stream;
 mod unchanged;
 mod vaultwarden;
 mod work;
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::node::Timestamp;
-use crate::format::snapshot::{DatabaseReport, ServiceReport, Statistics};
+use crate::format::snapshot::{DatabaseReport, DumpReport, ServiceReport, Statistics};
 use crate::id::Id;
 use crate::interrupt::Interrupt;
 use crate::report::{Finding, Reporter};
@@ -31,19 +32,23 @@ use crate::repository::session::{self, Commit, Usable};
 use crate::repository::tree::Root;
 use crate::service::vaultwarden::Layout;
 use crate::source::files::{ExcludeOptions, Excludes, Plan};
+use crate::source::server::Server;
 use crate::source::sqlite;
 
 use super::announce::{self, ATTEMPTS};
 use database::LazyScratch;
 use work::Work;
 
-pub use stream::{Origin, StreamSource};
 pub use vaultwarden::plan as vaultwarden_plan;
 
 /// What to back up, and how.
 pub struct Options {
-    /// Where the snapshot's contents come from.
-    pub source: Source,
+    /// What of the host stands where in the snapshot.
+    pub plan: Plan,
+    /// What is dumped, before any file.
+    pub servers: Vec<Box<dyn Server>>,
+    /// Take dumps that are far smaller than the last ones for good.
+    pub accept_smaller_dumps: bool,
     /// The paths as given, absolute, for the manifest and for finding the previous snapshot.
     pub paths: Vec<Vec<u8>>,
     /// What is left out.
@@ -77,26 +82,10 @@ pub struct Options {
     pub interrupt: Interrupt,
 }
 
-/// Where a snapshot's contents come from.
-pub enum Source {
-    /// A walk: what of the host stands where in the snapshot.
-    Walk(Plan),
-    /// One stream, which becomes one file.
-    Stream(StreamSource),
-}
-
-impl Source {
-    /// The host's paths that are walked.
-    pub fn hosts(&self) -> Vec<&Path> {
-        match self {
-            Self::Walk(plan) => plan.hosts().map(|(_, host)| host).collect(),
-            Self::Stream(_) => Vec::new(),
-        }
-    }
-
-    /// Whether a file at this place may go while it is looked at, without a word.
-    fn may_vanish(&self, place: &[u8]) -> bool {
-        matches!(self, Self::Walk(plan) if plan.may_vanish(place))
+impl Options {
+    /// Whether there is anything to walk through: dumps alone make a snapshot too.
+    fn walks(&self) -> bool {
+        self.servers.is_empty() || self.plan.hosts().next().is_some()
     }
 }
 
@@ -127,6 +116,8 @@ pub struct Summary {
     pub statistics: Statistics,
     /// The databases.
     pub databases: Vec<DatabaseReport>,
+    /// The dumps.
+    pub dumps: Vec<DumpReport>,
     /// The service's proof.
     pub service: Option<ServiceReport>,
     /// When it began and ended.

@@ -11,7 +11,6 @@ use std::sync::Mutex;
 
 use crossbeam_channel::Sender;
 
-use super::Source;
 use super::database::{LazyScratch, starts_as_database};
 use super::event::{BATCH_BYTES, BATCH_EVENTS, Change, Event, Finished};
 use super::finding::{changed, deleted, unreadable, vanished};
@@ -39,13 +38,11 @@ const DISTRUST_SECONDS: i64 = 2;
 
 /// What the scanner works with.
 pub(super) struct Scanner<'a> {
-    pub(super) source: &'a Source,
+    pub(super) plan: &'a Plan,
     pub(super) interrupt: &'a Interrupt,
     pub(super) reporter: &'a dyn Reporter,
     pub(super) index: &'a Index,
     pub(super) chunker: &'a GearChunker,
-    /// Cuts streams, which mostly are dumps.
-    pub(super) dump_chunker: &'a GearChunker,
     pub(super) parent: Parent<'a>,
     pub(super) parent_source: Option<&'a dyn BlobSource>,
     /// When the previous snapshot's scan began.
@@ -80,18 +77,15 @@ pub(super) fn hung_up() -> Error {
 }
 
 impl Scanner<'_> {
-    /// Walks or reads everything and hands over events until the end.
+    /// Walks and reads everything and hands over events until the end.
     pub(super) fn run(mut self, excludes: &Excludes) -> Result<()> {
-        match self.source {
-            Source::Walk(plan) => self.walk(plan, excludes)?,
-            Source::Stream(stream) => self.visit_stream(stream)?,
-        }
+        self.walk(excludes)?;
         self.hand_over()
     }
 
-    fn walk(&mut self, plan: &Plan, excludes: &Excludes) -> Result<()> {
+    fn walk(&mut self, excludes: &Excludes) -> Result<()> {
         let reporter = self.reporter;
-        let summary = files::walk(plan, excludes, reporter, &mut |entry| self.visit(entry))?;
+        let summary = files::walk(self.plan, excludes, reporter, &mut |entry| self.visit(entry))?;
         self.problems.fetch_add(summary.problems, std::sync::atomic::Ordering::Relaxed);
         for place in self.prepared.keys() {
             // Excluded by a pattern, or gone since: either way the snapshot lacks what it is made for.
@@ -320,7 +314,7 @@ impl Scanner<'_> {
     }
 
     fn cannot_open(&self, entry: &Entry, error: &Error) {
-        if error.kind() == ErrorKind::Missing && self.source.may_vanish(&entry.path) {
+        if error.kind() == ErrorKind::Missing && self.plan.may_vanish(&entry.path) {
             self.reporter.report(vanished(entry));
         } else {
             self.problem(unreadable(entry, error));

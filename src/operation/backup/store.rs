@@ -14,6 +14,7 @@ use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
 use super::event::{Change, Event, Finished};
 use super::finding::{changed, deleted, unreadable};
+use super::held::Held;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::blob::BlobKind;
 use crate::format::node::{Content, Hole, Node, NodeKind};
@@ -21,7 +22,7 @@ use crate::format::snapshot::Statistics;
 use crate::id::Id;
 use crate::report::{Finding, Reporter, printable};
 use crate::repository::cached_tree::RecordingSink;
-use crate::repository::content::store_content;
+use crate::repository::content::ContentBuilder;
 use crate::repository::tree::TreeBuilder;
 use crate::repository::writer::BlobWriter;
 use crate::service::vaultwarden::Proof;
@@ -36,7 +37,9 @@ pub(super) struct Store<'a> {
     pub(super) problems: &'a AtomicU64,
     pub(super) proof: Option<Proof>,
     pub(super) statistics: Statistics,
-    pub(super) chunks: Vec<(Id, u64)>,
+    /// What there is of the large file at hand.
+    pub(super) content: ContentBuilder,
+    pub(super) held: Held,
     pub(super) buffers: Sender<Vec<u8>>,
 }
 
@@ -59,6 +62,9 @@ impl Store<'_> {
     pub(super) fn run(&mut self, batches: &Receiver<Vec<Event>>) -> Result<()> {
         for batch in batches {
             self.batch(batch)?;
+        }
+        while let Some(waiting) = self.held.next_before(None)? {
+            self.place(&waiting.path, &waiting.node, waiting.change)?;
         }
         Ok(())
     }
@@ -153,14 +159,14 @@ impl Store<'_> {
             Event::Data { bytes, cuts } => {
                 for _ in &cuts {
                     let Some(Stored::Chunk(id, length)) = stored.next() else { return Err(out_of_step()) };
-                    self.chunks.push((id, length));
+                    self.content.push(self.sink, id, length)?;
                 }
                 // The scanner may be gone already; then nobody needs the buffer.
                 self.buffers.send(bytes).or(Ok(()))
             }
             Event::End(finished) => self.finish_file(*finished),
             Event::Failed => {
-                self.chunks.clear();
+                self.content = ContentBuilder::default();
                 Ok(())
             }
         }
@@ -168,15 +174,22 @@ impl Store<'_> {
 
     fn finish_file(&mut self, finished: Finished) -> Result<()> {
         let Finished { path, mut node, before, holes, database } = finished;
-        let chunks = std::mem::take(&mut self.chunks);
-        node.content = Some(store_content(self.sink, &chunks)?);
+        node.content = Some(std::mem::take(&mut self.content).finish(self.sink)?);
         node.holes = if holes.is_empty() { None } else { Some(holes) };
         node.database = database;
         let change = compare(before.as_deref(), &node);
         self.push(&path, &node, change)
     }
 
+    /// Puts a node into the tree, behind what waited for a place before it.
     fn push(&mut self, path: &[u8], node: &Node, change: Change) -> Result<()> {
+        while let Some(waiting) = self.held.next_before(Some((path, node.kind)))? {
+            self.place(&waiting.path, &waiting.node, waiting.change)?;
+        }
+        self.place(path, node, change)
+    }
+
+    fn place(&mut self, path: &[u8], node: &Node, change: Change) -> Result<()> {
         let counts = &mut self.statistics;
         let count = match (node.kind, change) {
             (NodeKind::File, Change::New) => &mut counts.files_new,

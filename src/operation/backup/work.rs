@@ -12,11 +12,14 @@ use minicbor::bytes::ByteVec;
 
 use crate::error::{Error, Result};
 use crate::format::node::{NodeKind, Timestamp};
-use crate::format::snapshot::{DatabaseOutcome, DatabaseReport, Manifest, ServiceReport, Statistics};
+use crate::format::snapshot::{
+    DatabaseOutcome, DatabaseReport, DumpReport, Manifest, ServiceReport, Statistics,
+};
 use crate::id::Id;
 use crate::report::{Collector, Finding, Reporter, report_all};
 use crate::repository::cache::Cache;
 use crate::repository::cached_tree::{CachedTree, RecordingSink, TreeRecorder};
+use crate::repository::content::ContentBuilder;
 use crate::repository::session::{self, Adopted, Usable};
 use crate::repository::snapshot::{Snapshot, Snapshots};
 use crate::repository::tree::{Root, TreeBuilder, TreeReader, lookup};
@@ -29,7 +32,7 @@ use super::parent::{self, Parent, ParentSource};
 use super::read::Pool;
 use super::scan::{Scanner, still_stored};
 use super::store::Store;
-use super::{Options, ParentChoice, Source, Summary, unchanged, vaultwarden};
+use super::{Options, ParentChoice, Summary, unchanged, vaultwarden};
 
 /// How a manifest tells that databases were taken for plain files.
 const AS_FILES: &str = "--no-sqlite";
@@ -65,6 +68,7 @@ impl Made<'_> {
             parent: manifest.parent,
             statistics: manifest.statistics.clone(),
             databases: manifest.databases.clone(),
+            dumps: manifest.dumps.clone().unwrap_or_default(),
             service: manifest.service.clone(),
             time: (manifest.time, manifest.finished),
             root: self.root,
@@ -147,9 +151,8 @@ impl<'a> Work<'a> {
 
     /// Counts what there is to store, unless that is done before. What is wrong with it, the real walk reports.
     fn count(&self, done: &AtomicBool) {
-        let Source::Walk(plan) = &self.options.source else { return };
         let (mut files, mut bytes) = (0u64, 0u64);
-        let counted = files::walk(plan, &self.excludes, &Collector::default(), &mut |entry| {
+        let counted = files::walk(&self.options.plan, &self.excludes, &Collector::default(), &mut |entry| {
             if entry.node.kind == NodeKind::File {
                 files = files.saturating_add(1);
                 bytes = bytes.saturating_add(entry.node.size);
@@ -192,6 +195,11 @@ impl<'a> Work<'a> {
             (same && still_stored(source.source(), writer.index(), sink.recorder, &node))
                 .then(|| Box::new(node))
         };
+        let before = |place: &[u8]| {
+            let (source, parent) = source.zip(parent)?;
+            lookup(source.source(), parent.root(), place).ok()?
+        };
+        let dumped = self.dump(writer, sink, &before, earlier)?;
         let prepared = options
             .vaultwarden
             .as_ref()
@@ -202,22 +210,21 @@ impl<'a> Work<'a> {
         };
         // What was amiss where the service was looked for counts as much as what is amiss on the walk.
         let problems = options.vaultwarden.as_ref().map_or(0, |(layout, _)| layout.problems);
-        let problems = AtomicU64::new(problems.saturating_add(options.problems));
+        let problems = problems.saturating_add(options.problems).saturating_add(dumped.problems);
+        let problems = AtomicU64::new(problems);
         let databases = Mutex::new(Vec::new());
         let chunker = self.repository.file_chunker();
-        let dump_chunker = self.repository.dump_chunker();
         let pool = Pool::new();
         let buffers = pool.returns();
         let (out, batches) = bounded(1);
         let tree_reader =
             source.zip(parent).map(|(source, parent)| TreeReader::new(source.source(), parent.root()));
         let scanner = Scanner {
-            source: &options.source,
+            plan: &options.plan,
             interrupt: &options.interrupt,
             reporter: self.reporter,
             index: writer.index(),
             chunker: &chunker,
-            dump_chunker: &dump_chunker,
             parent: Parent::new(tree_reader),
             parent_source: source.map(ParentSource::source),
             parent_time: parent.map(|parent| parent.manifest.time),
@@ -245,15 +252,16 @@ impl<'a> Work<'a> {
             problems: &problems,
             proof,
             statistics: Statistics::default(),
-            chunks: Vec::new(),
+            content: ContentBuilder::default(),
+            held: dumped.held,
             buffers,
         };
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            if parent.is_none() && options.count_first {
+            if parent.is_none() && options.count_first && options.walks() {
                 scope.spawn(|| self.count(&done));
             }
-            let scan = scope.spawn(|| scanner.run(&self.excludes));
+            let scan = scope.spawn(|| if options.walks() { scanner.run(&self.excludes) } else { Ok(()) });
             let stored = store.run(&batches);
             done.store(true, Ordering::Relaxed);
             // The scanner notices that nobody listens any more.
@@ -267,16 +275,13 @@ impl<'a> Work<'a> {
         let mut databases = databases.into_inner().unwrap_or_default();
         databases.sort_by(|one: &DatabaseReport, other| one.place.cmp(&other.place));
         let service = service.map(|service| {
-            let is_no_upload = |place: &[u8]| {
-                let before = source.zip(parent).map(|(source, parent)| (source.source(), parent.root()));
-                let was_there = before.and_then(|(source, root)| lookup(source, root, place).ok().flatten());
-                was_there.is_some() || self.excludes.keep_out(&service.host_of(place))
-            };
+            let is_no_upload =
+                |place: &[u8]| before(place).is_some() || self.excludes.keep_out(&service.host_of(place));
             let (report, found) = service.report(proof, statistics.problems, &is_no_upload, self.reporter);
             statistics.problems = statistics.problems.saturating_add(found);
             report
         });
-        Ok(Gathered { root, statistics, databases, service })
+        Ok(Gathered { root, statistics, databases, dumps: dumped.reports, service })
     }
 
     fn manifest(
@@ -314,7 +319,7 @@ impl<'a> Work<'a> {
             program: env!("CARGO_PKG_VERSION").to_owned(),
             extensions: None,
             original: None,
-            dumps: None,
+            dumps: Some(gathered.dumps).filter(|dumps| !dumps.is_empty()),
         }
     }
 
@@ -363,6 +368,7 @@ struct Gathered {
     root: Root,
     statistics: Statistics,
     databases: Vec<DatabaseReport>,
+    dumps: Vec<DumpReport>,
     service: Option<ServiceReport>,
 }
 

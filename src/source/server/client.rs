@@ -9,6 +9,7 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
+use super::Options;
 use crate::error::Result;
 use crate::source::command::{CommandLine, Manner, Running};
 use crate::source::stream::Patience;
@@ -35,9 +36,11 @@ impl Client {
     ///
     /// # Errors
     /// Where it cannot be started.
-    pub fn start(&self, prefix: &[OsString], patience: &Patience) -> Result<Running> {
-        let mut running = self.command_line(prefix).start(patience)?;
-        if let Some((_, password)) = self.password.as_ref().filter(|_| !prefix.is_empty()) {
+    pub fn start(&self, options: &Options, patience: &Patience) -> Result<Running> {
+        let mut line = self.command_line(&options.prefix);
+        line.hidden.clone_from(&options.hidden);
+        let mut running = line.start(patience)?;
+        if let Some((_, password)) = self.password.as_ref().filter(|_| !options.prefix.is_empty()) {
             // Where it ended already, its end tells why.
             running.tell(&Zeroizing::new([password.as_bytes(), b"\n"].concat())).ok();
         }
@@ -46,10 +49,6 @@ impl Client {
 
     fn command_line(&self, prefix: &[OsString]) -> CommandLine {
         let mut line = CommandLine { own_group: true, manner: Manner::Guided, ..CommandLine::default() };
-        line.hidden = std::env::vars_os()
-            .map(|(name, _)| name)
-            .filter(|name| name.as_encoded_bytes().starts_with(b"STRONGROOM_"))
-            .collect();
         let Some((program, words)) = prefix.split_first() else {
             line.program.clone_from(&self.program);
             line.arguments.clone_from(&self.arguments);

@@ -1,4 +1,4 @@
-//! Database servers as sources: what their own clients write, looked at while it passes.
+//! Database servers as sources: what their own clients write, looked at while it passes; and any other command.
 //!
 //! Invariants: a dump flows through and is held nowhere. Its end is an end only where the client said so, the dump
 //! itself said so, and the rows in it are those that the server counted in the same view of its data. Passwords stand
@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod client;
+pub mod stream;
 
 use std::time::Duration;
 
@@ -16,12 +17,12 @@ use crate::report::Reporter;
 
 /// A server that can be dumped, again and again.
 pub trait Server: Send + Sync {
-    /// What it is, for messages: `PostgreSQL at db.example:5432`.
+    /// What it is, for messages: `PostgreSQL at db.example:5432`. Errors of its dumps say it themselves.
     fn name(&self) -> String;
 
-    /// Where the dumps will lie in the snapshot, and where they come from, for the manifest's paths: known without
-    /// asking the server, the same every night. An address bears no password.
-    fn origin(&self) -> String;
+    /// Where the dumps will lie in the snapshot, as far as that is known without asking the server: the files, or the
+    /// folder above them. The same every night, for the manifest's paths.
+    fn roots(&self) -> Vec<Vec<u8>>;
 
     /// Looks at the server: compares versions, finds the databases, tries what the dumps need. Gives the dumps in the
     /// order in which they are to be taken; none of them has begun.
@@ -69,6 +70,8 @@ pub struct Finished {
 pub struct Options {
     /// What stands before the command line of each client, such as `docker exec -i db`; empty where it runs here.
     pub prefix: Vec<std::ffi::OsString>,
+    /// Variables of our environment that are not for the clients.
+    pub hidden: Vec<std::ffi::OsString>,
     /// Databases to take; all that are not the server's own where none is named, neither here nor in the address.
     pub databases: Vec<String>,
     /// Tables whose rows are left out, as the clients take them: their definitions are kept.

@@ -137,7 +137,9 @@ pub(crate) fn back_up(
     let mut plan = Plan::new();
     plan.map(b"", folder).expect("a folder can be the root");
     let options = backup::Options {
-        source: backup::Source::Walk(plan),
+        plan,
+        servers: Vec::new(),
+        accept_smaller_dumps: false,
         // The same whatever is in it: each snapshot is compared with the one before.
         paths: vec![b"/data".to_vec()],
         excludes: ExcludeOptions::default(),

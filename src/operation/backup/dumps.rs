@@ -1,0 +1,206 @@
+//! Dumps of servers and commands: taken before any file, one after the other, straight into the repository.
+//!
+//! Invariants: of a dump nothing is held but a few buffers and the list at hand. It gets a node only once its end was
+//! judged: one that failed ends the backup, which makes no snapshot.
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
+
+use super::event::Change;
+use super::held::{Held, Waiting};
+use super::read::{Cutter, Pool, cut_stream};
+use super::scan::hung_up;
+use super::work::Work;
+use crate::error::{Error, Result};
+use crate::format::blob::BlobKind;
+use crate::format::node::{Content, Node};
+use crate::format::snapshot::{DumpKind, DumpReport};
+use crate::id::Id;
+use crate::report::{Finding, printable};
+use crate::repository::cached_tree::RecordingSink;
+use crate::repository::content::ContentBuilder;
+use crate::repository::host;
+use crate::repository::snapshot::Snapshot;
+use crate::repository::writer::BlobWriter;
+use crate::source::server::{Dump, Finished};
+use crate::source::stream::{self, Patience};
+
+/// Dumps of fewer bytes than this may shrink as they like.
+const SMALL: u64 = 64 << 10;
+
+/// What the dumps of a backup came to.
+#[derive(Default)]
+pub(super) struct Dumped {
+    /// Their nodes, and the folders above.
+    pub(super) held: Held,
+    /// What the manifest says of them, in the order of their places.
+    pub(super) reports: Vec<DumpReport>,
+    /// What was answered to a service's questions, by place.
+    pub(super) answers: Vec<(Vec<u8>, Answers)>,
+    /// What was amiss.
+    pub(super) problems: u64,
+}
+
+/// Answers to a service's questions.
+pub(super) type Answers = Vec<Vec<Vec<Option<String>>>>;
+
+/// Looks a node of the previous snapshot up.
+pub(super) type Before<'a> = dyn Fn(&[u8]) -> Option<Node> + 'a;
+
+impl Work<'_> {
+    /// Takes the dumps of all servers.
+    pub(super) fn dump(
+        &self,
+        writer: &BlobWriter<'_>,
+        sink: &RecordingSink<'_>,
+        before: &Before<'_>,
+        earlier: &[&Snapshot],
+    ) -> Result<Dumped> {
+        let mut dumped = Dumped::default();
+        let patience = Patience { interrupt: self.options.interrupt.clone(), silence: None };
+        for server in &self.options.servers {
+            self.reporter.progress().set_stage(format!("asking {}", server.name()));
+            for dump in server.dumps(&patience, self.reporter)? {
+                self.take(dump, (writer, sink), before, &mut dumped)?;
+            }
+        }
+        self.reporter.progress().set_stage("");
+        dumped.reports.sort_by(|one, other| one.place.cmp(&other.place));
+        for report in &dumped.reports {
+            if let Some(finding) = self.shrunk(report, earlier) {
+                dumped.problems = dumped.problems.saturating_add(1);
+                self.reporter.report(finding);
+            }
+        }
+        Ok(dumped)
+    }
+
+    fn take(
+        &self,
+        mut dump: Box<dyn Dump + '_>,
+        (writer, sink): (&BlobWriter<'_>, &RecordingSink<'_>),
+        before: &Before<'_>,
+        dumped: &mut Dumped,
+    ) -> Result<()> {
+        let place = dump.place().to_vec();
+        self.reporter.progress().set_stage(format!("dumping /{}", printable(&place)));
+        let mut node = stream::node(host::now());
+        let (content, size) = self.store(&mut *dump, writer, sink)?;
+        let Finished { mut report, answers } = dump.finish()?;
+        report.bytes = size;
+        (node.content, node.size) = (Some(content), size);
+        for end in place.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(end, _)| end) {
+            let folder = place.get(..end).unwrap_or_default().to_vec();
+            dumped.held.insert(waiting(folder, stream::folder_node(), before))?;
+        }
+        dumped.held.insert(waiting(place.clone(), node, before))?;
+        dumped.reports.push(report);
+        dumped.answers.push((place, answers));
+        Ok(())
+    }
+
+    /// Reads a dump to its end; gives its content and its length.
+    fn store(
+        &self,
+        dump: &mut dyn Dump,
+        writer: &BlobWriter<'_>,
+        sink: &RecordingSink<'_>,
+    ) -> Result<(Content, u64)> {
+        let chunker = self.repository.dump_chunker();
+        let pool = Pool::new();
+        let returns = pool.returns();
+        let (out, batches) = bounded(1);
+        std::thread::scope(|scope| {
+            let read = scope.spawn(move || cut(dump, &Cutter::Gear(&chunker), &pool, &out));
+            let stored = self.store_batches(&batches, &returns, writer, sink);
+            // The reader notices that nobody listens any more.
+            drop(batches);
+            let size = read.join().map_err(|_| Error::refused("the reading thread failed"))?;
+            let builder = stored?;
+            let size = size?;
+            Ok((builder.finish(sink)?, size))
+        })
+    }
+
+    fn store_batches(
+        &self,
+        batches: &Receiver<(Vec<u8>, Vec<usize>)>,
+        returns: &Sender<Vec<u8>>,
+        writer: &BlobWriter<'_>,
+        sink: &RecordingSink<'_>,
+    ) -> Result<ContentBuilder> {
+        let mut builder = ContentBuilder::default();
+        for (bytes, cuts) in batches {
+            self.options.interrupt.check()?;
+            let starts = std::iter::once(&0).chain(&cuts);
+            let chunks: Vec<&[u8]> =
+                starts.zip(&cuts).map(|(start, end)| bytes.get(*start..*end).unwrap_or_default()).collect();
+            let ids: Vec<Id> = chunks
+                .par_iter()
+                .map(|chunk| {
+                    let id = writer.store_blob(BlobKind::Chunk, chunk)?;
+                    self.reporter.progress().add_bytes(chunk.len() as u64);
+                    Ok(id)
+                })
+                .collect::<Result<_>>()?;
+            ids.iter()
+                .zip(&chunks)
+                .try_for_each(|(id, chunk)| builder.push(sink, *id, chunk.len() as u64))?;
+            // The reader may be gone already; then nobody needs the buffer.
+            returns.send(bytes).ok();
+        }
+        Ok(builder)
+    }
+
+    /// A database's dump of less than half of what it was the last time that all was well: something may have been
+    /// emptied, and nobody may have noticed. What any other command writes may be of any length.
+    fn shrunk(&self, report: &DumpReport, earlier: &[&Snapshot]) -> Option<Finding> {
+        if self.options.accept_smaller_dumps || report.kind == DumpKind::Command {
+            return None;
+        }
+        let good = earlier.iter().find_map(|snapshot| {
+            let dumps =
+                snapshot.manifest.dumps.as_ref().filter(|_| snapshot.manifest.statistics.problems == 0)?;
+            dumps.iter().find(|dump| dump.place == report.place)
+        })?;
+        (good.bytes >= SMALL && report.bytes < good.bytes / 2).then(|| {
+            let cause = format!(
+                "this dump has {} bytes, and the last one that was in order had {}",
+                report.bytes, good.bytes
+            );
+            Finding::problem(format!("/{}", printable(&report.place)), cause)
+                .with_hint("look what is gone; if that is right, say --accept-smaller-dump once")
+        })
+    }
+}
+
+fn waiting(path: Vec<u8>, node: Node, before: &Before<'_>) -> Waiting {
+    let change = match before(&path) {
+        None => Change::New,
+        Some(before) if before == node => Change::Unmodified,
+        Some(_) => Change::Compare,
+    };
+    Waiting { path, node, change }
+}
+
+/// Reads and cuts to the end; gives the length.
+fn cut(
+    dump: &mut dyn Dump,
+    cutter: &Cutter<'_>,
+    pool: &Pool,
+    out: &Sender<(Vec<u8>, Vec<usize>)>,
+) -> Result<u64> {
+    let mut size = 0u64;
+    let mut fill = |buffer: &mut [u8], filled: &mut usize| {
+        let room = buffer.get_mut(*filled..).unwrap_or_default();
+        let wanted = room.len();
+        let read = dump.fill(room)?;
+        size = size.saturating_add(read as u64);
+        *filled = filled.saturating_add(read);
+        Ok(read < wanted)
+    };
+    let failed = cut_stream(&mut fill, pool.buffer(u64::MAX), cutter, pool, &mut |bytes, cuts| {
+        out.send((bytes, cuts)).map_err(|_| hung_up())
+    })?;
+    failed.map_or(Ok(size), Err)
+}
