@@ -7,7 +7,8 @@ use strongroom::format::marks::{Abandoned, Condemned, Forgotten, Session};
 use strongroom::format::node::{Content, DatabaseState, Extension, Node, NodeKind, Timestamp};
 use strongroom::format::pack::Entry;
 use strongroom::format::snapshot::{
-    Change, DatabaseOutcome, DatabaseReport, Manifest, Original, ServiceReport, Statistics,
+    Change, DatabaseOutcome, DatabaseReport, DumpKind, DumpReport, Manifest, Original, ServiceReport,
+    Statistics, TableRows,
 };
 use strongroom::format::tree::{InnerEntry, LeafEntry};
 use strongroom::id::Id;
@@ -219,7 +220,7 @@ fn service(report: &ServiceReport) -> Json {
     let always = json!({
         "name": report.name,
         "origins": origins,
-        "tables": list(&report.tables, |table| json!({"table": table.table, "rows": table.rows})),
+        "tables": list(&report.tables, rows),
         "files_proved": report.files_proved,
         "bytes_proved": report.bytes_proved,
         "damaged": damaged,
@@ -273,8 +274,40 @@ pub(crate) fn manifest(manifest: &Manifest) -> Json {
             ("service", manifest.service.as_ref().map(service)),
             ("extensions", manifest.extensions.as_deref().map(extensions)),
             ("original", manifest.original.as_ref().map(original)),
+            ("dumps", manifest.dumps.as_ref().map(|dumps| list(dumps, dump))),
         ],
     )
+}
+
+fn dump(report: &DumpReport) -> Json {
+    let kind = match report.kind {
+        DumpKind::Command => "command",
+        DumpKind::Postgres => "postgres",
+        DumpKind::PostgresGlobals => "postgres-globals",
+        DumpKind::Mysql => "mysql",
+        DumpKind::MysqlGlobals => "mysql-globals",
+        DumpKind::Redis => "redis",
+    };
+    let always = json!({
+        "place": bytes(&report.place),
+        "kind": kind,
+        "bytes": report.bytes,
+        "tables": list(&report.tables, rows),
+        "without_rows": report.without_rows,
+        "messages": report.messages,
+    });
+    with(
+        always,
+        [
+            ("database", report.database.clone().map(Json::from)),
+            ("server", report.server.clone().map(Json::from)),
+            ("client", report.client.clone().map(Json::from)),
+        ],
+    )
+}
+
+fn rows(table: &TableRows) -> Json {
+    json!({"table": table.table, "rows": table.rows})
 }
 
 fn original(original: &Original) -> Json {

@@ -49,6 +49,19 @@ pub(crate) fn full_manifest(forge: &Forge) -> Json {
                 "snapshot": hex(&[7; 32]), "writer": hex(&[8; 32]), "sequence": 40, "made_from": hex(&[9; 32]),
                 "change": "repaired",
             },
+            "dumps": [
+                {
+                    "place": hex(b"postgres/globals.sql"), "kind": "postgres-globals", "server": "PostgreSQL 15.18",
+                    "client": "pg_dumpall (PostgreSQL) 15.18", "bytes": 912, "tables": [], "without_rows": [],
+                    "messages": ["without the roles' passwords"],
+                },
+                {
+                    "place": hex(b"postgres/vault.dump"), "kind": "postgres", "database": "vault",
+                    "server": "PostgreSQL 15.18", "client": "pg_dump (PostgreSQL) 15.18", "bytes": 7_654_321,
+                    "tables": [{"table": "public.ciphers", "rows": 812}], "without_rows": ["public.event"],
+                    "messages": [],
+                },
+            ],
         }),
     )
 }
@@ -102,7 +115,7 @@ fn hostile_manifests(forge: &mut Forge, plain: &Json) -> Vec<Case> {
     bad("a job of 4,097 bytes", "over-limit", &|manifest| manifest.entries().insert(3, (3, text(4097))));
     bad("a tag of 4,097 bytes", "over-limit", &|manifest| *manifest.at(4) = Cbor::Array(vec![text(4097)]));
     bad("a program of 4,097 bytes", "over-limit", &|manifest| *manifest.at(14) = text(4097));
-    bad("an unknown key", "unknown-key", &|manifest| manifest.entries().push((17, Cbor::Bool(true))));
+    bad("an unknown key", "unknown-key", &|manifest| manifest.entries().push((18, Cbor::Bool(true))));
     bad("no root", "malformed", &|manifest| drop(manifest.entries().remove(5)));
     bad("a root of 31 bytes", "malformed", &|manifest| *manifest.at(6) = Cbor::Bytes(vec![6; 31]));
     bad("a host that is not UTF-8", "malformed", &|manifest| *manifest.at(2) = Cbor::Raw(vec![0x61, 0xff]));
