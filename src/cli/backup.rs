@@ -192,6 +192,15 @@ fn options(arguments: &Arguments, parent: ParentChoice, output: &Output) -> Resu
             with_built_in_copies: arguments.with_built_in_backups,
         };
         let layout = vaultwarden::discover(&options, output)?;
+        if let vaultwarden::Database::Server { kind, .. } = &layout.database {
+            return Err(Error::refused(format!(
+                "this Vaultwarden keeps its rows in {}, which this command does not back up",
+                kind.name()
+            ))
+            .hint(
+                "dump the database with its own client, and back up the dump together with the data folder",
+            ));
+        }
         paths.push(layout.data_folder.as_os_str().as_bytes().to_vec());
         plan = vaultwarden_plan(&layout)?;
         vaultwarden = Some((layout, options.with_sends));

@@ -22,7 +22,7 @@ use crate::repository::content::ContentBuilder;
 use crate::repository::host;
 use crate::repository::snapshot::Snapshot;
 use crate::repository::writer::BlobWriter;
-use crate::source::server::{Dump, Finished};
+use crate::source::server::{Dump, Finished, Row};
 use crate::source::stream::{self, Patience};
 
 /// Dumps of fewer bytes than this may shrink as they like.
@@ -35,14 +35,23 @@ pub(super) struct Dumped {
     pub(super) held: Held,
     /// What the manifest says of them, in the order of their places.
     pub(super) reports: Vec<DumpReport>,
-    /// What was answered to a service's questions, by place.
-    pub(super) answers: Vec<(Vec<u8>, Answers)>,
+    /// What was answered to a service's questions.
+    pub(super) answered: Option<Answered>,
+    /// When the first dump began, in seconds since the Unix epoch.
+    pub(super) began: i64,
     /// What was amiss.
     pub(super) problems: u64,
 }
 
-/// Answers to a service's questions.
-pub(super) type Answers = Vec<Vec<Vec<Option<String>>>>;
+/// What a service's database answered in its dump's own view.
+pub(super) struct Answered {
+    /// Where the dump lies in the snapshot.
+    pub(super) place: Vec<u8>,
+    /// Tables and their rows.
+    pub(super) tables: Vec<(String, u64)>,
+    /// The answers, in the order of the questions.
+    pub(super) answers: Vec<Vec<Row>>,
+}
 
 /// Looks a node of the previous snapshot up.
 pub(super) type Before<'a> = dyn Fn(&[u8]) -> Option<Node> + 'a;
@@ -56,7 +65,7 @@ impl Work<'_> {
         before: &Before<'_>,
         earlier: &[&Snapshot],
     ) -> Result<Dumped> {
-        let mut dumped = Dumped::default();
+        let mut dumped = Dumped { began: host::now().seconds, ..Dumped::default() };
         let patience = Patience { interrupt: self.options.interrupt.clone(), silence: None };
         for server in &self.options.servers {
             self.reporter.progress().set_stage(format!("asking {}", server.name()));
@@ -73,6 +82,14 @@ impl Work<'_> {
             }
         }
         Ok(dumped)
+    }
+
+    /// Asks the server of the service's database about the present: the first that answers.
+    pub(super) fn ask(&self, question: &str) -> Result<Vec<Row>> {
+        let patience = Patience { interrupt: self.options.interrupt.clone(), silence: None };
+        let server = self.options.servers.first();
+        let server = server.ok_or_else(|| Error::refused("no server is known that could be asked"))?;
+        server.ask(question, &patience)
     }
 
     fn take(
@@ -94,8 +111,11 @@ impl Work<'_> {
             dumped.held.insert(waiting(folder, stream::folder_node(), before))?;
         }
         dumped.held.insert(waiting(place.clone(), node, before))?;
+        if !answers.is_empty() {
+            let tables = report.tables.iter().map(|table| (table.table.clone(), table.rows)).collect();
+            dumped.answered = Some(Answered { place, tables, answers });
+        }
         dumped.reports.push(report);
-        dumped.answers.push((place, answers));
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use minicbor::bytes::ByteVec;
 
 use super::database::{self, TakenDatabase};
+use super::dumps::Dumped;
 use super::work::Work;
 use crate::crypto::derive;
 use crate::error::Result;
@@ -18,7 +19,9 @@ use crate::format::snapshot::{Damage, Origin, ServiceReport, TableRows};
 use crate::id::Id;
 use crate::report::{Finding, Reporter, Severity, printable};
 use crate::repository::host;
-use crate::service::vaultwarden::{self, Contents, DATABASE_PLACE, Layout, LiveDatabase, Outcome, Proof};
+use crate::service::vaultwarden::{
+    self, Ask, Contents, DATABASE_PLACE, Database, Layout, LiveDatabase, Outcome, Proof,
+};
 use crate::source::files::Plan;
 use crate::source::sqlite::{self, Copy, TakeError};
 
@@ -44,6 +47,8 @@ pub(super) struct Vaultwarden {
     layout: Layout,
     contents: Option<Contents>,
     copied_at: i64,
+    /// Where a server's dump of its database lies in the snapshot.
+    dump: Option<Vec<u8>>,
 }
 
 /// What is known before the walk.
@@ -87,33 +92,57 @@ pub(super) fn prepare(
     layout: Layout,
     with_sends: bool,
     unchanged: &Unchanged<'_>,
+    dumped: &Dumped,
 ) -> Prepared {
+    let Database::Sqlite(file) = &layout.database else {
+        return prepare_dumped(layout, with_sends, dumped, work.reporter);
+    };
     let copied_at = host::now().seconds;
-    let (contents, database) = if let Some((contents, node)) = recall(work, &layout, unchanged) {
+    let (contents, database) = if let Some((contents, node)) = recall(work, file, unchanged) {
         (Some(contents), PreparedDatabase::Unchanged(node))
     } else {
-        let taken = database::take(&layout.database, &work.scratch, &work.options.sqlite, work.reporter);
-        let contents = taken.as_ref().ok().and_then(|taken| contents_of(work, &layout, &taken.copy));
+        let taken = database::take(file, &work.scratch, &work.options.sqlite, work.reporter);
+        let contents = taken.as_ref().ok().and_then(|taken| contents_of(work, file, &taken.copy));
         (contents, PreparedDatabase::Taken(taken))
     };
     let proof = contents.as_ref().map(|contents| Proof::new(contents, with_sends));
-    let service = Vaultwarden { layout, contents, copied_at };
+    let service = Vaultwarden { layout, contents, copied_at, dump: None };
     let databases = HashMap::from([(DATABASE_PLACE.as_bytes().to_vec(), database)]);
     Prepared { service, proof, databases }
 }
 
+/// Finds out what must be there from what the server answered while its dump was taken.
+fn prepare_dumped(layout: Layout, with_sends: bool, dumped: &Dumped, reporter: &dyn Reporter) -> Prepared {
+    let contents = dumped.answered.as_ref().and_then(|answered| {
+        // As the clients name them: with the schema before them.
+        let plain = |name: &str| name.rsplit('.').next().unwrap_or(name).to_owned();
+        let tables = answered.tables.iter().map(|(name, rows)| (plain(name), *rows)).collect();
+        match vaultwarden::from_answers(tables, &answered.answers) {
+            Ok(contents) => Some(contents),
+            Err(error) => {
+                reporter.report(Finding::warning(layout.database.shown(), error.chain()));
+                None
+            }
+        }
+    });
+    let proof = contents.as_ref().map(|contents| Proof::new(contents, with_sends));
+    let dump = dumped.answered.as_ref().map(|answered| answered.place.clone());
+    let service = Vaultwarden { layout, contents, copied_at: dumped.began, dump };
+    Prepared { service, proof, databases: HashMap::new() }
+}
+
 /// What an unchanged database held, and its node in the previous snapshot.
-fn recall(work: &Work<'_>, layout: &Layout, unchanged: &Unchanged<'_>) -> Option<(Contents, Box<Node>)> {
-    let note = work.cache?.note(work.repository, &note_name(layout))?;
+fn recall(work: &Work<'_>, database: &Path, unchanged: &Unchanged<'_>) -> Option<(Contents, Box<Node>)> {
+    let note = work.cache?.note(work.repository, &note_name(database))?;
     // A database that cannot be looked at is taken, and taking it says what is wrong.
-    let fingerprint = sqlite::fingerprint(&layout.database).ok()?;
+    let fingerprint = sqlite::fingerprint(database).ok()?;
     let contents = vaultwarden::recall(&note, &fingerprint).ok()??;
     Some((contents, unchanged(DATABASE_PLACE.as_bytes(), fingerprint)?))
 }
 
 /// Reads what must be there from a copy, and remembers it for the time when the database did not change.
-fn contents_of(work: &Work<'_>, layout: &Layout, copy: &Copy) -> Option<Contents> {
-    let name = printable(layout.database.as_os_str().as_bytes());
+fn contents_of(work: &Work<'_>, database: &Path, copy: &Copy) -> Option<Contents> {
+    let name = printable(database.as_os_str().as_bytes());
     let contents = match copy.connect().and_then(|connection| vaultwarden::read(&connection)) {
         Ok(contents) => contents,
         Err(error) => {
@@ -125,7 +154,7 @@ fn contents_of(work: &Work<'_>, layout: &Layout, copy: &Copy) -> Option<Contents
     let cache = work.cache.filter(|_| !work.options.dry_run);
     let kept = cache.zip(vaultwarden::remember(copy.fingerprint(), &contents).ok().flatten());
     if let Some((cache, note)) = kept
-        && let Err(error) = cache.keep_note(work.repository, &note_name(layout), &note)
+        && let Err(error) = cache.keep_note(work.repository, &note_name(database), &note)
     {
         let cause = format!("cannot remember the database for the next backup: {}", error.chain());
         work.reporter.report(Finding::warning("the cache", cause));
@@ -134,8 +163,8 @@ fn contents_of(work: &Work<'_>, layout: &Layout, copy: &Copy) -> Option<Contents
 }
 
 /// Where the cache keeps what a database held.
-fn note_name(layout: &Layout) -> Id {
-    derive::hash(&[b"vaultwarden\0", layout.database.as_os_str().as_bytes()].concat())
+fn note_name(database: &Path) -> Id {
+    derive::hash(&[b"vaultwarden\0", database.as_os_str().as_bytes()].concat())
 }
 
 impl Vaultwarden {
@@ -145,6 +174,7 @@ impl Vaultwarden {
         proof: Option<Proof>,
         other_problems: u64,
         is_no_upload: &dyn Fn(&[u8]) -> bool,
+        ask: &Ask<'_>,
         reporter: &dyn Reporter,
     ) -> (ServiceReport, u64) {
         let mut report = ServiceReport {
@@ -161,9 +191,8 @@ impl Vaultwarden {
             whole: false,
         };
         let (Some(contents), Some(proof)) = (&self.contents, proof) else {
-            let database = printable(self.layout.database.as_os_str().as_bytes());
             reporter.report(Finding::problem(
-                database,
+                self.layout.database.shown(),
                 "without a readable copy of the database nothing proves that the attachments are complete",
             ));
             return (report, 1);
@@ -171,7 +200,10 @@ impl Vaultwarden {
         reporter.progress().set_stage("proving that every attachment is there");
         let layout = &self.layout;
         let host_of = |place: &[u8]| layout.host_of(place);
-        let mut live = LiveDatabase::new(&layout.database, host_of, is_no_upload, PAUSE);
+        let mut live = match &layout.database {
+            Database::Sqlite(file) => LiveDatabase::new(file, host_of, is_no_upload, PAUSE),
+            Database::Server { .. } => LiveDatabase::of_server(ask, host_of, is_no_upload, PAUSE),
+        };
         let outcome = proof.finish(&mut live, self.copied_at, host::now().seconds);
         reporter.progress().set_stage("");
         let mut problems = 0u64;
@@ -203,6 +235,9 @@ impl Vaultwarden {
             host_path: host.as_os_str().as_bytes().to_vec(),
         };
         let mut origins = vec![origin("DATA_FOLDER", "", b"", &self.layout.data_folder)];
+        if let Some(place) = &self.dump {
+            origins.push(origin("DATABASE_URL", &self.layout.database.shown(), place, Path::new("")));
+        }
         origins.extend(
             self.layout.items.iter().map(|item| origin(&item.setting, &item.origin, &item.place, &item.host)),
         );

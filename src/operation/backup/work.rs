@@ -200,10 +200,9 @@ impl<'a> Work<'a> {
             lookup(source.source(), parent.root(), place).ok()?
         };
         let dumped = self.dump(writer, sink, &before, earlier)?;
-        let prepared = options
-            .vaultwarden
-            .as_ref()
-            .map(|(layout, with_sends)| vaultwarden::prepare(self, layout.clone(), *with_sends, &unchanged));
+        let prepared = options.vaultwarden.as_ref().map(|(layout, with_sends)| {
+            vaultwarden::prepare(self, layout.clone(), *with_sends, &unchanged, &dumped)
+        });
         let (service, proof, prepared) = match prepared {
             Some(prepared) => (Some(prepared.service), prepared.proof, prepared.databases),
             None => (None, None, HashMap::new()),
@@ -277,7 +276,13 @@ impl<'a> Work<'a> {
         let service = service.map(|service| {
             let is_no_upload =
                 |place: &[u8]| before(place).is_some() || self.excludes.keep_out(&service.host_of(place));
-            let (report, found) = service.report(proof, statistics.problems, &is_no_upload, self.reporter);
+            let (report, found) = service.report(
+                proof,
+                statistics.problems,
+                &is_no_upload,
+                &|question| self.ask(question),
+                self.reporter,
+            );
             statistics.problems = statistics.problems.saturating_add(found);
             report
         });

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::folder::{Folder, Found, names_in, show};
 use super::{Ending, Restoring, Summary, moved, owners, stored};
@@ -46,7 +46,7 @@ impl Restoring<'_> {
         databases.extend(moved.map(|part| folder.path.join(aside::path_of(&part.now_at))));
         // What the settings that are there say; where they say nothing, the names above have to do.
         let found = vaultwarden::discover(&vaultwarden::Options::new(&folder.path), &Collector::default());
-        databases.extend(found.ok().map(|layout| layout.database));
+        databases.extend(found.ok().and_then(|layout| layout.database.file().map(Path::to_path_buf)));
         databases.sort();
         databases.dedup();
         databases

@@ -1,16 +1,18 @@
-//! What the copy of a Vaultwarden database holds: row counts, and every file that must exist beside it.
+//! What a Vaultwarden database holds, read from a copy or from a server's answers: row counts, and every file that must
+//! exist beside it.
 //!
-//! Invariants: the connection is to a private copy, which is only read. The database is not trusted: a name in
+//! Invariants: a connection is to a private copy, which is only read. The database is not trusted: a name in
 //! it becomes part of a place only if it is a plain name, and the places of [`Contents::expected`] are
 //! sorted and differ from each other. What cannot be used is listed as damage, never passed over.
 
+use rusqlite::Connection;
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Row};
 use serde_json::Value;
 
 use super::timestamp;
 use crate::error::{Error, Result};
 use crate::report::{Finding, printable};
+use crate::source::server::Row;
 
 /// The longest name of a file or its folder; Vaultwarden's have 64 letters at most.
 const MAXIMUM_NAME: usize = 128;
@@ -128,6 +130,85 @@ pub fn read(connection: &Connection) -> Result<Contents> {
     if contents.has("sends") {
         read_sends(connection, &mut contents)?;
     }
+    Ok(settled(contents))
+}
+
+/// What is asked of a database on a server, in its dump's own view: [`from_answers`] takes the answers.
+pub const QUESTIONS: [&str; 3] = [
+    "SELECT max(version) FROM __diesel_schema_migrations",
+    "SELECT a.id, a.cipher_uuid, a.file_size, c.updated_at FROM attachments AS a LEFT JOIN ciphers AS c \
+     ON c.uuid = a.cipher_uuid",
+    "SELECT uuid, data, revision_date FROM sends WHERE atype = 1",
+];
+
+/// What a database on a server holds: its tables with their rows, and the answers to [`QUESTIONS`].
+///
+/// # Errors
+/// `Corrupt` where answers are missing.
+pub fn from_answers(mut tables: Vec<(String, u64)>, answers: &[Vec<Row>]) -> Result<Contents> {
+    let [versions, attachments, sends] = answers else {
+        return Err(Error::corrupt("the server left questions about Vaultwarden's tables unanswered"));
+    };
+    tables.sort();
+    let mut contents = Contents { tables, ..Contents::default() };
+    contents.users = contents.rows("users").unwrap_or(0);
+    let version = versions.first().and_then(|row| column(row, 0));
+    contents.schema_version = version.map(|version| shown(version.as_bytes()));
+    report_oddities(&mut contents);
+    for row in attachments {
+        let size = column(row, 2).and_then(|size| size.trim().parse().ok());
+        let row = FileRow {
+            kind: Kind::Attachment,
+            row: column(row, 0),
+            owner: column(row, 1),
+            id: column(row, 0).map(str::to_owned),
+            size,
+            changed: column(row, 3).and_then(timestamp::seconds),
+        };
+        row.note(&mut contents);
+    }
+    for row in sends {
+        let (id, size) = column(row, 1).map_or((None, None), send_file);
+        let changed = column(row, 2).and_then(timestamp::seconds);
+        let (row, owner) = (column(row, 0), column(row, 0));
+        FileRow { kind: Kind::Send, row, owner, id, size, changed }.note(&mut contents);
+    }
+    Ok(settled(contents))
+}
+
+fn column(row: &Row, number: usize) -> Option<&str> {
+    row.get(number)?.as_deref()
+}
+
+/// A row that needs a file.
+struct FileRow<'a> {
+    kind: Kind,
+    /// The row's own name.
+    row: Option<&'a str>,
+    owner: Option<&'a str>,
+    id: Option<String>,
+    size: Option<u64>,
+    changed: Option<i64>,
+}
+
+impl FileRow<'_> {
+    fn note(self, contents: &mut Contents) {
+        let Self { kind, row, owner, id, size, changed } = self;
+        match expect(kind, owner, id.as_deref(), size) {
+            Ok((place, size)) => {
+                let row_id = row.unwrap_or_default().to_owned();
+                contents.expected.push(Expected { place, size, kind, row_id, changed });
+            }
+            Err(cause) => {
+                let row = row.map_or_else(|| "without a name".to_owned(), |row| shown(row.as_bytes()));
+                contents.unusable.push(Unusable { kind, row, cause });
+            }
+        }
+    }
+}
+
+/// Sorts what must exist, and finds rows that name one file.
+fn settled(mut contents: Contents) -> Contents {
     contents.expected.sort_by(|left, right| left.place.cmp(&right.place));
     let mut doubles = Vec::new();
     contents.expected.dedup_by(|later, earlier| {
@@ -139,7 +220,7 @@ pub fn read(connection: &Connection) -> Result<Contents> {
         double
     });
     contents.unusable.append(&mut doubles);
-    Ok(contents)
+    contents
 }
 
 fn cannot_read(what: &str, error: rusqlite::Error) -> Error {
@@ -297,7 +378,7 @@ pub(super) fn send_file(data: &str) -> (Option<String>, Option<u64>) {
 }
 
 /// A column's text, if it is text.
-fn text(row: &Row<'_>, column: usize) -> Option<String> {
+fn text(row: &rusqlite::Row<'_>, column: usize) -> Option<String> {
     match row.get_ref(column) {
         Ok(ValueRef::Text(bytes)) => std::str::from_utf8(bytes).ok().map(str::to_owned),
         _ => None,
@@ -305,7 +386,7 @@ fn text(row: &Row<'_>, column: usize) -> Option<String> {
 }
 
 /// A column's value for a person, whatever it is.
-fn shown_value(row: &Row<'_>, column: usize) -> String {
+fn shown_value(row: &rusqlite::Row<'_>, column: usize) -> String {
     match row.get_ref(column) {
         Ok(ValueRef::Text(bytes) | ValueRef::Blob(bytes)) => shown(bytes),
         Ok(ValueRef::Integer(number)) => number.to_string(),

@@ -9,13 +9,15 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::database_url;
+use super::database_url::{self, Database, Named};
 use super::paths::{PathMap, show};
 use super::settings::{Key, Settings};
 use crate::error::{Error, Result};
 use crate::report::{Finding, Reporter};
 use crate::source::sqlite;
 
+/// What a data folder has beside its database; the server makes the first of them when it starts.
+const PARTS: [&str; 5] = ["attachments", "sends", "rsa_key.pem", "rsa_key.der", "icon_cache"];
 /// The place of the database.
 pub const DATABASE_PLACE: &str = "db.sqlite3";
 
@@ -97,12 +99,18 @@ impl<'a> Finder<'a> {
         Ok(())
     }
 
-    /// Finds the database, and makes sure that it is one.
-    pub(super) fn database(&mut self) -> Result<PathBuf> {
+    /// Finds the database. One of SQLite is made sure to be one; of a server nothing is asked here.
+    pub(super) fn database(&mut self) -> Result<Database> {
         let setting = self.settings.get(Key::DatabaseUrl).cloned();
         let default = self.map.default_value(DATABASE_PLACE);
         let url = setting.as_ref().map_or(default.as_str(), |setting| setting.value.as_str());
-        let named = database_url::parse(url)?;
+        let named = match database_url::parse(url)? {
+            Named::Sqlite(named) => named,
+            Named::Server(kind, address) => {
+                self.refuse_what_is_no_data_folder()?;
+                return Ok(Database::Server { kind, address });
+            }
+        };
         // A query may follow the path, and a path may hold a question mark.
         let without_query = named.path.split('?').next().unwrap_or(named.path);
         let found = [named.path, without_query]
@@ -125,26 +133,38 @@ impl<'a> Finder<'a> {
         }
         let setting = self.what_moved(Key::DatabaseUrl, DATABASE_PLACE);
         self.place(DATABASE_PLACE, Found { host: host.clone(), setting, origin })?;
-        Ok(host)
+        Ok(Database::Sqlite(host))
+    }
+
+    /// Refuses a folder that holds nothing of a Vaultwarden's.
+    fn refuse_what_is_no_data_folder(&self) -> Result<()> {
+        if PARTS.iter().any(|name| self.data_folder.join(name).exists()) {
+            Ok(())
+        } else {
+            Err(self.no_data_folder())
+        }
+    }
+
+    fn no_data_folder(&self) -> Error {
+        Error::refused(format!(
+            "{} is not a data folder of Vaultwarden: it holds no db.sqlite3, nor anything else of its parts",
+            show(&self.data_folder)
+        ))
+        .hint("name the folder that is mounted at /data in Vaultwarden's container")
     }
 
     /// Why there is no database, and what to do.
     fn no_database(&self, configured: bool) -> Error {
-        let known = ["attachments", "sends", "rsa_key.pem", "rsa_key.der", "icon_cache"];
         if configured {
             Error::missing("the database that DATABASE_URL names is not on this host").hint(MAP_HINT)
-        } else if known.iter().any(|name| self.data_folder.join(name).exists()) {
+        } else if PARTS.iter().any(|name| self.data_folder.join(name).exists()) {
             Error::missing(format!(
                 "there is no database at {}",
                 show(&self.data_folder.join(DATABASE_PLACE))
             ))
             .hint("if DATABASE_URL names another one, name the settings file of the server with --env-file")
         } else {
-            Error::refused(format!(
-                "{} is not a data folder of Vaultwarden: it holds no db.sqlite3, nor anything else of its parts",
-                show(&self.data_folder)
-            ))
-            .hint("name the folder that is mounted at /data in Vaultwarden's container")
+            self.no_data_folder()
         }
     }
 

@@ -15,6 +15,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::database_url::Database;
 use super::finder::{Finder, Item};
 use super::folder::{ASIDE, RESTORING};
 use super::paths::{PathMap, show};
@@ -62,7 +63,7 @@ pub struct Layout {
     /// The folder to walk, free of symbolic links.
     pub data_folder: PathBuf,
     /// The live database.
-    pub database: PathBuf,
+    pub database: Database,
     /// What must be taken from elsewhere.
     pub items: Vec<Item>,
     /// Places in the data folder that are not to be visited; sorted. Items are stored all the same.
@@ -91,7 +92,7 @@ impl Layout {
 ///
 /// # Errors
 /// `Missing` if the folder or its database is not there; `Refused` if the folder is not Vaultwarden's, or
-/// keeps what must be stored in a place that this cannot read (another database, an object store);
+/// keeps what must be stored in a place that this cannot read (an object store);
 /// `Corrupt` if the database is none.
 pub fn discover(options: &Options, reporter: &dyn Reporter) -> Result<Layout> {
     let reporter = &Counting { inner: reporter, problems: AtomicU64::new(0) };
@@ -272,7 +273,7 @@ mod tests {
         let folder = plain();
         let (layout, findings) = found(&options(&folder));
         assert_eq!(layout.items, []);
-        assert_eq!(layout.database, folder.path().join("data/db.sqlite3"));
+        assert_eq!(layout.database, Database::Sqlite(folder.path().join("data/db.sqlite3")));
         assert_eq!(findings, []);
         for place in ["tmp", "icon_cache"] {
             assert!(left_out(&layout, place), "{place}");
@@ -325,8 +326,8 @@ mod tests {
         );
         let (layout, findings) = found(&options(&folder));
         let data = folder.path().join("data");
-        assert_eq!(layout.database, data.join("sql/vault.db"));
-        assert_eq!(item(&layout, "db.sqlite3").unwrap().host, layout.database);
+        assert_eq!(layout.database.file(), Some(data.join("sql/vault.db").as_path()));
+        assert_eq!(Some(item(&layout, "db.sqlite3").unwrap().host.as_path()), layout.database.file());
         let attachments = item(&layout, "attachments").unwrap();
         assert_eq!(
             (attachments.setting.as_str(), attachments.origin.as_str()),
@@ -421,8 +422,8 @@ mod tests {
     #[test]
     fn other_databases_and_object_stores_are_refused_without_secrets() {
         for line in [
-            "DATABASE_URL=postgresql://user:hunter2@host/db",
-            "DATABASE_URL='mysql://user:hunter2@host/db'",
+            "DATABASE_URL=oracle://user:hunter2@host/db",
+            "DATABASE_URL='mysql://user:hunter2@host'",
             "ATTACHMENTS_FOLDER=s3://bucket/a?secret_access_key=hunter2",
             "SENDS_FOLDER=s3://bucket/a?secret_access_key=hunter2",
             "DATABASE_URL=hunter2",
@@ -442,6 +443,21 @@ mod tests {
         let (_, findings) = found(&options(&folder));
         assert_eq!(findings.len(), 2);
         assert!(!format!("{findings:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_database_on_a_server_is_found_by_its_url() {
+        let folder = plain();
+        fs::remove_file(folder.path().join("data/db.sqlite3")).unwrap();
+        folder.write("data/config.json", br#"{"database_url": "postgresql://user:hunter2@db/vault"}"#);
+        let (layout, findings) = found(&options(&folder));
+        let Database::Server { address, .. } = &layout.database else { panic!("{layout:?}") };
+        assert_eq!(address.database.as_deref(), Some("vault"));
+        assert!(!format!("{layout:?} {findings:?}").contains("hunter2"));
+        let empty = Folder::new();
+        empty.folder("data");
+        empty.write(".env", b"DATABASE_URL=mysql://user:hunter2@db/vault");
+        assert_eq!(refused(&empty).kind(), ErrorKind::Refused, "nothing here is Vaultwarden's");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::contents::{Kind, send_file};
+use super::live_server::{Ask, ServerRows};
 use crate::error::{Error, Result};
 use crate::source::sqlite;
 
@@ -48,17 +49,22 @@ pub trait Recheck {
     fn pause(&mut self);
 }
 
+/// The rows of a live database.
+pub(super) trait Rows {
+    /// As [`Recheck::current_size`].
+    fn current_size(&mut self, kind: Kind, owner: &str, file: &str) -> Result<Option<u64>>;
+}
+
 /// The live database and the live folders.
 pub struct LiveDatabase<'a, F> {
-    database: PathBuf,
+    rows: Box<dyn Rows + 'a>,
     host_of: F,
     is_no_upload: &'a dyn Fn(&[u8]) -> bool,
     pause: Duration,
-    connection: Option<Connection>,
 }
 
 impl<'a, F: Fn(&[u8]) -> PathBuf> LiveDatabase<'a, F> {
-    /// Names the database; nothing is opened until something is asked. `is_no_upload` answers
+    /// A database of SQLite; nothing is opened until something is asked. `is_no_upload` answers
     /// [`Recheck::is_no_upload`].
     pub fn new(
         database: impl Into<PathBuf>,
@@ -66,9 +72,28 @@ impl<'a, F: Fn(&[u8]) -> PathBuf> LiveDatabase<'a, F> {
         is_no_upload: &'a dyn Fn(&[u8]) -> bool,
         pause: Duration,
     ) -> Self {
-        Self { database: database.into(), host_of, is_no_upload, pause, connection: None }
+        let rows = Box::new(SqliteRows { database: database.into(), connection: None });
+        Self { rows, host_of, is_no_upload, pause }
     }
 
+    /// A database on a server.
+    pub fn of_server(
+        ask: &'a Ask<'a>,
+        host_of: F,
+        is_no_upload: &'a dyn Fn(&[u8]) -> bool,
+        pause: Duration,
+    ) -> Self {
+        Self { rows: Box::new(ServerRows(ask)), host_of, is_no_upload, pause }
+    }
+}
+
+/// The rows of a database of SQLite.
+struct SqliteRows {
+    database: PathBuf,
+    connection: Option<Connection>,
+}
+
+impl SqliteRows {
     /// The connection, with a transaction begun that sees the newest state.
     fn connection(&mut self) -> Result<&Connection> {
         let connection = match self.connection.take() {
@@ -90,7 +115,7 @@ impl<'a, F: Fn(&[u8]) -> PathBuf> LiveDatabase<'a, F> {
     }
 }
 
-impl<F: Fn(&[u8]) -> PathBuf> Recheck for LiveDatabase<'_, F> {
+impl Rows for SqliteRows {
     fn current_size(&mut self, kind: Kind, owner: &str, file: &str) -> Result<Option<u64>> {
         let connection = self.connection()?;
         let size = match kind {
@@ -99,6 +124,12 @@ impl<F: Fn(&[u8]) -> PathBuf> Recheck for LiveDatabase<'_, F> {
         };
         connection.execute_batch("ROLLBACK").map_err(cannot_read)?;
         size
+    }
+}
+
+impl<F: Fn(&[u8]) -> PathBuf> Recheck for LiveDatabase<'_, F> {
+    fn current_size(&mut self, kind: Kind, owner: &str, file: &str) -> Result<Option<u64>> {
+        self.rows.current_size(kind, owner, file)
     }
 
     fn file_now(&mut self, place: &[u8]) -> Option<FileNow> {
@@ -144,7 +175,7 @@ fn cannot_read(error: rusqlite::Error) -> Error {
     Error::corrupt("cannot read the live database").caused_by(error)
 }
 
-fn unreadable_row() -> Error {
+pub(super) fn unreadable_row() -> Error {
     Error::corrupt("a row of the live database makes no sense")
 }
 
@@ -230,7 +261,8 @@ mod tests {
         assert_eq!(live.current_size(Kind::Send, "s", "f").unwrap(), Some(8));
         server.execute_batch("UPDATE sends SET data = 'no json'").unwrap();
         assert!(live.current_size(Kind::Send, "s", "f").is_err());
-        assert!(live.connection().unwrap().execute_batch("DELETE FROM sends").is_err());
+        let mut rows = SqliteRows { database: path.clone(), connection: None };
+        assert!(rows.connection().unwrap().execute_batch("DELETE FROM sends").is_err());
         folder.write("attachments/c/a", b"12345");
         assert_eq!(live.file_now(b"attachments/c/a").unwrap().size, 5);
         assert_eq!(live.file_now(b"attachments/c"), None);

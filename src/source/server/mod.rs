@@ -11,7 +11,7 @@ pub mod stream;
 use std::time::Duration;
 
 use super::stream::Patience;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::snapshot::DumpReport;
 use crate::report::Reporter;
 
@@ -34,7 +34,19 @@ pub trait Server: Send + Sync {
         patience: &Patience,
         reporter: &'a dyn Reporter,
     ) -> Result<Vec<Box<dyn Dump + 'a>>>;
+
+    /// Asks the one database that is dumped about the present, in SQL.
+    ///
+    /// # Errors
+    /// Where it cannot be asked.
+    fn ask(&self, question: &str, patience: &Patience) -> Result<Vec<Row>> {
+        let _ = (question, patience);
+        Err(Error::refused(format!("{} answers no questions", self.name())))
+    }
 }
+
+/// A row of an answer: its columns as text, NULL being nothing.
+pub type Row = Vec<Option<String>>;
 
 /// One file that a client writes.
 pub trait Dump: Send {
@@ -62,7 +74,7 @@ pub struct Finished {
     pub report: DumpReport,
     /// What the questions of a service were answered in the dump's own view of the data, in the order of the questions:
     /// rows of columns, NULL being nothing.
-    pub answers: Vec<Vec<Vec<Option<String>>>>,
+    pub answers: Vec<Vec<Row>>,
 }
 
 /// How to go about a server, whatever its kind.
