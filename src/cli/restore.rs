@@ -80,9 +80,9 @@ pub(super) struct Arguments {
     /// name. Without this the target must be new or empty
     #[arg(long, value_name = "WHEN", value_enum, help_heading = HOW)]
     overwrite: Option<When>,
-    /// Remove what is selected and not in the snapshot, from folders that were backed up as a whole. What the backup
-    /// was told to leave out stays, and so do other file systems, the repository and the key in use; if the backup
-    /// was not whole, all stays
+    /// Remove what is selected and not in the snapshot, in what the backup named and nowhere else. What the backup was
+    /// told to leave out stays, and so do other file systems, the repository and the key in use; if the backup was not
+    /// whole, or something it named is not in the snapshot, all stays
     #[arg(long, help_heading = HOW)]
     delete: bool,
     /// Change nothing; say what would be done, of each file with -v

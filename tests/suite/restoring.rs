@@ -1,9 +1,12 @@
 //! Restoring over what is there: only what differs is fetched and changed, nothing beside it is touched, and whatever
 //! stops it leaves whole files.
 
+mod borders;
+mod details;
 mod library;
 mod model;
 mod spared;
+mod strangers;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};

@@ -4,11 +4,13 @@ use std::collections::{HashMap, HashSet};
 
 use super::Context;
 use super::delete;
-use super::others::is_same;
+use super::fill::OTHER_SNAPSHOT;
+use super::obstacles;
+use super::others::{first_is_lost, is_same};
 use super::plan::{Plan, Standing};
 use super::request::{Action, Summary};
 use super::target::Target;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::node::NodeKind;
 use crate::report::{Finding, printable};
 
@@ -29,9 +31,10 @@ pub(super) fn tell(
     for file in &plan.files {
         let action = match file.standing {
             _ if file.lost.is_some() => {
-                let cause = file.lost.as_ref().map(crate::error::Error::chain).unwrap_or_default();
+                let cause = file.lost.as_ref().map(Error::chain).unwrap_or_default();
                 let finding = Finding::problem(printable(&file.path), format!("cannot be restored: {cause}"));
-                context.reporter.report(finding.with_hint("an older or newer snapshot may hold it whole"));
+                let hint = file.lost.as_ref().and_then(Error::next_step);
+                context.reporter.report(finding.with_hint(hint.unwrap_or(OTHER_SNAPSHOT)));
                 summary.problems = summary.problems.saturating_add(1);
                 continue;
             }
@@ -62,6 +65,10 @@ pub(super) fn tell(
     }
     fetched(plan, summary);
     for other in &plan.others {
+        if let Some(error) = &other.lost {
+            missed(context, &other.path, error, summary);
+            continue;
+        }
         let same = match (target, &other.seen) {
             (Some(target), Some(seen)) => is_same(target, &other.path, &other.lean, seen)?,
             _ => false,
@@ -79,10 +86,16 @@ pub(super) fn tell(
         request.tell(action, &other.path, 0, false);
     }
     links(context, target, plan, &stays, summary)?;
-    match target {
-        Some(target) => delete::delete(context, target, plan, summary),
-        None => Ok(()),
-    }
+    let Some(target) = target else { return Ok(()) };
+    obstacles::count(context, target, plan, summary)?;
+    delete::delete(context, target, plan, summary)
+}
+
+fn missed(context: &Context<'_>, path: &[u8], error: &Error, summary: &mut Summary) {
+    let mut finding = Finding::problem(printable(path), format!("cannot be restored: {}", error.chain()));
+    finding.hint = error.next_step().map(str::to_owned);
+    context.reporter.report(finding);
+    summary.problems = summary.problems.saturating_add(1);
 }
 
 fn fetched(plan: &Plan, summary: &mut Summary) {
@@ -102,7 +115,16 @@ fn links(
     summary: &mut Summary,
 ) -> Result<()> {
     let mut identities: HashMap<&[u8], (u64, u64)> = HashMap::new();
+    let lost = |lost: &Option<Error>| lost.is_some();
+    let files = plan.files.iter().filter(|file| lost(&file.lost)).map(|file| &*file.path);
+    let others = plan.others.iter().filter(|other| lost(&other.lost)).map(|other| &*other.path);
+    let lost: HashSet<&[u8]> = files.chain(others).collect();
     for link in &plan.hard_links {
+        let first_lost = lost.contains(&*link.first).then(|| first_is_lost(&link.first));
+        if let Some(error) = first_lost.as_ref().or(link.lost.as_ref()) {
+            missed(context, &link.path, error, summary);
+            continue;
+        }
         if let Some(target) = target
             && stays.contains(&*link.first)
             && let Some(seen) = target.look(&link.first)?

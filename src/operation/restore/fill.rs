@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::prelude::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
 
 use super::Context;
+use super::logs::Logs;
 use super::others::Unmade;
 use super::plan::{FilePlan, Piece, Plan, Standing, Stray, spread};
 use super::request::{Action, Summary};
@@ -28,6 +29,9 @@ use crate::repository::reader::BLOCK;
 const STRETCH_MAX: u64 = 8 << 20;
 /// Widest gap that is read over rather than skipped, in bytes.
 const GAP_MAX: u64 = 256 << 10;
+
+/// What to do where a file's contents cannot be read.
+pub(super) const OTHER_SNAPSHOT: &str = "an older or newer snapshot may hold it whole";
 
 /// What filling came to.
 pub(super) struct Filled {
@@ -65,6 +69,7 @@ impl Filled {
 pub(super) struct Filler<'a, 'c> {
     pub(super) context: &'a Context<'c>,
     pub(super) plan: &'a Plan,
+    logs: &'a Logs,
     index: Arc<Index>,
     pub(super) target: &'a Target,
     states: Vec<Mutex<State>>,
@@ -106,7 +111,13 @@ thread_local! {
 }
 
 /// Writes every file of a plan, and mends those whose contents are right.
-pub(super) fn fill(context: &Context<'_>, target: &Target, plan: &Plan, unmade: &Unmade) -> Result<Filled> {
+pub(super) fn fill(
+    context: &Context<'_>,
+    target: &Target,
+    plan: &Plan,
+    logs: &Logs,
+    unmade: &Unmade,
+) -> Result<Filled> {
     let state = |file: &FilePlan| {
         let ended = unmade.holds(&file.path);
         Mutex::new(State { left: file.pieces, partial: None, ended })
@@ -115,6 +126,7 @@ pub(super) fn fill(context: &Context<'_>, target: &Target, plan: &Plan, unmade: 
     let filler = Filler {
         context,
         plan,
+        logs,
         index: Arc::clone(&plan.index),
         target,
         states: plan.files.iter().map(state).collect(),
@@ -140,7 +152,8 @@ impl Filler<'_, '_> {
                 return Ok(());
             }
             if let Some(error) = &file.lost {
-                self.lose(number, &error.chain());
+                let hint = error.next_step().unwrap_or(OTHER_SNAPSHOT);
+                self.lose(number, &error.chain(), hint);
             } else if matches!(file.standing, Standing::Same | Standing::Equal) {
                 let mut state = self.state(number)?;
                 let mended = self.mend(&mut state, file);
@@ -156,7 +169,8 @@ impl Filler<'_, '_> {
     }
 
     fn mend(&self, state: &mut State, file: &FilePlan) -> Result<()> {
-        let (changed, findings) = self.target.mend_file(&file.path, &file.lean.node())?;
+        let mend = || self.target.mend_file(&file.path, &file.lean.node());
+        let (changed, findings) = self.logs.aside(self.context, self.target, &file.path, mend)?;
         self.report(findings);
         state.ended = true;
         let count = |counter: &AtomicU64, by| counter.fetch_add(by, Ordering::Relaxed);
@@ -288,7 +302,8 @@ impl Filler<'_, '_> {
                 return Err(error);
             }
             for target in targets {
-                self.lose(usize::try_from(target.file).unwrap_or(usize::MAX), &error.chain());
+                let number = usize::try_from(target.file).unwrap_or(usize::MAX);
+                self.lose(number, &error.chain(), OTHER_SNAPSHOT);
             }
         }
         written
@@ -355,7 +370,8 @@ impl Filler<'_, '_> {
     fn finish(&self, state: &mut State, file: &FilePlan, partial: PartialFile) -> Result<()> {
         state.ended = true;
         let replace = file.standing != Standing::Absent;
-        self.report(partial.finish_over(&file.lean.node(), replace)?);
+        let finish = || partial.finish_over(&file.lean.node(), replace);
+        self.report(self.logs.aside(self.context, self.target, &file.path, finish)?);
         self.counts.files.fetch_add(1, Ordering::Relaxed);
         self.counts.bytes.fetch_add(file.lean.size, Ordering::Relaxed);
         self.context.reporter.progress().add_files(1);
@@ -364,10 +380,9 @@ impl Filler<'_, '_> {
         Ok(())
     }
 
-    fn lose(&self, number: usize, cause: &str) {
+    fn lose(&self, number: usize, cause: &str, hint: &str) {
         let (Some(file), Ok(mut state)) = (self.plan.files.get(number), self.state(number)) else { return };
         if !state.ended {
-            let hint = "an older or newer snapshot may hold it whole";
             self.give_up(&mut state, number, file, cause, Some(hint));
         }
     }

@@ -7,7 +7,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use super::plan::Plan;
-use super::target::Target;
+use super::select::Fate;
+use super::target::{Stays, Target};
 use super::{Context, logs};
 use crate::error::Result;
 use crate::format::node::NodeKind;
@@ -24,6 +25,8 @@ type Why = &'static str;
 
 const PATTERN: Why = "the backup was told to leave it out";
 const LARGE: Why = "the backup was told to leave out files as large";
+const OLDER: Why =
+    "it may have been there, and larger, when the backup was made, which was told to leave out large files";
 const MARKED: Why = "a mark in its folder keeps it out of backups";
 pub(super) const ELSEWHERE: Why = "another file system is mounted there";
 const EMPTY: Why = "the backup did not look into its folder, which was on another file system";
@@ -98,7 +101,9 @@ impl<'a, 'c> Spared<'a, 'c> {
         if self.is_matched(&self.context.in_snapshot(place)) {
             return Some(PATTERN);
         }
-        if logs::database_of(place).is_some_and(|database| self.plan.databases.contains_key(database)) {
+        // A backup that takes databases as files does not say which of them are any.
+        let is_held = |base: &[u8]| self.plan.databases.contains_key(base) || self.plan.held.contains(base);
+        if logs::database_of(place).is_some_and(is_held) {
             return Some(LOG);
         }
         if !self.excludes.is_longer_than_wanted(u64::MAX) && self.excludes.markers().next().is_none() {
@@ -107,8 +112,25 @@ impl<'a, 'c> Spared<'a, 'c> {
         let seen = self.target.look(place).ok().flatten()?;
         match seen.kind {
             Some(NodeKind::File) if self.excludes.is_longer_than_wanted(seen.size) => Some(LARGE),
+            Some(NodeKind::File) if self.may_have_been_large(place) => Some(OLDER),
             Some(NodeKind::Directory) if self.is_marked(place) => Some(MARKED),
             _ => None,
+        }
+    }
+
+    /// What of something in a folder that is cleaned stays; why is noted.
+    pub(super) fn stays(&self, place: &[u8]) -> Stays {
+        match self.context.request.selection.fate(&self.context.in_snapshot(place)) {
+            _ if self.plan.held.contains(place) => Stays::All,
+            Fate::Out => Stays::All,
+            fate => match self.why(place) {
+                Some(why) => {
+                    self.note(why, place);
+                    Stays::All
+                }
+                None if fate == Fate::Way => Stays::Itself,
+                None => Stays::Nothing,
+            },
         }
     }
 
@@ -119,6 +141,12 @@ impl<'a, 'c> Spared<'a, 'c> {
         *times = times.saturating_add(1);
     }
 
+    /// A reason for which something stayed since this was last asked, and the first thing.
+    pub(super) fn first_noted(&self) -> Option<(String, Vec<u8>)> {
+        let told = self.told.take();
+        told.into_iter().next().map(|(why, (first, _))| (self.reason(why), first))
+    }
+
     /// Says each reason once.
     pub(super) fn tell(&self) {
         for (why, (first, times)) in self.told.borrow().iter() {
@@ -126,12 +154,16 @@ impl<'a, 'c> Spared<'a, 'c> {
                 0 => String::new(),
                 more => format!("; so do {more} more"),
             };
-            let is_own = self.context.request.own.iter().any(|own| own.what == *why);
-            let why = if is_own { format!("it is the {why}, which is in use") } else { (*why).to_owned() };
+            let why = self.reason(why);
             let finding =
                 Finding::warning(format!("/{}", printable(first)), format!("is not deleted: {why}{more}"));
             self.context.reporter.report(finding);
         }
+    }
+
+    fn reason(&self, why: Why) -> String {
+        let is_own = self.context.request.own.iter().any(|own| own.what == why);
+        if is_own { format!("it is the {why}, which is in use") } else { why.to_owned() }
     }
 
     fn is_matched(&self, place: &[u8]) -> bool {
@@ -139,7 +171,16 @@ impl<'a, 'c> Spared<'a, 'c> {
         !place.is_empty() && self.bases.iter().any(at)
     }
 
-    /// Whether a file in a folder keeps the rest of it out. In a dry run it may be in the snapshot alone.
+    /// Whether a file may have been there when the backup was made, which may have found it too large.
+    fn may_have_been_large(&self, place: &[u8]) -> bool {
+        if !self.excludes.is_longer_than_wanted(u64::MAX) {
+            return false;
+        }
+        let born = self.target.born(place).ok().flatten();
+        born.is_none_or(|born| born <= self.context.snapshot.manifest.finished)
+    }
+
+    /// Whether a file in a folder keeps the rest of it out. It may be in the snapshot alone, selected or not.
     fn is_marked(&self, folder: &[u8]) -> bool {
         self.excludes.markers().any(|(name, header)| {
             let mut place = folder.to_vec();
@@ -150,7 +191,7 @@ impl<'a, 'c> Spared<'a, 'c> {
                     Some(_) => false,
                     None => true,
                 },
-                Ok(None) => self.context.request.dry_run && self.plan.held.contains(&place),
+                Ok(None) => self.plan.held.contains(&place),
                 Err(_) => true,
             }
         })

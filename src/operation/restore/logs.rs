@@ -1,29 +1,35 @@
 //! What SQLite kept beside a database that is restored in place. A log of other contents would be played into it.
 //!
-//! Invariants: a database that somebody has open is not replaced. What lies beside one is put aside before the database
-//! changes, and never removed; where the database is not restored after all, it goes back.
+//! Invariants: a database that somebody has open is not replaced. What lies beside one is put aside directly before the
+//! database changes, and never removed; where the database is not restored after all, it goes back. So a restore that is
+//! killed leaves the old database with its log, or the new one.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use super::Context;
-use super::plan::{Plan, Standing};
+use super::plan::{FilePlan, Plan, Standing};
 use super::target::Target;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::path;
 use crate::operation::aside;
 use crate::report::{Finding, printable};
-use crate::repository::tree::lookup;
 use crate::service::vaultwarden::{ASIDE, DATABASE_PLACE};
-use crate::source::sqlite::{self, COMPANIONS, companion_base};
+use crate::source::sqlite::{self, COMPANIONS, INDEX, companion_base};
 
-/// Something beside a database.
-pub(super) struct Log {
-    database: Vec<u8>,
-    /// What the database was before.
-    was: Option<(u64, u64)>,
+/// How a log, and how a journal that is to be played back, begins; the last bit of a log says how it counts.
+const LOG_MAGIC: [u8; 4] = [0x37, 0x7f, 0x06, 0x82];
+const JOURNAL_MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+
+/// Something beside a database, and what it will be called.
+struct Log {
     from: Vec<u8>,
     to: Vec<u8>,
 }
+
+/// What lies beside the databases that are restored, by the paths of these.
+#[derive(Default)]
+pub(super) struct Logs(BTreeMap<Vec<u8>, Vec<Log>>);
 
 /// The database that a path belongs to, as its log or as one that was put aside.
 pub(super) fn database_of(place: &[u8]) -> Option<&[u8]> {
@@ -32,51 +38,97 @@ pub(super) fn database_of(place: &[u8]) -> Option<&[u8]> {
     companion_base(log)
 }
 
-/// Finds what lies beside the databases that are restored, and that the snapshot does not hold.
+/// Finds what lies beside the databases that are restored, and that is not restored itself. A backup that takes
+/// databases as files does not say which of them are any: beside those files, what lies there shows it.
 ///
 /// # Errors
 /// `Busy` where somebody has one of them open that is to change.
-pub(super) fn find(
-    context: &Context<'_>,
-    target: &Target,
-    folder: &Path,
-    plan: &mut Plan,
-) -> Result<Vec<Log>> {
-    let mut logs = Vec::new();
+pub(super) fn find(context: &Context<'_>, target: &Target, folder: &Path, plan: &mut Plan) -> Result<Logs> {
+    let mut logs = Logs::default();
     if target.was_empty() {
         return Ok(logs);
     }
-    let right: HashSet<&[u8]> = plan
-        .files
-        .iter()
-        .filter(|file| matches!(file.standing, Standing::Same | Standing::Equal))
-        .map(|file| &*file.path)
-        .collect();
+    let is_right = |file: &&FilePlan| matches!(file.standing, Standing::Same | Standing::Equal);
+    let right: HashSet<&[u8]> = plan.files.iter().filter(is_right).map(|file| &*file.path).collect();
     let lost: HashSet<&[u8]> =
         plan.files.iter().filter(|file| file.lost.is_some()).map(|file| &*file.path).collect();
-    let time = aside::time();
+    let search = Search { target, plan, lost: &lost, time: aside::time() };
     for (place, stored) in &plan.databases {
         context.interrupt.check()?;
-        let Some(stored) = stored.as_ref().filter(|_| !lost.contains(&**place)) else { continue };
-        let before = logs.len();
-        for suffix in COMPANIONS {
-            let beside = |place: &[u8]| [place, suffix.as_bytes()].concat();
-            let is_stored = lookup(context.reader, context.snapshot.root(), &beside(stored))?.is_some();
-            let from = beside(place);
-            if !is_stored && target.look(&from)?.is_some() {
-                let to = free_name(target, &[&from, ASIDE.as_bytes(), time.as_bytes()].concat())?;
-                let was = target.look(place)?.map(|seen| seen.identity);
-                logs.push(Log { database: place.to_vec(), was, from, to });
-            }
+        if stored.is_none() || lost.contains(&**place) {
+            continue;
         }
-        if logs.len() > before || !right.contains(&**place) {
+        let found = search.beside(place, false)?;
+        if !found.is_empty() || !right.contains(&**place) {
             refuse_open(context, &folder.join(aside::path_of(place)))?;
         }
+        logs.add(place, found);
     }
-    for log in &logs {
+    let made = plan.folders.iter().filter(|folder| folder.standing != Standing::Same);
+    let made: HashSet<&[u8]> = made.map(|folder| &*folder.path).collect();
+    for file in plan.files.iter().filter(|file| !is_right(file) && file.lost.is_none()) {
+        context.interrupt.check()?;
+        let is_new = path::parent(&file.path).is_some_and(|folder| made.contains(folder));
+        if is_new || plan.databases.contains_key(&file.path) {
+            continue;
+        }
+        let found = search.beside(&file.path, true)?;
+        if !found.is_empty() {
+            refuse_open(context, &folder.join(aside::path_of(&file.path)))?;
+        }
+        logs.add(&file.path, found);
+    }
+    for log in logs.0.values().flatten() {
         plan.held.insert(&log.to);
     }
     Ok(logs)
+}
+
+/// Looking beside databases.
+struct Search<'a> {
+    target: &'a Target,
+    plan: &'a Plan,
+    lost: &'a HashSet<&'a [u8]>,
+    time: String,
+}
+
+impl Search<'_> {
+    /// What lies beside a file and is not restored itself; with `only_certain`, what a database would be changed by.
+    fn beside(&self, place: &[u8], only_certain: bool) -> Result<Vec<Log>> {
+        let mut found: Vec<Log> = Vec::new();
+        for suffix in COMPANIONS {
+            let from = [place, suffix.as_bytes()].concat();
+            if self.target.look(&from)?.is_none() || self.is_restored(&from) {
+                continue;
+            }
+            // An index of a log is worth nothing without it.
+            let has_log = suffix == INDEX && !found.is_empty();
+            if only_certain && !has_log && !self.is_log(&from) {
+                continue;
+            }
+            let name = [&from, ASIDE.as_bytes(), self.time.as_bytes()].concat();
+            found.push(Log { to: free_name(self.target, &name)?, from });
+        }
+        Ok(found)
+    }
+
+    fn is_restored(&self, place: &[u8]) -> bool {
+        let is_planned = self.plan.files.binary_search_by(|file| path::compare(&file.path, place)).is_ok();
+        is_planned && !self.lost.contains(place)
+    }
+
+    fn is_log(&self, place: &[u8]) -> bool {
+        let Ok(Some((file, _))) = self.target.open_existing(place) else { return false };
+        let mut begins = [0; 8];
+        let read = std::os::unix::fs::FileExt::read_exact_at(&std::fs::File::from(file), &mut begins, 0);
+        read.is_ok() && is_magic(begins)
+    }
+}
+
+/// Whether a file that begins so is played into a database.
+fn is_magic(begins: [u8; 8]) -> bool {
+    let [one, two, three, four, ..] = begins;
+    [one, two, three, four & 0xfe] == LOG_MAGIC || begins == JOURNAL_MAGIC
 }
 
 /// A name that nothing has, for somebody may restore twice in a second.
@@ -105,46 +157,68 @@ fn refuse_open(context: &Context<'_>, database: &Path) -> Result<()> {
     Err(Error::new(ErrorKind::Busy, format!("{shown} {cause}; nothing was changed")).hint(hint))
 }
 
-/// Puts aside what was found, or says that it would be; gives what was.
-pub(super) fn put_aside<'l>(context: &Context<'_>, target: &Target, logs: &'l [Log]) -> Result<Vec<&'l Log>> {
-    let mut moved = Vec::new();
-    for log in logs {
-        if !context.request.dry_run {
-            if let Err(error) = target.rename(&log.from, &log.to) {
-                put_back(target, &moved, None)?;
-                return Err(error);
-            }
-            moved.push(log);
+impl Logs {
+    fn add(&mut self, place: &[u8], found: Vec<Log>) {
+        if !found.is_empty() {
+            self.0.insert(place.to_vec(), found);
         }
-        let would = if context.request.dry_run { "would be" } else { "is" };
-        let name = printable(crate::format::path::name(&log.to));
-        let cause = format!("belongs to other contents of its database, and {would} kept as {name}");
-        let finding = Finding::warning(format!("/{}", printable(&log.from)), cause);
-        let is_vault = context.snapshot.manifest.service.is_some()
-            && context.in_snapshot(&log.database) == DATABASE_PLACE.as_bytes();
-        context.reporter.report(if is_vault {
-            finding
-                .with_hint("`restore --vaultwarden` puts a Vaultwarden back as a whole, and proves it first")
-        } else {
-            finding
-        });
     }
-    Ok(moved)
+
+    /// Says what would be put aside.
+    pub(super) fn tell(&self, context: &Context<'_>) {
+        for (database, logs) in &self.0 {
+            for log in logs {
+                tell(context, database, log);
+            }
+        }
+    }
+
+    /// Changes a database once what lies beside it is put aside, and puts that back where nothing comes of it.
+    ///
+    /// # Errors
+    /// Whatever `change` says.
+    pub(super) fn aside<T>(
+        &self,
+        context: &Context<'_>,
+        target: &Target,
+        database: &[u8],
+        change: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let Some(logs) = self.0.get(database) else { return change() };
+        let mut moved = Vec::new();
+        let put_aside = logs.iter().try_for_each(|log| {
+            target.rename(&log.from, &log.to)?;
+            moved.push(log);
+            Ok(())
+        });
+        let changed = put_aside.and_then(|()| change());
+        match changed {
+            Ok(changed) => {
+                for log in moved {
+                    tell(context, database, log);
+                }
+                Ok(changed)
+            }
+            Err(error) => {
+                moved.into_iter().try_for_each(|log| target.rename(&log.to, &log.from))?;
+                Err(error)
+            }
+        }
+    }
 }
 
-/// Puts back what belongs to databases that were not restored: those that are lost, or where the restore ended before
-/// its time those that are what they were.
-pub(super) fn put_back(target: &Target, moved: &[&Log], lost: Option<&HashSet<&[u8]>>) -> Result<()> {
-    for log in moved {
-        let is_as_before = match lost {
-            Some(lost) => lost.contains(log.database.as_slice()),
-            None => target.look(&log.database)?.map(|seen| seen.identity) == log.was,
-        };
-        if is_as_before {
-            target.rename(&log.to, &log.from)?;
-        }
-    }
-    Ok(())
+fn tell(context: &Context<'_>, database: &[u8], log: &Log) {
+    let would = if context.request.dry_run { "would be" } else { "is" };
+    let name = printable(path::name(&log.to));
+    let cause = format!("belongs to other contents of its database, and {would} kept as {name}");
+    let finding = Finding::warning(format!("/{}", printable(&log.from)), cause);
+    let is_vault = context.snapshot.manifest.service.is_some()
+        && context.in_snapshot(database) == DATABASE_PLACE.as_bytes();
+    context.reporter.report(if is_vault {
+        finding.with_hint("`restore --vaultwarden` puts a Vaultwarden back as a whole, and proves it first")
+    } else {
+        finding
+    });
 }
 
 #[cfg(test)]
@@ -156,6 +230,8 @@ mod tests {
         assert_eq!(database_of(b"a/db-wal"), Some(&b"a/db"[..]));
         assert_eq!(database_of(b"a/db-journal.before-restore-2026-11-21T190500Z"), Some(&b"a/db"[..]));
         assert_eq!(database_of(b"a/db"), None);
+        assert!(is_magic(*b"\x37\x7f\x06\x82\0\0\0\0") && is_magic(*b"\x37\x7f\x06\x83\0\0\0\0"));
+        assert!(is_magic(JOURNAL_MAGIC) && !is_magic(*b"\0\0\0\0\0\0\0\0") && !is_magic(*b"SQLite f"));
         assert_eq!(database_of(b"a/db.before-restore-1"), None);
     }
 }

@@ -15,6 +15,8 @@ mod fill;
 mod lean;
 mod left_out;
 mod logs;
+mod named;
+mod obstacles;
 mod others;
 pub mod own;
 mod plan;
@@ -41,7 +43,8 @@ use crate::repository::reader::BlobReader;
 use crate::repository::snapshot::Snapshot;
 use crate::repository::tree::{TreeReader, lookup};
 
-use logs::Log;
+use logs::Logs;
+use named::Named;
 use others::Others;
 use plan::Plan;
 pub use request::{Action, Event, Overwrite, Request, Summary};
@@ -56,6 +59,8 @@ struct Context<'a> {
     /// What lies at the place that is restored; none for the root of a snapshot that stores no root.
     top: Option<&'a Node>,
     target: Option<&'a Target>,
+    /// What the backup named; nothing where nothing in the target is changed.
+    named: &'a Named,
     reporter: &'a dyn Reporter,
     interrupt: &'a Interrupt,
 }
@@ -85,11 +90,10 @@ pub fn run(
     let opening = Opening {
         may_hold_something: request.overwrite.is_some(),
         owner: !request.no_owner,
-        clears_folders: request.delete && request.selection.is_everything(),
         sparse: request.sparse,
         own: own::identities(&request.own),
     };
-    if request.delete {
+    if request.overwrite.is_some() {
         own::refuse_within(&request.own, folder)?;
     }
     let target = if request.dry_run {
@@ -99,7 +103,8 @@ pub fn run(
     };
     let (reader, target, again) = (&reader, target.as_ref(), OnceCell::new());
     let top = found.as_ref().and_then(Option::as_ref);
-    let mut context = Context { reader, snapshot, request, top, target, reporter, interrupt };
+    let named = if request.overwrite.is_some() { Named::of(reader, snapshot)? } else { Named::default() };
+    let mut context = Context { reader, snapshot, request, top, target, named: &named, reporter, interrupt };
     let before = target.filter(|target| !target.was_empty()).map(Target::look_at_top).transpose()?;
     reporter.progress().set_stage("planning");
     let mut plan = planner::make(&context)?;
@@ -147,7 +152,7 @@ fn begun(plan: &Plan) -> Summary {
 }
 
 /// What has to be known before anything is changed.
-fn prepare(context: &Context<'_>, folder: &Path, plan: &mut Plan, summary: &mut Summary) -> Result<Vec<Log>> {
+fn prepare(context: &Context<'_>, folder: &Path, plan: &mut Plan, summary: &mut Summary) -> Result<Logs> {
     if plan.selected == 0 && !plan.top_selected && !plan.has_gaps && plan.problems == 0 {
         summary.problems = summary.problems.saturating_add(1);
         let finding = Finding::problem("", "nothing in the snapshot matches the patterns");
@@ -155,13 +160,17 @@ fn prepare(context: &Context<'_>, folder: &Path, plan: &mut Plan, summary: &mut 
             .reporter
             .report(finding.with_hint("`strongroom ls` shows the paths that they are held against"));
     }
-    let Some(target) = context.target else { return Ok(Vec::new()) };
+    let Some(target) = context.target else { return Ok(Logs::default()) };
     if plan.makes_in_top() {
         target.refuse_unwritable()?;
     }
+    if context.request.delete && !target.was_empty() {
+        plan.doubt = delete::doubt(context, plan)?;
+    }
+    obstacles::find(context, target, plan)?;
     let logs = logs::find(context, target, folder, plan)?;
     if context.request.dry_run {
-        logs::put_aside(context, target, &logs)?;
+        logs.tell(context);
     }
     Ok(logs)
 }
@@ -170,22 +179,14 @@ fn restore(
     context: &Context<'_>,
     target: &Target,
     plan: &Plan,
-    logs: &[Log],
+    logs: &Logs,
     before: Option<&Seen>,
     summary: &mut Summary,
 ) -> Result<()> {
     let mut others = Others { context, target, summary };
     others.sweep(plan);
     let unmade = others.make_folders(plan)?;
-    let moved = logs::put_aside(context, target, logs)?;
-    let filled = fill::fill(context, target, plan, &unmade);
-    let filled = match filled {
-        Ok(filled) => filled,
-        Err(error) => {
-            logs::put_back(target, &moved, None)?;
-            return Err(error);
-        }
-    };
+    let filled = fill::fill(context, target, plan, logs, &unmade)?;
     filled.count(others.summary);
     let lost: HashSet<&[u8]> = filled
         .lost
@@ -193,8 +194,8 @@ fn restore(
         .filter_map(|number| plan.files.get(usize::try_from(*number).ok()?))
         .map(|file| &*file.path)
         .collect();
-    logs::put_back(target, &moved, Some(&lost))?;
-    others.make_others(plan, &lost, &unmade)?;
+    others.make_others(plan, logs, &lost, &unmade)?;
+    obstacles::count(context, target, plan, others.summary)?;
     delete::delete(context, target, plan, others.summary)?;
     others.finish_folders(plan, &unmade);
     others.finish_top(plan, before);

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::Context;
 use super::lean::Lean;
+use super::logs::Logs;
 use super::plan::{OtherPlan, Plan, Standing};
 use super::request::{Action, Summary};
 use super::target::{Seen, Target};
@@ -44,6 +45,11 @@ pub(super) fn is_same(target: &Target, path: &[u8], lean: &Lean, seen: &Seen) ->
     }
 }
 
+/// Why a further name of something is not made.
+pub(super) fn first_is_lost(first: &[u8]) -> Error {
+    Error::missing(format!("it is another name of {}, which is not restored", printable(first)))
+}
+
 impl Others<'_, '_> {
     pub(super) fn report(&mut self, finding: Finding) {
         if finding.severity == Severity::Problem {
@@ -58,12 +64,16 @@ impl Others<'_, '_> {
         if error.kind() == ErrorKind::NoSpace {
             return Err(error);
         }
+        self.tell_missed(path, &error);
+        Ok(())
+    }
+
+    fn tell_missed(&mut self, path: &[u8], error: &Error) {
         let finding = Finding::problem(printable(path), error.chain());
         self.report(match error.next_step() {
             Some(hint) => finding.with_hint(hint),
             None => finding,
         });
-        Ok(())
     }
 
     /// Removes what a restore that was killed left in the folders that this one works in.
@@ -116,11 +126,20 @@ impl Others<'_, '_> {
     }
 
     /// Makes links, pipes, sockets and devices, then the further names; `lost` are the files that have none.
-    pub(super) fn make_others(&mut self, plan: &Plan, lost: &HashSet<&[u8]>, unmade: &Unmade) -> Result<()> {
+    pub(super) fn make_others(
+        &mut self,
+        plan: &Plan,
+        logs: &Logs,
+        lost: &HashSet<&[u8]>,
+        unmade: &Unmade,
+    ) -> Result<()> {
         let mut missed: HashSet<&[u8]> = HashSet::new();
         for other in plan.others.iter().filter(|other| !unmade.holds(&other.path)) {
             self.context.interrupt.check()?;
-            if let Err(error) = self.make_other(other) {
+            if let Some(error) = &other.lost {
+                missed.insert(&other.path);
+                self.tell_missed(&other.path, error);
+            } else if let Err(error) = self.make_other(other) {
                 missed.insert(&other.path);
                 self.missed(&other.path, error)?;
             }
@@ -128,12 +147,16 @@ impl Others<'_, '_> {
         for link in plan.hard_links.iter().filter(|link| !unmade.holds(&link.path)) {
             self.context.interrupt.check()?;
             if lost.contains(&*link.first) || missed.contains(&*link.first) {
-                let first = printable(&link.first);
-                let error = Error::missing(format!("it is another name of {first}, which is not restored"));
-                self.missed(&link.path, error)?;
+                self.missed(&link.path, first_is_lost(&link.first))?;
                 continue;
             }
-            if let Err(error) = self.make_link(&link.path, &link.first, link.seen.is_some()) {
+            if let Some(error) = &link.lost {
+                self.tell_missed(&link.path, error);
+                continue;
+            }
+            let (context, target) = (self.context, self.target);
+            let make = || self.make_link(&link.path, &link.first, link.seen.is_some());
+            if let Err(error) = logs.aside(context, target, &link.path, make) {
                 self.missed(&link.path, error)?;
             }
         }

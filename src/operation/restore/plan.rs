@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use super::lean::Lean;
-use super::target::Seen;
+use super::target::{Removed, Seen};
 use crate::error::{Error, Result};
 use crate::format::blob::BlobKind;
 use crate::format::node::{Content, Hole, Node};
@@ -46,6 +46,8 @@ pub(super) struct OtherPlan {
     pub(super) lean: Lean,
     /// What is in its place.
     pub(super) seen: Option<Seen>,
+    /// Why it cannot be restored, where that is known already.
+    pub(super) lost: Option<Error>,
 }
 
 /// A further name of a file or another thing.
@@ -53,6 +55,8 @@ pub(super) struct HardLink {
     pub(super) path: Box<[u8]>,
     pub(super) first: Box<[u8]>,
     pub(super) seen: Option<Seen>,
+    /// Why it cannot be restored, where that is known already.
+    pub(super) lost: Option<Error>,
 }
 
 /// A file.
@@ -102,6 +106,8 @@ pub(super) struct Plan {
     pub(super) reused: HashMap<u32, Box<[Piece]>>,
     /// How many things are selected.
     pub(super) selected: u64,
+    /// How many of them are not mere ways to what the backup named.
+    pub(super) named: u64,
     /// Whether the folder that becomes the target is selected itself.
     pub(super) top_selected: bool,
     /// What could not be planned, and was reported.
@@ -112,6 +118,10 @@ pub(super) struct Plan {
     pub(super) kept: (u64, u64),
     /// What the snapshot holds whose name looks like that of something unfinished.
     pub(super) odd_names: HashSet<Box<[u8]>>,
+    /// Why nothing is removed though it was asked for.
+    pub(super) doubt: Option<String>,
+    /// Folders in the place of something else that go, each with all that goes with it.
+    pub(super) cleared: BTreeMap<Box<[u8]>, Vec<Removed>>,
     /// What the snapshot holds, where the rest is to be removed.
     pub(super) held: Held,
     /// The folders from which it is to be removed.

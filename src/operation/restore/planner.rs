@@ -1,10 +1,12 @@
 //! Making the plan: a walk through what is selected of the snapshot, held against what is in the target.
 
+mod stays;
+
 use std::collections::{HashMap, HashSet};
 
 use super::lean::Lean;
 use super::plan::{FolderPlan, HardLink, OtherPlan, Plan, Standing};
-use super::request::{Action, Overwrite};
+use super::request::Overwrite;
 use super::select::{Fate, Sieve};
 use super::target::{Seen, is_leftover};
 use super::walk::{Step, Walk};
@@ -23,6 +25,8 @@ struct Way {
     path: Box<[u8]>,
     lean: Lean,
     seen: Option<Seen>,
+    /// Whether only something that was named lies in it, as far as anybody knows.
+    is_above: bool,
 }
 
 /// Lost parts of a snapshot that are told one by one.
@@ -37,9 +41,11 @@ struct Planner<'a, 'c> {
     lost_parts: u64,
     /// The first name of each thing that has several.
     names: HashMap<(u64, u64, NodeKind), Box<[u8]>>,
+    /// A name of each file that stays as it is, and has further names in the snapshot.
+    kept_names: HashMap<(u64, u64, NodeKind), Box<[u8]>>,
     /// A folder in which nothing is, for it is not there yet.
     absent: Option<Box<[u8]>>,
-    /// A folder that cannot be made.
+    /// A folder that cannot be made, or something that is in use.
     blocked: Option<Box<[u8]>>,
     /// Where the backup met databases that are not what the nodes say.
     reported: HashSet<&'a [u8]>,
@@ -58,6 +64,7 @@ pub(super) fn make(context: &Context<'_>) -> Result<Plan> {
         ways: Vec::new(),
         lost_parts: 0,
         names: HashMap::new(),
+        kept_names: HashMap::new(),
         absent: None,
         blocked: None,
         reported: databases.iter().map(|report| report.place.as_slice()).collect(),
@@ -154,20 +161,25 @@ impl Planner<'_, '_> {
                 return Ok(());
             }
         };
+        if self.is_in_use(&place, &step.node, seen.as_ref())? {
+            self.blocked = Some(place.into());
+            return Ok(());
+        }
         if is_folder && request.delete && !step.is_way && is_directory(seen.as_ref()) {
             self.plan.listed.push(place.clone().into());
         }
         while self.ways.last().is_some_and(|way| !path::is_below(&place, &way.path)) {
             self.ways.pop();
         }
+        let is_above = is_folder && (step.is_way || self.context.named.is_above(&step.path));
         if fate == Fate::Way {
             if is_folder {
-                self.ways.push(Way { path: place.into(), lean: Lean::of(step.node), seen });
+                self.ways.push(Way { path: place.into(), lean: Lean::of(step.node), seen, is_above });
             }
             return Ok(());
         }
         for way in std::mem::take(&mut self.ways) {
-            self.add_folder(way.path, way.lean, way.seen, false);
+            self.add_way(way);
             if self.blocked.as_deref().is_some_and(|folder| path::is_below(&place, folder)) {
                 return Ok(());
             }
@@ -176,6 +188,11 @@ impl Planner<'_, '_> {
             self.make_up_folders(&place)?;
         }
         self.plan.selected = self.plan.selected.saturating_add(1);
+        if is_above {
+            self.add_selected_way(Way { path: place.into(), lean: Lean::of(step.node), seen, is_above });
+            return Ok(());
+        }
+        self.plan.named = self.plan.named.saturating_add(1);
         if is_folder {
             self.add_folder(place.into(), Lean::of(step.node), seen, true);
             return Ok(());
@@ -230,6 +247,20 @@ impl Planner<'_, '_> {
         self.context.request.overwrite.is_some_and(|overwrite| overwrite.may_replace(seen, mtime))
     }
 
+    /// Adds a folder that is made only if something in it is.
+    fn add_way(&mut self, way: Way) {
+        if !way.is_above || !self.is_refused_above(&way) {
+            self.add_folder(way.path, way.lean, way.seen, false);
+        }
+    }
+
+    /// Adds a folder above what was named, which is selected itself.
+    fn add_selected_way(&mut self, way: Way) {
+        if !self.is_refused_above(&way) {
+            self.add_folder(way.path, way.lean, way.seen, true);
+        }
+    }
+
     fn add_folder(&mut self, place: Box<[u8]>, lean: Lean, seen: Option<Seen>, selected: bool) {
         let standing = match &seen {
             None => Standing::Absent,
@@ -253,12 +284,6 @@ impl Planner<'_, '_> {
         self.plan.folders.push(FolderPlan { path: place, lean, standing, mend });
     }
 
-    fn keep(&mut self, place: &[u8], size: u64) {
-        self.plan.kept.0 = self.plan.kept.0.saturating_add(1);
-        self.plan.kept.1 = self.plan.kept.1.saturating_add(size);
-        self.context.request.tell(Action::Kept, place, size, false);
-    }
-
     fn add(
         &mut self,
         place: Box<[u8]>,
@@ -267,22 +292,28 @@ impl Planner<'_, '_> {
         database: Option<Box<[u8]>>,
     ) -> Result<()> {
         if seen.as_ref().is_some_and(|seen| !self.may_replace(seen, node.mtime)) {
-            // Further names of it are made as if this one were not there.
             self.keep(&place, node.size);
+            let is_file = seen.is_some_and(|seen| seen.kind == Some(NodeKind::File));
+            if let Some(identity) = identity(&node).filter(|_| is_file && node.kind == NodeKind::File) {
+                self.kept_names.entry(identity).or_insert(place);
+            }
             return Ok(());
         }
         if database.is_some() {
             self.plan.databases.insert(place.clone(), database);
         }
         if let Some(identity) = identity(&node) {
+            if seen.is_none() && !self.names.contains_key(&identity) {
+                self.join_kept(identity, &place, &node);
+            }
             if let Some(first) = self.names.get(&identity) {
-                self.plan.hard_links.push(HardLink { path: place, first: first.clone(), seen });
+                self.plan.hard_links.push(HardLink { path: place, first: first.clone(), seen, lost: None });
                 return Ok(());
             }
             self.names.insert(identity, place.clone());
         }
         if node.kind != NodeKind::File {
-            self.plan.others.push(OtherPlan { path: place, lean: Lean::of(node), seen });
+            self.plan.others.push(OtherPlan { path: place, lean: Lean::of(node), seen, lost: None });
             return Ok(());
         }
         let standing = self.standing(&node, seen.as_ref());

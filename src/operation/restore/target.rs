@@ -9,22 +9,21 @@ mod existing;
 mod make;
 mod metadata;
 mod mounts;
+mod opening;
 mod partial;
 mod remove;
 mod sweep;
+mod widened;
 
-use std::collections::BTreeMap;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{
-    AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RawDir, ResolveFlags, StatVfsMountFlags,
-};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, ResolveFlags};
 use rustix::io::{Errno, retry_on_intr};
 
+use self::widened::Widened;
 use super::own::Identities;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::node::{Node, NodeKind};
@@ -32,6 +31,7 @@ use crate::format::path as place_path;
 use crate::report::{Finding, Severity, printable};
 
 pub use existing::Seen;
+pub use opening::Opening;
 pub use partial::PartialFile;
 pub use remove::{Removed, Stays};
 pub use sweep::{Sweep, is_leftover};
@@ -55,36 +55,25 @@ pub struct Target {
     is_empty: bool,
 }
 
-/// What may be done in a folder, and how.
-#[derive(Clone, Debug, Default)]
-pub struct Opening {
-    /// Whether it may hold something already.
-    pub may_hold_something: bool,
-    /// Whether owners are restored.
-    pub owner: bool,
-    /// Whether folders with something in them may be removed where something else has to be.
-    pub clears_folders: bool,
-    /// Whether zeros are left out where a file is a hole anyway.
-    pub sparse: bool,
-    /// What is in use, and never removed.
-    pub own: Identities,
-}
-
 /// What the target and its unfinished files have in common.
 struct Shared {
     root: OwnedFd,
     location: String,
     /// Only root can give files to somebody else.
     privileged: bool,
-    /// The folder hands an access control list on to what is made inside, where no snapshot knows of it.
+    /// A folder may hand an access control list on to what is made inside, where no snapshot knows of it: the top where
+    /// it has one, and any that was there before.
     hands_on_lists: bool,
     /// Whether owners are restored.
     owner: bool,
-    /// Whether folders with something in them may be removed where something else has to be.
-    clears_folders: bool,
+    /// Folders with something in them that may be removed where something else has to be, with all that may go with
+    /// them.
+    clearable: OnceLock<HashSet<Vec<u8>>>,
+    /// Folders whose modes were widened, and that have no other yet.
+    widened: Widened,
     /// Whether zeros are left out where a file is a hole anyway.
     sparse: bool,
-    /// What is in use, and never removed.
+    /// What is in use, and never removed or replaced.
     own: Identities,
     /// Whether no other restore into this folder is at work, as far as can be known.
     locked: bool,
@@ -96,89 +85,15 @@ struct Shared {
 }
 
 impl Target {
-    /// Opens a folder that is empty or not there yet; the one above it must be.
-    ///
-    /// # Errors
-    /// `Refused` where the folder holds anything.
-    pub fn create(path: &Path) -> Result<Self> {
-        Self::open(path, &Opening { owner: true, ..Opening::default() })
-    }
-
-    /// Opens a folder, which is made if it is not there; the one above it must be.
-    ///
-    /// # Errors
-    /// `Refused` where it holds anything and may not; `Busy` where another restore is at work in it; `Denied` where
-    /// nothing can be written there.
-    pub fn open(path: &Path, opening: &Opening) -> Result<Self> {
-        let failed = |errno| cannot(path, errno);
-        match rustix::fs::mkdir(path, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(Errno::NOENT) => return Err(failed(Errno::NOENT).hint("make the folder above it first")),
-            Err(errno) => match rustix::fs::stat(path) {
-                // The top of a file system that is read-only is there, whatever making it gives.
-                Ok(_) => {}
-                Err(_) => return Err(failed(errno)),
-            },
-        }
-        let target = Self::look_at(path, opening)?
-            .ok_or_else(|| Error::refused(format!("{} was removed just now", shown(path))))?;
-        let status = rustix::fs::fstatvfs(&target.shared.root).map_err(failed)?;
-        if status.f_flag.contains(StatVfsMountFlags::RDONLY) {
-            return Err(failed(Errno::ROFS).hint("mount it writable, or name another folder"));
-        }
-        Ok(target)
-    }
-
-    /// Opens a folder to look at what is in it; none where it is not there. Nothing is changed.
-    ///
-    /// # Errors
-    /// As [`Target::open`].
-    pub fn look_at(path: &Path, opening: &Opening) -> Result<Option<Self>> {
-        let failed = |errno| cannot(path, errno);
-        let root = match retry_on_intr(|| rustix::fs::openat(CWD, path, TOP, Mode::empty())) {
-            Ok(root) => root,
-            Err(Errno::NOENT) if rustix::fs::lstat(path).is_ok() => {
-                let message = format!("{} is a symbolic link that leads nowhere", shown(path));
-                return Err(Error::refused(message).hint("make the folder it leads to, or name another"));
-            }
-            Err(Errno::NOENT) => return Ok(None),
-            Err(errno) => return Err(failed(errno)),
-        };
-        let is_empty = is_empty(&root).map_err(failed)?;
-        if !is_empty && !opening.may_hold_something {
-            return Err(Error::refused(format!("{} is not empty", shown(path))).hint(
-                "name a new folder, or say with --overwrite what may be replaced in this one: \
-                 `--overwrite if-changed` also goes on with a restore that was interrupted",
-            ));
-        }
-        let locked = match rustix::fs::flock(&root, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) => {
-                let busy = format!("another restore is at work in {}", shown(path));
-                return Err(Error::new(ErrorKind::Busy, busy).hint("wait until it has ended"));
-            }
-            outcome => outcome.is_ok(),
-        };
-        let hands_on_lists = rustix::fs::fgetxattr_query(&root, metadata::DEFAULT_LIST).is_ok();
-        let shared = Shared {
-            root,
-            location: shown(path),
-            privileged: rustix::process::geteuid().is_root(),
-            hands_on_lists,
-            owner: opening.owner,
-            clears_folders: opening.clears_folders,
-            sparse: opening.sparse,
-            own: opening.own.clone(),
-            locked,
-            resolves_beneath: AtomicBool::new(true),
-            parents: Mutex::default(),
-            noted: Mutex::default(),
-        };
-        Ok(Some(Self { shared: Arc::new(shared), is_empty }))
-    }
-
     /// Whether nothing was in the folder when it was opened.
     pub fn was_empty(&self) -> bool {
         self.is_empty
+    }
+
+    /// Says which folders may be removed where something else has to be: their paths, and those of all in them that may
+    /// go. It is said once; nothing that is not named goes.
+    pub fn allow_clearing(&self, paths: HashSet<Vec<u8>>) {
+        self.shared.clearable.set(paths).ok();
     }
 
     /// Makes a file of this length aside, all of it a hole, under a name of its own.
@@ -222,12 +137,16 @@ impl Target {
             NodeKind::Directory => metadata::Object::Open(&handle),
             _ => metadata::Object::Named { handle: &handle, parent: &parent, name },
         };
+        self.shared.widened.forget((stat.st_dev, stat.st_ino));
         Ok(metadata::apply(&self.shared, &object, path, node, !self.is_empty).findings)
     }
 
     /// Gives the folder itself the metadata of a folder in the snapshot; once nothing more is made in it.
     pub fn apply_metadata_to_top(&self, node: &Node) -> Vec<Finding> {
         let object = metadata::Object::Open(&self.shared.root);
+        if let Ok(stat) = rustix::fs::fstat(&self.shared.root) {
+            self.shared.widened.forget((stat.st_dev, stat.st_ino));
+        }
         metadata::apply(&self.shared, &object, b"", node, !self.is_empty).findings
     }
 
@@ -251,8 +170,10 @@ impl Target {
 }
 
 impl Drop for Shared {
-    /// Gives the lock back at once: a program that is being started may hold a copy of the handle for a moment.
+    /// Gives folders their modes back, and the lock at once: a program that is being started may hold a copy of the
+    /// handle for a moment.
     fn drop(&mut self) {
+        self.narrow();
         if self.locked {
             rustix::fs::flock(&self.root, FlockOperation::Unlock).ok();
         }
@@ -376,26 +297,6 @@ fn checked(path: &[u8]) -> Result<(&[u8], &[u8])> {
 fn kind_at(parent: &OwnedFd, name: &[u8]) -> Option<FileType> {
     let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
     Some(FileType::from_raw_mode(stat.st_mode))
-}
-
-fn shown(path: &Path) -> String {
-    printable(path.as_os_str().as_bytes())
-}
-
-fn cannot(path: &Path, errno: Errno) -> Error {
-    Error::io(format!("cannot restore into {}", shown(path)), errno)
-}
-
-/// Whether a folder holds nothing but what a fresh file system has at its top.
-fn is_empty(folder: &OwnedFd) -> Result<bool, Errno> {
-    let mut buffer = Vec::with_capacity(LISTING_BUFFER);
-    let mut reader = RawDir::new(folder, buffer.spare_capacity_mut());
-    while let Some(entry) = reader.next() {
-        if ![&b"."[..], b"..", b"lost+found"].contains(&entry?.file_name().to_bytes()) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 impl std::fmt::Debug for Target {

@@ -95,7 +95,8 @@ fn verify_batch(
     Ok(())
 }
 
-fn one(context: &Context<'_>, target: &Target, place: &[u8], node: &Node) -> Result<()> {
+/// Asserts that a file is what a node says, byte by byte.
+pub(super) fn one(context: &Context<'_>, target: &Target, place: &[u8], node: &Node) -> Result<()> {
     let Some((file, seen)) = target.open_existing(place)? else {
         return Err(Error::missing("it cannot be opened"));
     };

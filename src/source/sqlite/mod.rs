@@ -45,7 +45,8 @@ const HEADER: usize = 100;
 
 /// What SQLite appends to a database's name for the log, the log's index and the rollback journal.
 const LOG: &str = "-wal";
-const INDEX: &str = "-shm";
+/// What it appends for the log's index.
+pub const INDEX: &str = "-shm";
 const JOURNAL: &str = "-journal";
 
 /// What SQLite may keep beside a database: the endings of the names.

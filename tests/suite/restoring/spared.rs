@@ -9,6 +9,7 @@ use std::process::Command;
 use rusqlite::Connection;
 
 use crate::site::{DEADLINE, Site, last, number};
+use crate::strikes::{Strike, can_strike, struck};
 use crate::support::{Outcome, SmallDisk, has_tool, is_root, run};
 
 const DELETE: [&str; 7] = ["restore", "latest", "--target", ".", "--overwrite", "if-changed", "--delete"];
@@ -200,6 +201,80 @@ fn a_log_is_not_played_into_a_database_restored_over_it() {
         drop(connection);
         fs::write(&path, &original).unwrap();
     }
+}
+
+#[test]
+fn a_log_is_not_played_into_a_database_that_was_stored_as_a_file() {
+    let site = Site::new();
+    let path = site.join("data/db");
+    database(&path, 7);
+    site.folder.write("data/notes", "text");
+    site.backup(["data", "--no-sqlite"]);
+    leave_log(&path);
+    fs::write(&path, "broken").unwrap();
+    fs::rename(site.join("data/db-kept"), site.join("data/db-wal")).unwrap();
+    site.folder.write("data/notes", "changed");
+    site.folder.write("data/notes-journal", "of a person");
+    let arguments = ["restore", "latest", "--target", ".", "--overwrite", "always", "--delete"];
+    let dry = site.run(0, [&arguments[..], &["--dry-run"]].concat());
+    assert!(dry.err().contains("would be kept as db-wal.before-restore-"), "{}", dry.err());
+    let said = site.run(0, arguments);
+    assert!(said.err().contains("is kept as db-wal.before-restore-"), "{}", said.err());
+    assert!(!site.join("data/db-wal").exists() && site.join("data/notes-journal").exists());
+    let rows = || {
+        let connection = Connection::open(&path).unwrap();
+        connection.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    assert_eq!(rows(), 7);
+    // What was put aside is not removed later either.
+    site.run(0, arguments);
+    let aside = |name: &str| name.starts_with("db-wal.before-restore-");
+    let names = fs::read_dir(site.join("data")).unwrap();
+    assert!(names.flatten().any(|entry| aside(&entry.file_name().to_string_lossy())));
+}
+
+#[test]
+fn a_restore_killed_while_it_writes_leaves_the_old_database_its_log() {
+    if !can_strike("a restore killed while it writes a database") {
+        return;
+    }
+    let site = Site::new();
+    let path = site.join("data/db");
+    database(&path, 7);
+    site.backup(["data"]);
+    leave_log(&path);
+    fs::rename(site.join("data/db-kept"), site.join("data/db-wal")).unwrap();
+    fs::write(&path, "changed").unwrap();
+    let restore = ["--no-cache", "restore", "latest", "--target", ".", "--overwrite", "always"];
+    let strike = Strike { signal: "KILL", call: "pwrite64", when: 1 };
+    let killed = run(&mut struck(&site, &site.command(restore), &[], &[strike]), DEADLINE);
+    assert_ne!(killed.code, Some(0), "{}", killed.err());
+    let names = || fs::read_dir(site.join("data")).unwrap().flatten().map(|entry| entry.file_name());
+    let leftover = |name: &std::ffi::OsString| name.to_string_lossy().starts_with(".strongroom-");
+    assert!(names().any(|name| leftover(&name)), "it was at work");
+    assert!(site.join("data/db-wal").exists() && fs::read(&path).unwrap() == b"changed");
+    site.run(0, restore);
+    assert!(!site.join("data/db-wal").exists() && !names().any(|name| leftover(&name)));
+}
+
+#[test]
+fn a_log_that_the_snapshot_holds_and_that_is_not_selected_is_put_aside() {
+    let site = Site::new();
+    let path = site.join("data/db");
+    database(&path, 7);
+    leave_log(&path);
+    fs::rename(site.join("data/db-kept"), site.join("data/db-wal")).unwrap();
+    let log = fs::read(site.join("data/db-wal")).unwrap();
+    site.backup(["data", "--no-sqlite"]);
+    assert!(site.run(0, ["ls", "latest"]).out().contains("db-wal"));
+    fs::write(&path, "broken").unwrap();
+    fs::write(site.join("data/db-wal"), &log).unwrap();
+    let arguments = ["restore", "latest", "--target", ".", "--overwrite", "always"];
+    site.run(0, [&arguments[..], &["--exclude", "*-wal"]].concat());
+    assert!(!site.join("data/db-wal").exists());
+    // Both are restored together where both are selected.
+    let said = site.run(0, arguments);
+    assert!(site.join("data/db-wal").exists() && !said.err().contains("kept as"), "{}", said.err());
 }
 
 #[test]

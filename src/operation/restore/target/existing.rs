@@ -2,10 +2,8 @@
 //!
 //! Invariant: nothing is opened in a way that waits or has effects, and no symbolic link is followed.
 
-use std::sync::Arc;
-
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, StatxFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::mounts::names_in;
@@ -76,6 +74,20 @@ impl Target {
     pub fn look_at_top(&self) -> Result<Seen> {
         let stat = rustix::fs::fstat(&self.shared.root);
         stat.map(|stat| Seen::of(&stat)).map_err(|errno| self.shared.failed("look at", b"", errno))
+    }
+
+    /// When something was made; none where the file system does not tell.
+    pub fn born(&self, path: &[u8]) -> Result<Option<Timestamp>> {
+        let (parent, name) = self.shared.parent_of(path)?;
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        match rustix::fs::statx(&*parent, name, flags, StatxFlags::BTIME) {
+            Ok(found) if found.stx_mask & StatxFlags::BTIME.bits() != 0 => {
+                let (seconds, nanoseconds) = (found.stx_btime.tv_sec, found.stx_btime.tv_nsec);
+                Ok(Some(Timestamp { seconds, nanoseconds }))
+            }
+            Ok(_) | Err(Errno::NOSYS | Errno::PERM) => Ok(None),
+            Err(errno) => Err(self.shared.failed("look at", path, errno)),
+        }
     }
 
     /// Opens a file to read it; none where something else is there, or it may not be read.
@@ -153,27 +165,5 @@ impl Shared {
     pub(super) fn open_to_list(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
         let folder = self.open_beneath(path)?;
         retry_on_intr(|| rustix::fs::openat(&folder, ".", TOP, Mode::empty()))
-    }
-
-    /// Makes something in a folder; where its mode forbids that to its own owner, the mode is widened first: the end
-    /// of the restore sets it anew.
-    pub(super) fn permitted<T>(
-        &self,
-        parent: &Arc<OwnedFd>,
-        make: impl Fn() -> Result<T, Errno>,
-    ) -> Result<T, Errno> {
-        match make() {
-            Err(Errno::ACCESS) if !self.privileged => {
-                let stat = rustix::fs::fstat(&**parent)?;
-                let wider = stat.st_mode & 0o7777 | 0o700;
-                if stat.st_mode & 0o7777 == wider {
-                    return Err(Errno::ACCESS);
-                }
-                rustix::fs::chmod(metadata::through_handle(parent), Mode::from_raw_mode(wider))
-                    .map_err(|_| Errno::ACCESS)?;
-                make()
-            }
-            outcome => outcome,
-        }
     }
 }

@@ -2,11 +2,11 @@
 //!
 //! Invariant: what is replaced is there until what replaces it is whole, but for what is in the place of a folder.
 
-use rustix::fs::{Access, AtFlags, FileType, Mode, RenameFlags};
+use rustix::fs::{Access, AtFlags, FileType, Mode};
 use rustix::io::Errno;
 
-use super::{Target, kind_at};
-use crate::backend::local::random_name;
+use super::{Target, checked, kind_at};
+use crate::backend::local::{random_name, rename_without_replacing};
 use crate::error::{Error, Result};
 use crate::format::node::{Node, NodeKind};
 use crate::report::printable;
@@ -24,7 +24,8 @@ impl Target {
     pub fn make_directory_over(&self, path: &[u8], replace: bool) -> Result<bool> {
         let (parent, name) = self.shared.parent_of(path)?;
         let failed = |errno| self.shared.failed("make the folder", path, errno);
-        let make = || self.shared.permitted(&parent, || rustix::fs::mkdirat(&*parent, name, Mode::RWXU));
+        let make =
+            || self.shared.permitted(&parent, path, || rustix::fs::mkdirat(&*parent, name, Mode::RWXU));
         match make() {
             Ok(()) => return Ok(true),
             Err(Errno::EXIST) => {}
@@ -36,6 +37,7 @@ impl Target {
         if !replace {
             return Err(failed(Errno::EXIST));
         }
+        self.shared.refuse_own(&parent, name, path)?;
         rustix::fs::unlinkat(&*parent, name, AtFlags::empty()).and_then(|()| make()).map_err(failed)?;
         Ok(true)
     }
@@ -59,9 +61,14 @@ impl Target {
     /// Gives something another name in the same folder, which must be free.
     pub fn rename(&self, from: &[u8], to: &[u8]) -> Result<()> {
         let (parent, name) = self.shared.parent_of(from)?;
-        let (other, wanted) = self.shared.parent_of(to)?;
-        let rename = || rustix::fs::renameat_with(&*parent, name, &*other, wanted, RenameFlags::NOREPLACE);
-        self.shared.permitted(&parent, rename).map_err(|errno| self.shared.failed("rename", from, errno))
+        let (folder, wanted) = checked(to)?;
+        if checked(from)?.0 != folder {
+            return Err(self.shared.failed("rename", from, Errno::XDEV));
+        }
+        let rename = || rename_without_replacing(&parent, name, wanted);
+        self.shared
+            .permitted(&parent, from, rename)
+            .map_err(|errno| self.shared.failed("rename", from, errno))
     }
 
     /// Refuses a folder in which this user can make nothing.

@@ -17,6 +17,8 @@ use crate::report::{Finding, Severity};
 /// The attribute that holds the access control list of whatever is made in a folder.
 pub(super) const DEFAULT_LIST: &str = "system.posix_acl_default";
 const ACCESS_LIST: &str = "system.posix_acl_access";
+/// The attribute that gives a program rights of its own.
+const CAPABILITIES: &str = "security.capability";
 
 const SET_ID_BITS: u32 = 0o6000;
 const NANOSECONDS: u32 = 1_000_000_000;
@@ -156,7 +158,7 @@ pub(super) fn differs(shared: &Shared, object: &Object<'_>, node: &Node) -> bool
         || (node.kind != NodeKind::Symlink && stat.st_mode & 0o7777 != mode)
         || times != (node.mtime.seconds, node.mtime.nanoseconds)
         || !right_attributes
-        || !surplus(object, node).is_empty()
+        || !surplus(shared, object, node).is_empty()
 }
 
 /// Whether owner and group are now what they were.
@@ -195,7 +197,7 @@ fn set_owner(notes: &mut Notes<'_>, object: &Object<'_>, node: &Node) -> bool {
 fn set_attributes(notes: &mut Notes<'_>, object: &Object<'_>, node: &Node, was_there: bool) {
     let inherited = [ACCESS_LIST, DEFAULT_LIST].map(|name| name.as_bytes().to_vec());
     let removable = if was_there {
-        surplus(object, node)
+        surplus(notes.shared, object, node)
     } else if notes.shared.hands_on_lists && node.kind != NodeKind::Symlink {
         inherited.to_vec()
     } else {
@@ -223,14 +225,17 @@ fn set_attributes(notes: &mut Notes<'_>, object: &Object<'_>, node: &Node, was_t
 }
 
 /// The attributes of something that its node does not name, and that a person or an access control list gave it:
-/// what the system itself gives is left.
-fn surplus(object: &Object<'_>, node: &Node) -> Vec<Vec<u8>> {
+/// what the system itself gives is left. Only root can take the rights of a program away.
+fn surplus(shared: &Shared, object: &Object<'_>, node: &Node) -> Vec<Vec<u8>> {
     let names = object.attribute_names().unwrap_or_default();
     let named = |name: &[u8]| node.attributes.iter().flatten().any(|attribute| attribute.name == name);
     let lists = [ACCESS_LIST.as_bytes(), DEFAULT_LIST.as_bytes()];
-    let names =
-        names.split(|byte| *byte == 0).filter(|name| name.starts_with(b"user.") || lists.contains(name));
-    names.filter(|name| !named(name)).map(<[u8]>::to_vec).collect()
+    let removable = |name: &&[u8]| {
+        name.starts_with(b"user.")
+            || lists.contains(name)
+            || (shared.privileged && *name == CAPABILITIES.as_bytes())
+    };
+    names.split(|byte| *byte == 0).filter(removable).filter(|name| !named(name)).map(<[u8]>::to_vec).collect()
 }
 
 /// The mode to be set. A program that ran as its owner must not run as whoever restored it. On a folder the bits do

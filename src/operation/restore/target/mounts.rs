@@ -6,7 +6,7 @@ use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, RawDir, StatxFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::{LISTING_BUFFER, Target};
+use super::{LISTING_BUFFER, Seen, Target};
 use crate::error::Result;
 
 /// A file system, and how it is mounted where the kernel tells.
@@ -54,7 +54,11 @@ impl Target {
         if self.shared.own.is_empty() {
             return None;
         }
-        let seen = self.look(path).ok().flatten()?;
+        self.own(&self.look(path).ok().flatten()?)
+    }
+
+    /// The same of what was looked at.
+    pub fn own(&self, seen: &Seen) -> Option<&'static str> {
         self.shared.own.get(&seen.identity).copied()
     }
 }

@@ -39,7 +39,7 @@ impl PartialFile {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
         let handle = retry_on_intr(|| {
-            shared.permitted(&parent, || rustix::fs::openat(&*parent, &temporary, flags, mode))
+            shared.permitted(&parent, path, || rustix::fs::openat(&*parent, &temporary, flags, mode))
         })
         .map_err(failed)?;
         let prepared = retry_on_intr(|| rustix::fs::ftruncate(&handle, size))

@@ -111,7 +111,7 @@ impl Target {
             }
             if !only_tell {
                 let unlink = || rustix::fs::unlinkat(&*parent, name, AtFlags::empty());
-                self.shared.permitted(&parent, unlink).map_err(failed)?;
+                self.shared.permitted(&parent, &path, unlink).map_err(failed)?;
             }
             let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
             Ok(Ok(if is_file { u64::try_from(stat.st_size).unwrap_or_default() } else { 0 }))
@@ -137,7 +137,7 @@ impl Target {
             if !only_tell {
                 let remove = || rustix::fs::unlinkat(&*parent, name, AtFlags::REMOVEDIR);
                 self.shared
-                    .permitted(&parent, remove)
+                    .permitted(&parent, &path, remove)
                     .map_err(|errno| self.shared.failed("remove", &path, errno))?;
                 self.shared.forget(&path);
             }
@@ -151,7 +151,24 @@ impl Target {
 }
 
 impl Shared {
-    /// Gives something that was made aside its name, in the place of what has it.
+    /// Refuses to replace what this program needs itself.
+    pub(super) fn refuse_own(&self, parent: &OwnedFd, name: &[u8], path: &[u8]) -> Result<()> {
+        if self.own.is_empty() {
+            return Ok(());
+        }
+        let Ok(stat) = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) else { return Ok(()) };
+        match self.own.get(&(stat.st_dev, stat.st_ino)) {
+            Some(what) => {
+                let message =
+                    format!("{} is not replaced: it is the {what}, which is in use", printable(path));
+                Err(Error::refused(message).hint("restore it under another folder, and compare the two"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Gives something that was made aside its name, in the place of what has it. A folder goes if it is empty, or if
+    /// all that lies in it may go.
     pub(super) fn rename_over(
         self: &std::sync::Arc<Self>,
         parent: &OwnedFd,
@@ -161,34 +178,47 @@ impl Shared {
     ) -> Result<()> {
         let rename = || retry_on_intr(|| rustix::fs::renameat(parent, aside, parent, name));
         let failed = |errno| self.failed("name", path, errno);
+        self.refuse_own(parent, name, path)?;
         match rename() {
             Err(Errno::ISDIR | Errno::NOTEMPTY | Errno::EXIST) => {}
             outcome => return outcome.map_err(failed),
         }
         match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
             Ok(()) => self.forget(path),
-            Err(Errno::NOTEMPTY | Errno::EXIST) if self.clears_folders => {
-                let target = Target { shared: std::sync::Arc::clone(self), is_empty: false };
-                let mut first = None;
-                target.remove_all(path, false, &|_| Stays::Nothing, &mut |removed| {
-                    first = first.take().or(removed.err());
-                });
-                if let Some(error) = first {
-                    return Err(error);
-                }
-            }
-            Err(Errno::NOTEMPTY | Errno::EXIST) => {
-                return Err(Error::refused(format!(
-                    "a folder with something in it is in the place of {}",
-                    printable(path)
-                ))
-                .hint("move it away, or let --delete remove it"));
-            }
+            Err(Errno::NOTEMPTY | Errno::EXIST) => self.clear(path)?,
             Err(errno) => return Err(failed(errno)),
         }
         if kind_at(parent, name) == Some(FileType::Directory) {
             return Err(failed(Errno::EXIST));
         }
         rename().map_err(failed)
+    }
+
+    /// Removes a folder with something in it, if it may go with all of that.
+    fn clear(self: &std::sync::Arc<Self>, path: &[u8]) -> Result<()> {
+        let may_go = |place: &[u8]| self.clearable.get().is_some_and(|all| all.contains(place));
+        let in_the_way = || {
+            let message = format!("a folder with something in it is in the place of {}", printable(path));
+            Error::refused(message).hint("move it away, or let --delete remove it")
+        };
+        if !may_go(path) {
+            return Err(in_the_way());
+        }
+        let target = Target { shared: std::sync::Arc::clone(self), is_empty: false };
+        let stays = |place: &[u8]| if may_go(place) { Stays::Nothing } else { Stays::All };
+        // Asked once more before anything goes: something may have been made in it meanwhile.
+        for only_tell in [true, false] {
+            let (mut first, mut is_whole) = (None, false);
+            target.remove_all(path, only_tell, &stays, &mut |removed| match removed {
+                Ok(removed) => is_whole |= removed.path == path,
+                Err(error) => first = first.take().or(Some(error)),
+            });
+            match first {
+                Some(error) => return Err(error),
+                None if !is_whole => return Err(in_the_way()),
+                None => {}
+            }
+        }
+        Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 
@@ -449,4 +450,59 @@ fn a_list_that_the_folder_hands_on_is_not_kept() {
         assert_eq!(found, expected);
     }
     assert_eq!(fs::metadata(place.at(b"kept")).unwrap().permissions().mode() & 0o777, 0o670);
+}
+
+#[test]
+fn what_is_put_aside_takes_no_name_that_is_taken() {
+    let (place, target) = Place::new();
+    write(&target, b"log", b"1").unwrap();
+    write(&target, b"taken", b"2").unwrap();
+    target.make_directory(b"sub").unwrap();
+    assert!(target.rename(b"log", b"taken").is_err() && target.rename(b"log", b"sub/log").is_err());
+    assert_eq!(fs::read(place.at(b"taken")).unwrap(), b"2");
+    target.rename(b"log", b"free").unwrap();
+    assert_eq!(fs::read(place.at(b"free")).unwrap(), b"1");
+    assert!(!place.at(b"log").exists());
+}
+
+#[test]
+fn what_is_in_use_is_replaced_by_nothing() {
+    let (place, target) = Place::new();
+    write(&target, b"key", b"in use").unwrap();
+    drop(target);
+    let seen = fs::metadata(place.at(b"key")).unwrap();
+    let own = [((seen.dev(), seen.ino()), "key file")].into_iter().collect();
+    let opening = Opening { may_hold_something: true, own, ..Opening::default() };
+    let target = Target::open(&place.at(b""), &opening).unwrap();
+    let file = target.create_file(b"key", 0).unwrap();
+    let refused = [
+        file.finish_over(&node(NodeKind::File), true).map(drop),
+        target.make_directory_over(b"key", true).map(drop),
+        target.replace_by(b"key", |aside| {
+            target.make_symlink(aside, &Node { link_target: Some(b"x".to_vec()), ..node(NodeKind::Symlink) })
+        }),
+    ];
+    for outcome in refused {
+        assert!(outcome.unwrap_err().chain().contains("it is the key file, which is in use"));
+    }
+    assert_eq!(fs::read(place.at(b"key")).unwrap(), b"in use");
+    assert_eq!(place.names(), [b"key".to_vec()]);
+}
+
+#[test]
+fn a_folder_goes_only_with_all_that_may_go() {
+    let (place, target) = Place::new();
+    target.make_directory(b"x").unwrap();
+    write(&target, b"x/one", b"1").unwrap();
+    drop(target);
+    let opening = Opening { may_hold_something: true, ..Opening::default() };
+    let target = Target::open(&place.at(b""), &opening).unwrap();
+    target.allow_clearing([&b"x"[..], b"x/one"].map(<[u8]>::to_vec).into());
+    // Something that nobody had seen is there by now.
+    fs::write(place.at(b"x/two"), "2").unwrap();
+    let over = || target.create_file(b"x", 0).unwrap().finish_over(&node(NodeKind::File), true);
+    assert!(over().is_err() && place.at(b"x/one").exists() && place.at(b"x/two").exists());
+    fs::remove_file(place.at(b"x/two")).unwrap();
+    over().unwrap();
+    assert!(place.at(b"x").is_file());
 }
