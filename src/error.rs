@@ -35,6 +35,8 @@ pub enum ErrorKind {
     Abandoned,
     /// Somebody asked for the work to stop, and it stopped in good order.
     Interrupted,
+    /// The store answers, and does not give this one object, as where its disk has a bad sector.
+    Unread,
     /// Any other failure of the system below.
     Io,
 }
@@ -90,6 +92,13 @@ impl Error {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
         self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// The same error, of another class.
+    #[must_use]
+    pub fn of_kind(mut self, kind: ErrorKind) -> Self {
+        self.0.kind = kind;
         self
     }
 

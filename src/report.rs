@@ -125,6 +125,11 @@ pub trait Reporter: Send + Sync {
         self.report(finding);
     }
 
+    /// Takes a finding about something in the store that cannot be had and is passed over: what was done is not all.
+    fn report_unread(&self, finding: Finding) {
+        self.report(finding);
+    }
+
     /// The counters that long work advances.
     fn progress(&self) -> &Progress;
 }

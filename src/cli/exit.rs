@@ -47,6 +47,7 @@ fn code(kind: ErrorKind) -> u8 {
         | ErrorKind::NoSpace
         | ErrorKind::Denied
         | ErrorKind::Abandoned
+        | ErrorKind::Unread
         | ErrorKind::Io => FAILED,
     }
 }
@@ -73,7 +74,9 @@ fn with_next_step(error: Error) -> Error {
         ErrorKind::NoSpace => "free some space on that disk",
         ErrorKind::Denied => "check who may read and write there, or run it as somebody who may",
         ErrorKind::Abandoned => "run it again: what was stored is reused",
-        ErrorKind::Io => "check the disk and what the system log says of it, and try again",
+        ErrorKind::Unread | ErrorKind::Io => {
+            "check the disk and what the system log says of it, and try again"
+        }
         ErrorKind::Refused | ErrorKind::Interrupted => return error,
     };
     error.hint(next)
@@ -125,6 +128,7 @@ pub(super) fn finish(result: Result<Outcome>, output: &Output) -> ExitCode {
         _ => Ok(()),
     };
     match result.and_then(|outcome| flushed.map(|()| outcome)) {
+        Ok(Outcome::Done) if output.passed_over_unread() => ExitCode::from(INCOMPLETE),
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Incomplete) => ExitCode::from(INCOMPLETE),
         Ok(Outcome::Unread) => ExitCode::from(FAILED),

@@ -50,8 +50,11 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
         output.say(&format!("{}{others}", human::counted(snapshots.len() as u64, "snapshot")))?;
     }
     let findings = found.damaged.iter().map(|(kind, id, error)| {
-        Finding::problem(format!("{}/{}", kind.folder(), id.short()), error.chain()).with_hint(
-            "bring it back from a copy of the repository; `strongroom check` tells what else is damaged",
+        let cause = found.cause(*kind, id, error);
+        Finding::problem(format!("{}/{}", kind.folder(), id.short()), cause).with_hint(
+            error.next_step().unwrap_or(
+                "bring it back from a copy of the repository; `strongroom check` tells what else is damaged",
+            ),
         )
     });
     report_all(output, "snapshots and marks", findings);

@@ -60,6 +60,9 @@ pub fn remove(repository: &Repository, options: &RemoveOptions<'_>) -> Result<Re
     let id = find(&slots, &damaged, options.name)?;
     let info = slots.iter().find(|slot| slot.id == id).cloned();
     permit(repository, info.as_ref())?;
+    if let Some((_, error)) = damaged.iter().find(|(slot, _)| *slot == id) {
+        refuse_unread(&id, error)?;
+    }
     if id == *repository.keyring().slot() && !options.in_use {
         return Err(Error::refused(format!("{} is the key in use", id.short()))
             .hint("use another key to remove it, or add --in-use if that is meant"));
@@ -81,6 +84,21 @@ pub fn remove(repository: &Repository, options: &RemoveOptions<'_>) -> Result<Re
     };
     let twins = slots.iter().filter(is_twin).map(|slot| slot.id).collect();
     Ok(Removed { id, info, twins })
+}
+
+/// What cannot be had may be whole, and somebody's only key. One that was read and does not open is of no use to anybody.
+fn refuse_unread(id: &Id, error: &Error) -> Result<()> {
+    match error.kind() {
+        ErrorKind::Corrupt | ErrorKind::Unsupported | ErrorKind::Missing | ErrorKind::Refused => Ok(()),
+        kind => {
+            let again = Error::new(kind, error.chain())
+                .context(format!("key {} is not removed, for what cannot be read may be whole", id.short()));
+            Err(match error.next_step() {
+                Some(step) => again.hint(step.to_owned()),
+                None => again,
+            })
+        }
+    }
 }
 
 /// Who may add a key of a role may remove one; what cannot be read may be anybody's, and of a newer version.

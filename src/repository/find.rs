@@ -2,11 +2,12 @@
 
 use super::Repository;
 use super::snapshot::{Snapshot, Snapshots};
+use super::unread::report_passed_over;
 use crate::backend::ObjectKind;
 use crate::error::{Error, Result};
 use crate::format::snapshot::Manifest;
 use crate::id::Id;
-use crate::report::{Finding, Reporter, printable, report_all};
+use crate::report::{Reporter, printable};
 
 /// Which snapshots are meant; all of them if nothing is asked for.
 #[derive(Clone, Debug, Default)]
@@ -91,12 +92,11 @@ impl Repository {
 impl Snapshots {
     /// Tells which snapshots and marks cannot be read.
     pub fn report_damaged(&self, reporter: &dyn Reporter) {
-        let findings = self.damaged.iter().map(|(kind, id, error)| {
-            Finding::warning(format!("{}/{}", kind.folder(), id.short()), error.chain()).with_hint(
-                "`strongroom check` tells what is damaged; a copy of the repository may have it whole",
-            )
+        let objects = self.damaged.iter().map(|(kind, id, error)| {
+            (format!("{}/{}", kind.folder(), id.short()), self.cause(*kind, id, error), error)
         });
-        report_all(reporter, "snapshots and marks", findings);
+        let hint = "`strongroom check` tells what is damaged; a copy of the repository may have it whole";
+        report_passed_over(reporter, "snapshots and marks", hint, objects);
     }
 
     /// Finds the snapshot that a person names, among those that a filter lets through.

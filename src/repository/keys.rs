@@ -316,7 +316,7 @@ impl Repository {
                     .push((id, Error::refused(format!("keys/{id} is one of too many")).hint(TOO_MANY_SLOTS)));
                 continue;
             }
-            match self.slot_info(&id) {
+            match self.read_listed_object(&ObjectName::new(ObjectKind::Key, id), || self.slot_info(&id)) {
                 Ok(info) => slots.push(info),
                 Err(error) => damaged.push((id, error.context(format!("keys/{id} cannot be read")))),
             }

@@ -30,6 +30,7 @@ pub mod recovery;
 pub mod session;
 pub mod snapshot;
 pub mod tree;
+pub(crate) mod unread;
 pub(crate) mod verified;
 pub mod writer;
 

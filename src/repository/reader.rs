@@ -12,11 +12,12 @@ use super::Repository;
 use super::blob::{OpenBuffers, open_frame};
 use super::index::{Index, Place, ReadObjects};
 use super::kept::Kept;
+use super::unread::report_passed_over;
 use crate::backend::{ObjectKind, ObjectName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::blob::{BlobKind, Class};
 use crate::id::Id;
-use crate::report::{Finding, Reporter, report_all};
+use crate::report::Reporter;
 
 /// Alignment and unit of reads of single blobs, in bytes.
 pub const BLOCK: u64 = 256 << 10;
@@ -55,11 +56,10 @@ impl<'a> BlobReader<'a> {
     /// they name may lie elsewhere too.
     pub fn new(repository: &'a Repository, reporter: &dyn Reporter) -> Result<Self> {
         let read = ReadObjects::read(repository)?;
-        let findings = read.damaged.iter().map(|(id, error)| {
-            let finding = Finding::warning(format!("index/{}", id.short()), error.chain());
-            finding.with_hint("run `strongroom check` to see what it affects")
-        });
-        report_all(reporter, "the index", findings);
+        let objects = read.damaged.iter();
+        let objects = objects.map(|(id, error)| (format!("index/{}", id.short()), error.chain(), error));
+        let hint = "run `strongroom check` to see what it affects";
+        report_passed_over(reporter, "the index", hint, objects);
         let index = Index::build(&read, &|_| true)?;
         index.report_troubles(reporter);
         Ok(Self::with_index(repository, index))
@@ -209,17 +209,12 @@ impl<'a> BlobReader<'a> {
         Ok((bytes, from_cache))
     }
 
-    /// A block from the store; of a pack of metadata that was cut, what is there of it: what it names is else lost as
-    /// a whole. Of contents a repair saves what is there, and until then they count as lost everywhere.
+    /// A block from the store; of a pack that was cut, what is there of it: each blob in front of the cut is proved by its own
+    /// seal.
     fn read_block(&self, extent: &Extent) -> Result<Vec<u8>> {
         let (backend, name) = (self.repository.backend(), ObjectName::new(ObjectKind::Pack, extent.pack));
         let cut = match backend.get_range(&name, extent.start, extent.length) {
-            Err(error)
-                if extent.class == Class::Metadata
-                    && matches!(error.kind(), ErrorKind::Missing | ErrorKind::Corrupt) =>
-            {
-                error
-            }
+            Err(error) if error.kind() == ErrorKind::Corrupt => error,
             read => return read,
         };
         match backend.size(&name).map(|size| size.saturating_sub(extent.start)) {
@@ -242,7 +237,6 @@ impl<'a> BlobReader<'a> {
 /// Where a frame lies, and the aligned block around it.
 #[derive(Clone, Copy)]
 struct Extent {
-    class: Class,
     pack: Id,
     start: u64,
     length: u64,
@@ -260,14 +254,7 @@ impl Extent {
         let stop = end.next_multiple_of(BLOCK).min(pack.size);
         let length = stop.checked_sub(start).filter(|_| end <= stop);
         let length = length.ok_or_else(|| Error::corrupt("the index points behind a pack's end"))?;
-        Ok(Self {
-            class: place.kind.class(),
-            pack: pack.id,
-            start,
-            length,
-            from: offset - start,
-            to: end - start,
-        })
+        Ok(Self { pack: pack.id, start, length, from: offset - start, to: end - start })
     }
 
     /// The block's name in the cache.

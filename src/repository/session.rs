@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use super::cache::{Cache, SessionLock};
 use super::index::{Index, ReadObjects, indexed, read_unindexed_pack};
 use super::snapshot::Snapshots;
+use super::unread::is_passed_over;
 use super::{Repository, host};
 use crate::backend::{ObjectKind, ObjectName};
 use crate::crypto::derive::{self, Purpose};
@@ -40,7 +41,7 @@ pub struct Usable {
     pub adopted: Adopted,
     /// Packs that the index names and that are gone, though no prune condemned them.
     pub missing: Vec<Id>,
-    /// Index objects that are damaged and packs without an index that cannot be used, and why.
+    /// Index objects that are damaged or cannot be had, and packs without an index that cannot be used, and why.
     pub unreadable: Vec<(ObjectKind, Id, Error)>,
 }
 
@@ -144,16 +145,12 @@ pub fn usable(repository: &Repository) -> Result<Usable> {
         read.damaged.into_iter().map(|(id, error)| (ObjectKind::Index, id, error)).collect();
     // One at a time: each is read whole, to see that its frames are its own.
     for (id, size) in orphans {
-        match read_unindexed_pack(repository, id) {
+        let name = ObjectName::new(ObjectKind::Pack, *id);
+        match repository.read_listed_object(&name, || read_unindexed_pack(repository, id)) {
             Ok(table) => {
                 adopted.push(indexed(*id, *size, table));
             }
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    ErrorKind::Corrupt | ErrorKind::Missing | ErrorKind::Unsupported
-                ) =>
-            {
+            Err(error) if error.kind() == ErrorKind::Missing || is_passed_over(&error) => {
                 unreadable.push((ObjectKind::Pack, *id, error));
             }
             Err(error) => return Err(error),
@@ -192,14 +189,15 @@ pub fn give_up_own_dead(repository: &Repository, cache: &Cache, host_name: &str)
     let abandoned: HashSet<Id> = repository.list_ids(ObjectKind::Abandoned)?.into_iter().collect();
     for id in repository.list_ids(ObjectKind::Session)? {
         let Some(lock) = cache.take_dead_lock(&id)? else { continue };
-        let record = match repository.read_session(&id) {
+        let name = ObjectName::new(ObjectKind::Session, id);
+        let record = match repository.read_listed_object(&name, || repository.read_session(&id)) {
             Ok(record) => record,
             Err(error) if error.kind() == ErrorKind::Missing => {
                 lock.remove();
                 continue;
             }
             // One that is damaged is not known to be ours: a check reports it, and a pruner decides.
-            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => continue,
+            Err(error) if is_passed_over(&error) => continue,
             Err(error) => return Err(error),
         };
         if record.host_id != *cache.host_id() {

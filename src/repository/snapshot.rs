@@ -9,7 +9,8 @@ use super::kept::Kept;
 use super::keys::check_certificate;
 use super::memory::Vanished;
 use super::tree::Root;
-use crate::backend::ObjectKind;
+use super::unread::is_passed_over;
+use crate::backend::{ObjectKind, ObjectName};
 use crate::crypto::secret::Secret;
 use crate::crypto::sign::{self, SignaturePurpose};
 use crate::error::{Error, ErrorKind, Result};
@@ -87,11 +88,39 @@ pub struct Snapshots {
     pub vanished: Vec<Vanished>,
 }
 
-impl Repository {
-    /// Reads all snapshots. A mark of forgetting that does not verify forgets nothing.
+impl Snapshots {
+    /// Refuses what must not go by a part of what there is: where a snapshot or a mark is there and cannot be had.
     ///
     /// # Errors
-    /// Where the store cannot be listed or read; what is merely damaged is in the result.
+    /// `Unread`, with what can be done.
+    pub(crate) fn require_all_read(&self, refused: &str) -> Result<()> {
+        let unread = self.damaged.iter().find(|(_, _, error)| error.kind() == ErrorKind::Unread);
+        unread.map_or(Ok(()), |(kind, id, error)| {
+            let unknown = match kind {
+                ObjectKind::Forgotten => format!("whether snapshot {} is forgotten", id.short()),
+                _ => format!("what snapshot {} needs", id.short()),
+            };
+            let again = Error::new(error.kind(), error.chain());
+            let again = again.context(format!("{refused}, for {unknown} cannot be known"));
+            Err(again.hint(error.next_step().unwrap_or_default().to_owned()))
+        })
+    }
+
+    /// Why a snapshot or a mark is passed over, and what that means for the snapshot.
+    pub(crate) fn cause(&self, kind: ObjectKind, id: &Id, error: &Error) -> String {
+        let perhaps = kind == ObjectKind::Forgotten
+            && error.kind() == ErrorKind::Unread
+            && self.snapshots.iter().any(|snapshot| snapshot.id == *id);
+        let perhaps = if perhaps { "; its snapshot is shown, and perhaps forgotten" } else { "" };
+        format!("{}{perhaps}", error.chain())
+    }
+}
+
+impl Repository {
+    /// Reads all snapshots. A mark of forgetting that does not verify, or that alone cannot be had, forgets nothing.
+    ///
+    /// # Errors
+    /// Where the store cannot be listed or does not answer; what is damaged, or not to be had, is in the result.
     pub fn snapshots(&self) -> Result<Snapshots> {
         self.snapshots_listed(|| self.list_ids(ObjectKind::Snapshot))
     }
@@ -116,13 +145,14 @@ impl Repository {
         let forgotten: HashSet<Id> = found.marks.iter().map(|mark| mark.snapshot).collect();
         found.vanished = seen.vanished(&ids, &forgotten);
         for id in ids {
-            match self.read_manifest(&id, kept) {
+            let name = ObjectName::new(ObjectKind::Snapshot, id);
+            match self.read_listed_object(&name, || self.read_manifest(&id, kept)) {
                 Ok(snapshot) if forgotten.contains(&id) => found.forgotten.push(snapshot),
                 Ok(snapshot) => found.snapshots.push(snapshot),
                 // Somebody deleted it between listing and reading.
                 Err(error) if error.kind() == ErrorKind::Missing => {}
                 Err(_) if forgotten.contains(&id) => {}
-                Err(error) if is_damage(&error) => found.damaged.push((ObjectKind::Snapshot, id, error)),
+                Err(error) if is_passed_over(&error) => found.damaged.push((ObjectKind::Snapshot, id, error)),
                 Err(error) => return Err(error),
             }
         }
@@ -182,9 +212,10 @@ impl Repository {
     pub(crate) fn forgotten(&self, damaged: &mut Vec<(ObjectKind, Id, Error)>) -> Result<Vec<Forgotten>> {
         let mut forgotten = Vec::new();
         for id in self.list_ids(ObjectKind::Forgotten)? {
-            match self.read_forgotten(&id) {
+            let name = ObjectName::new(ObjectKind::Forgotten, id);
+            match self.read_listed_object(&name, || self.read_forgotten(&id)) {
                 Ok(mark) => forgotten.push(mark),
-                Err(error) if is_damage(&error) => damaged.push((ObjectKind::Forgotten, id, error)),
+                Err(error) if is_passed_over(&error) => damaged.push((ObjectKind::Forgotten, id, error)),
                 Err(error) => return Err(error),
             }
         }
@@ -222,9 +253,4 @@ impl Repository {
         let signature = sign::sign(&secret, purpose, &parts);
         cbor::encode(&Signed { record, signature })
     }
-}
-
-/// Whether an error says that an object is not what it must be, rather than that it could not be had.
-fn is_damage(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported)
 }

@@ -42,8 +42,9 @@ pub(crate) struct JustRead<'a> {
     pub(crate) whole: &'a [Id],
     /// Damaged ones.
     pub(crate) damaged: &'a [Id],
-    /// The packs that are there: the others need no memory.
-    pub(crate) present: &'a HashSet<Id>,
+    /// The packs that are listed, or that the index names: the others need no memory. In a night in which a disk is not
+    /// mounted, or an index object cannot be read, one of the two is short.
+    pub(crate) known: &'a HashSet<Id>,
     /// The second in which they were read.
     pub(crate) now: i64,
 }
@@ -62,8 +63,8 @@ impl Repository {
         whole.extend(read.whole.iter().map(|pack| (*pack, read.now)));
         let just_whole: HashSet<&Id> = read.whole.iter().collect();
         damaged.extend(read.damaged);
-        damaged.retain(|pack| read.present.contains(pack) && !just_whole.contains(pack));
-        whole.retain(|pack, _| read.present.contains(pack) && !damaged.contains(pack));
+        damaged.retain(|pack| read.known.contains(pack) && !just_whole.contains(pack));
+        whole.retain(|pack, _| read.known.contains(pack) && !damaged.contains(pack));
         let mut packs: Vec<(Id, i64)> = whole.into_iter().collect();
         packs.sort_unstable();
         let mut damaged: Vec<Id> = damaged.into_iter().collect();

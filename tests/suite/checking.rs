@@ -17,7 +17,7 @@ use crate::strikes::{Strike, can_strike};
 use crate::support::Rng;
 
 /// Every object of a kind, sorted.
-fn of_kind(site: &Site, kind: &str) -> Vec<PathBuf> {
+pub(crate) fn of_kind(site: &Site, kind: &str) -> Vec<PathBuf> {
     let top = site.join("repo").join(kind);
     site.objects().into_keys().filter(|path| path.starts_with(&top)).collect()
 }

@@ -271,3 +271,19 @@ fn a_folder_that_is_none_or_cannot_be_read_is_told() {
     assert!(outcome.err().contains("data/closed"), "{}", outcome.err());
     assert!(outcome.out().contains("-    /data/closed/file"), "{}", outcome.out());
 }
+
+#[test]
+fn a_database_is_the_same_whatever_its_copy_counts() {
+    let site = Site::new();
+    fs::create_dir(site.join("data")).unwrap();
+    let connection = rusqlite::Connection::open(site.join("data/db")).unwrap();
+    connection.execute("CREATE TABLE t (a)", []).unwrap();
+    for _ in 0..30 {
+        connection.execute("INSERT INTO t VALUES (hex(zeroblob(300)))", []).unwrap();
+    }
+    site.backup(["data"]);
+    let diff = || site.run(0, ["diff", "latest:data", "--folder", "data", "--contents"]).out();
+    assert!(!diff().contains("/data/db"), "{}", diff());
+    connection.execute("UPDATE t SET a = replace(a, '00', '01') WHERE rowid = 7", []).unwrap();
+    assert!(diff().contains("/data/db"), "{}", diff());
+}

@@ -17,6 +17,7 @@
 
 mod architecture;
 mod backup_options;
+mod bad_sectors;
 mod benches;
 mod beside;
 mod browse;

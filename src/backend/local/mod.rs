@@ -17,7 +17,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::buffer::spare_capacity;
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat};
+use rustix::fs::{Advice, AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
 use self::listing::{collect, entries, size_at};
@@ -269,6 +269,10 @@ impl Backend for LocalBackend {
         let (file, size) = self.open_object(name)?;
         if size > limit {
             return Err(super::too_large(name, size, limit));
+        }
+        if name.kind == ObjectKind::Pack {
+            // Who reads a pack whole wants to know what the disk holds, not what this computer remembers of writing it.
+            rustix::fs::fadvise(&file, 0, None, Advice::DontNeed).ok();
         }
         self.read(&file, name, 0, size)
     }

@@ -35,6 +35,8 @@ pub(super) struct Output {
     bar: Mutex<Option<indicatif::ProgressBar>>,
     /// Whoever read standard output has seen enough, such as `head`.
     reader_gone: AtomicBool,
+    /// Something in the store could not be had, and was passed over.
+    unread: AtomicBool,
     /// Standard output carries a file's contents, so that everything else goes to standard error.
     stdout_is_data: AtomicBool,
     /// Standard input carries a file's contents, so that nobody else may read from it.
@@ -55,6 +57,7 @@ impl Output {
             progress: Arc::default(),
             bar: Mutex::default(),
             reader_gone: AtomicBool::new(false),
+            unread: AtomicBool::new(false),
             stdout_is_data: AtomicBool::new(false),
             stdin_is_data: AtomicBool::new(false),
         }
@@ -98,6 +101,11 @@ impl Output {
         let out = std::io::stdout();
         let size = out.is_terminal().then(|| rustix::termios::tcgetwinsize(&out).ok()).flatten()?;
         Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+    }
+
+    /// Whether something in the store could not be had, and was passed over.
+    pub(super) fn passed_over_unread(&self) -> bool {
+        self.unread.load(Ordering::Relaxed)
     }
 
     /// Whether nobody reads standard output any more.
@@ -228,6 +236,11 @@ impl Reporter for Output {
         let subject =
             if finding.subject.is_empty() { String::new() } else { format!("{}: ", finding.subject) };
         self.note(&format!("{word}: {subject}{}", finding.cause), finding.hint.as_deref());
+    }
+
+    fn report_unread(&self, finding: Finding) {
+        self.unread.store(true, Ordering::Relaxed);
+        self.report(finding);
     }
 
     fn report_damage(&self, finding: Finding, damage: &Damage) {

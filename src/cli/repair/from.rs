@@ -59,7 +59,8 @@ pub(super) fn run(global: &Global, arguments: &FromArguments, output: &Output) -
     }
     if summary.packs_left > 0 {
         let left = human::counted(summary.packs_left, "pack");
-        return Err(Error::new(ErrorKind::Io, format!("{left} could not be repaired: see above")));
+        return Err(Error::new(ErrorKind::Io, format!("{left} could not be repaired: see above"))
+            .hint("what stands above tells of each why, and what to do"));
     }
     Ok(Outcome::of(summary.losses))
 }
@@ -102,6 +103,10 @@ fn print(summary: &Summary, dry_run: bool, output: &Output) -> Result<()> {
         output.say(&format!("{found} found in the other repository and stored here"))?;
     }
     match summary.losses {
+        0 if summary.packs_left > 0 => output.say(&format!(
+            "no snapshot lacks anything, as far as that is known: {} could not be read or repaired",
+            packs(summary.packs_left)
+        )),
         0 => output.say("no snapshot lacks anything"),
         losses => {
             output.say(&format!("files and trees that still lack something: {}", human::count(losses)))?;

@@ -60,7 +60,8 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
     }
     if summary.packs_left > 0 {
         let left = human::counted(summary.packs_left, "pack");
-        return Err(Error::new(ErrorKind::Io, format!("{left} could not be repaired: see above")));
+        return Err(Error::new(ErrorKind::Io, format!("{left} could not be repaired: see above"))
+            .hint("what stands above tells of each why, and what to do"));
     }
     let lost: u64 = summary.blobs_lost.values().fold(0, |sum, lost| sum.saturating_add(*lost));
     let found = if arguments.dry_run { summary.packs_damaged.len() as u64 } else { 0 };

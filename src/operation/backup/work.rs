@@ -16,13 +16,14 @@ use crate::format::snapshot::{
     DatabaseOutcome, DatabaseReport, DumpReport, Manifest, ServiceReport, Statistics,
 };
 use crate::id::Id;
-use crate::report::{Collector, Finding, Reporter, report_all};
+use crate::report::{Collector, Finding, Reporter};
 use crate::repository::cache::Cache;
 use crate::repository::cached_tree::{CachedTree, RecordingSink, TreeRecorder};
 use crate::repository::content::ContentBuilder;
 use crate::repository::session::{self, Adopted, Usable};
 use crate::repository::snapshot::{Snapshot, Snapshots};
 use crate::repository::tree::{Root, TreeBuilder, TreeReader, lookup};
+use crate::repository::unread::report_passed_over;
 use crate::repository::writer::{BlobWriter, Written};
 use crate::repository::{Repository, host};
 use crate::source::files::{self, Excludes};
@@ -88,12 +89,12 @@ impl<'a> Work<'a> {
             let finding = Finding::problem("the repository", cause);
             self.reporter.report(finding.with_hint("`strongroom check` names what is affected"));
         }
-        let findings = unreadable.iter().map(|(kind, id, error)| {
+        let objects = unreadable.iter().map(|(kind, id, error)| {
             let subject = format!("{}/{}", kind.folder(), id.short());
-            Finding::warning(subject, format!("is not usable: {}", error.chain()))
-                .with_hint("`strongroom check` tells what it affects")
+            (subject, format!("is not usable: {}", error.chain()), error)
         });
-        report_all(self.reporter, "index and packs", findings);
+        let hint = "`strongroom check` tells what it affects";
+        report_passed_over(self.reporter, "index and packs", hint, objects);
         let snapshots = self.repository.snapshots()?;
         snapshots.report_damaged(self.reporter);
         self.repository.tell_vanished(&snapshots, self.reporter);

@@ -4,8 +4,9 @@
 //! and gives back more, is said in words. What gives something up looks by itself at what is still lost then, and comes last:
 //! none is named that takes a snapshot which an earlier command made whole.
 
+use super::suffer::is_trouble;
 use crate::backend::{ObjectKind, ObjectName};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::id::Id;
 use crate::report::{Damage, Finding, Hurt};
 
@@ -29,8 +30,23 @@ pub(super) enum Mend {
     IndexByPacks,
     /// The pack is wrong.
     Pack,
+    /// The pack cannot be had, though the store answers.
+    UnreadPack,
+    /// The pack is wrong, and the key at hand cannot save what is in it.
+    PackByFullKey,
     /// It may be neither.
     None,
+}
+
+impl Mend {
+    /// What mends a pack that gave this error.
+    pub(super) fn of_pack(error: &Error) -> Self {
+        match error.kind() {
+            ErrorKind::Unread => Self::UnreadPack,
+            _ if is_trouble(error) => Self::None,
+            _ => Self::Pack,
+        }
+    }
 }
 
 /// Something that is wrong with a pack.
@@ -46,7 +62,14 @@ pub(super) struct Fault {
 
 impl Fault {
     pub(super) fn new(pack: &Id, error: &Error, mend: Mend) -> Self {
-        let hint = error.next_step().filter(|_| mend == Mend::None).map(str::to_owned);
+        let hint = match mend {
+            Mend::None | Mend::UnreadPack => error.next_step().map(str::to_owned),
+            Mend::PackByFullKey => Some(format!(
+                "run `{REPAIR_PACKS} {}` with a full key: of the files that are named, some may be whole",
+                pack.short()
+            )),
+            Mend::Index | Mend::IndexByPacks | Mend::Pack => None,
+        };
         Self { pack: *pack, cause: error.chain(), hint, mend, unknown: false }
     }
 
@@ -63,8 +86,8 @@ impl Fault {
         let mut first = match mend {
             Mend::Index => vec![REPAIR_INDEX.to_owned()],
             Mend::IndexByPacks => vec![REPAIR_INDEX_BY_PACKS.to_owned()],
-            Mend::Pack => vec![format!("{REPAIR_PACKS} {}", pack.short())],
-            Mend::None => Vec::new(),
+            Mend::Pack | Mend::UnreadPack => vec![format!("{REPAIR_PACKS} {}", pack.short())],
+            Mend::PackByFullKey | Mend::None => Vec::new(),
         };
         let heard = match (known && hurts.is_empty(), blobs_lost) {
             (false, _) => "",
@@ -80,9 +103,10 @@ impl Fault {
             Finding::problem(name, format!("{cause}{heard}"))
         };
         // Where the index alone is wrong, nothing is lost.
-        let lost = mend == Mend::Pack || mend == Mend::Index;
+        let lost = matches!(mend, Mend::Pack | Mend::UnreadPack | Mend::Index);
         let give_up = if lost { give_up(&hurts) } else { Vec::new() };
-        let finding = match advice(&first, &give_up).or(hint) {
+        // Where there is a hint, it says what comes before the commands.
+        let finding = match hint.or_else(|| advice(&first, &give_up)) {
             Some(said) => finding.with_hint(said),
             None => finding,
         };

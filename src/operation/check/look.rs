@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 
 use super::faults::{Fault, Mend};
-use super::suffer::is_trouble;
 use crate::backend::{Listed, ObjectKind, ObjectName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Id;
@@ -82,7 +81,8 @@ impl Look {
         let counts = |pack: &&Listed| !named.contains(&pack.id) && !self.condemned.contains(&pack.id);
         for pack in self.listed.iter().filter(counts) {
             interrupt.check()?;
-            match read_unindexed_pack(repository, &pack.id) {
+            let name = ObjectName::new(ObjectKind::Pack, pack.id);
+            match repository.read_listed_object(&name, || read_unindexed_pack(repository, &pack.id)) {
                 Ok(table) => {
                     unnamed.whole.insert(pack.id);
                     tables.push(indexed(pack.id, pack.size, table));
@@ -90,7 +90,7 @@ impl Look {
                 // A prune deleted it since it was listed.
                 Err(error) if error.kind() == ErrorKind::Missing => {}
                 Err(error) => {
-                    let mend = if is_trouble(&error) { Mend::None } else { Mend::Pack };
+                    let mend = Mend::of_pack(&error);
                     let mut fault = Fault::new(&pack.id, &error, mend);
                     fault.cause = format!("is in no index, and {}", fault.cause);
                     fault.unknown = true;

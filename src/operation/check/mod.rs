@@ -252,8 +252,10 @@ impl<'a> Check<'a> {
         let named: HashSet<Id> = look.index.packs().iter().map(|pack| pack.id).collect();
         let present: HashSet<Id> =
             look.listed.iter().map(|pack| pack.id).filter(|pack| named.contains(pack)).collect();
+        let known: HashSet<Id> =
+            named.iter().copied().chain(look.listed.iter().map(|pack| pack.id)).collect();
         let (whole, damaged) = reading.verdicts();
-        let read = JustRead { whole: &whole, damaged: &damaged, present: &present, now: now.seconds };
+        let read = JustRead { whole: &whole, damaged: &damaged, known: &known, now: now.seconds };
         let kept = self.repository.remember_verified(&read);
         let verified = self.repository.verified().filter(|_| kept).map(|verdicts| verdicts.whole);
         let bytes_of = |packs: &HashSet<Id>| {

@@ -26,6 +26,8 @@ pub(crate) struct PackReading {
     pub(crate) agrees: bool,
     /// The first blob's error.
     blob: Option<Error>,
+    /// Whether it holds blobs that the key does not open.
+    sealed: bool,
 }
 
 impl PackReading {
@@ -35,14 +37,15 @@ impl PackReading {
     /// Where it cannot be had.
     pub(crate) fn read(repository: &Repository, index: &Index, id: &Id, places: &[Place]) -> Result<Self> {
         let name = ObjectName::new(ObjectKind::Pack, *id);
-        let bytes = repository.backend().get(&name, limits::PACK_MAX)?;
+        let bytes =
+            repository.read_listed_object(&name, || repository.backend().get(&name, limits::PACK_MAX))?;
         let (fault, agrees) = match open_pack(repository, id, &bytes) {
             Ok(table) => {
                 (None, sorted(said_by_table(&table)) == sorted(places.iter().map(said_by_index).collect()))
             }
             Err(error) => (Some(error), true),
         };
-        let mut reading = Self { bytes, whole: Vec::new(), fault, agrees, blob: None };
+        let mut reading = Self { bytes, whole: Vec::new(), fault, agrees, blob: None, sealed: false };
         reading.judge(repository, index, places);
         Ok(reading)
     }
@@ -57,6 +60,7 @@ impl PackReading {
                 self.blob = self.blob.take().or(opened.err());
                 whole
             } else {
+                self.sealed = true;
                 self.fault.is_none() && self.agrees
             };
             self.whole.push(whole);
@@ -73,6 +77,11 @@ impl PackReading {
         }
     }
 
+    /// Whether it is damaged, and what that cost only another key tells.
+    pub(crate) fn hides_losses(&self) -> bool {
+        self.sealed && self.is_damaged()
+    }
+
     /// Blobs that are not whole.
     pub(crate) fn lost(&self) -> u64 {
         self.whole.iter().filter(|whole| !**whole).count() as u64
@@ -86,6 +95,7 @@ impl PackReading {
 
     /// What is wrong with it, if anything is.
     pub(crate) fn verdict(mut self) -> Result<()> {
+        let hidden = self.hides_losses();
         let lost = if self.blob.is_some() { self.lost() } else { 0 };
         let disagrees = || Error::corrupt("its table and the index do not agree");
         let first = self.fault.take().or_else(|| (!self.agrees).then(disagrees)).or(self.blob.take());
@@ -93,6 +103,9 @@ impl PackReading {
             None => Ok(()),
             Some(error) if self.whole.is_empty() => {
                 Err(error.context("is damaged, and what is in it is not known"))
+            }
+            Some(error) if hidden => {
+                Err(error.context("is damaged, and what is lost in it only a full key tells"))
             }
             Some(error) if lost == 0 => Err(error.context("is damaged, though every blob in it is whole")),
             Some(error) => {

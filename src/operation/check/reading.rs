@@ -9,7 +9,7 @@ use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 use super::faults::{Fault, Mend};
 use super::pack::PackReading;
 use super::places::PlacesByPack;
-use super::suffer::{Blob, is_trouble};
+use super::suffer::Blob;
 use crate::backend::Listed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Id;
@@ -141,7 +141,7 @@ impl<'a> Reading<'a> {
             Ok(reading) => reading,
             Err(error) if error.kind() == ErrorKind::Missing => return Came::Vanished(*id),
             Err(error) => {
-                let mend = if is_trouble(&error) { Mend::None } else { Mend::Pack };
+                let mend = Mend::of_pack(&error);
                 return Came::State(*id, State::Nothing, Some(Fault::new(id, &error, mend)));
             }
         };
@@ -157,7 +157,9 @@ impl<'a> Reading<'a> {
             .filter(|(_, whole)| !**whole)
             .map(|(place, _)| (place.kind, place.id))
             .collect();
-        let mend = if reading.is_damaged() {
+        let mend = if reading.hides_losses() {
+            Mend::PackByFullKey
+        } else if reading.is_damaged() {
             Mend::Pack
         } else if reading.agrees {
             Mend::None

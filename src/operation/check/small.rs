@@ -1,8 +1,9 @@
 //! The small objects: keys, sessions and marks.
 
 use super::Check;
+use super::suffer::is_trouble;
 use super::telling::{forget, whole_snapshot};
-use crate::backend::ObjectKind;
+use crate::backend::{ObjectKind, ObjectName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Id;
 use crate::report::{Damage, Finding};
@@ -16,11 +17,11 @@ impl Check<'_> {
         }
         for kind in [ObjectKind::Session, ObjectKind::Abandoned] {
             for id in self.repository.list_ids(kind)? {
-                let read = match kind {
+                let read = || match kind {
                     ObjectKind::Session => self.repository.read_session(&id).map(|_| ()),
                     _ => self.repository.read_abandoned(&id).map(|_| ()),
                 };
-                match read {
+                match self.repository.read_listed_object(&ObjectName::new(kind, id), read) {
                     Ok(()) => {}
                     Err(error) if error.kind() == ErrorKind::Missing => {}
                     Err(error) => self.small_damage(kind, &id, &error),
@@ -33,7 +34,8 @@ impl Check<'_> {
     /// Tells of records of prunes that cannot be read.
     pub(super) fn records_of_prunes(&mut self) -> Result<()> {
         for id in self.repository.list_ids(ObjectKind::Gc)? {
-            match self.repository.read_condemned(&id) {
+            let name = ObjectName::new(ObjectKind::Gc, id);
+            match self.repository.read_listed_object(&name, || self.repository.read_condemned(&id)) {
                 Err(error) if error.kind() != ErrorKind::Missing => {
                     self.small_damage(ObjectKind::Gc, &id, &error);
                 }
@@ -89,12 +91,27 @@ impl Check<'_> {
             ),
         };
         let mut damage = Damage { object, kind: kind_name, mend: commands, ..Damage::default() };
-        if kind == ObjectKind::Snapshot {
+        if matches!(kind, ObjectKind::Key | ObjectKind::Snapshot) {
             damage.give_up = std::mem::take(&mut damage.mend);
+        }
+        if kind == ObjectKind::Snapshot {
             self.summary.suffering.insert(*id);
             damage.hurts.push(whole_snapshot(id));
+        }
+        let mut hint = hint;
+        if is_trouble(error) {
+            // It may be whole: nobody is told to take it away.
+            (damage.mend, damage.give_up) = (Vec::new(), Vec::new());
+            hint = error.next_step().map_or_else(|| not_had(&damage.object), str::to_owned);
         }
         let finding = Finding::problem(format!("{folder}/{short}"), error.chain()).with_hint(hint);
         self.damage(finding, damage);
     }
+}
+
+/// What can be done about an object that may be whole.
+fn not_had(object: &str) -> String {
+    format!(
+        "look at the disk, and at what the system log says of it; a copy of {object} may be whole elsewhere"
+    )
 }

@@ -290,6 +290,8 @@ impl<'a> Sufferers<'a> {
         match self.reader.fetch(kind, id) {
             Ok(plain) => Ok(Some(plain)),
             Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Missing) => Ok(None),
+            // Its pack lies where the disk is bad, and the rest of the tree elsewhere.
+            Err(error) if error.kind() == ErrorKind::Io && self.reader.repository().answers() => Ok(None),
             Err(error) => Err(error),
         }
     }

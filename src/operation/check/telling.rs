@@ -35,15 +35,20 @@ impl Check<'_> {
         let mend = vec![REPAIR_INDEX.to_owned()];
         let hurts = hurts.cloned().unwrap_or_default();
         let packs = if unnamed == 1 { "1 pack".to_owned() } else { format!("{unnamed} packs") };
-        let damaged: Vec<(Id, String)> =
-            read.damaged.iter().map(|(id, error)| (*id, error.chain())).collect();
-        for (number, (id, cause)) in damaged.iter().enumerate() {
+        let damaged = &read.damaged;
+        for (number, (id, error)) in damaged.iter().enumerate() {
+            // What cannot be had is not to be made anew before somebody has looked at the disk.
+            let mend = if is_trouble(error) { Vec::new() } else { mend.clone() };
+            let cause = error.chain();
             let hurts = if number == 0 { hurts.clone() } else { Vec::new() };
             let object = format!("index/{id}");
-            let damage = Damage { object, kind: "index", hurts, mend: mend.clone(), ..Damage::default() };
+            let damage = Damage { object, kind: "index", hurts, mend, ..Damage::default() };
             let heard = if damage.hurts.is_empty() && number == 0 { "; nothing suffers by it" } else { "" };
             let finding = Finding::problem(format!("index/{}", id.short()), format!("{cause}{heard}"));
-            let finding = advised(finding, &mend, &[]);
+            let finding = match error.next_step().filter(|_| is_trouble(error)) {
+                Some(step) => finding.with_hint(step.to_owned()),
+                None => advised(finding, &damage.mend, &[]),
+            };
             self.damage(finding, damage);
         }
         if unnamed == 0 {

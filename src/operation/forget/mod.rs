@@ -82,6 +82,7 @@ pub fn plan(repository: &Repository, found: &Snapshots, wanted: &Wanted, choice:
             Ok(Plan { groups, unreadable, vanished })
         }
         Wanted::Rules(policy) => {
+            found.require_all_read("nothing is forgotten by rules")?;
             let used: Vec<_> = found.marks.iter().filter_map(|mark| mark.number.clone()).collect();
             let mut groups = decide(&found.snapshots, &used, policy, choice);
             for group in &mut groups {

@@ -34,6 +34,7 @@ pub(super) fn readable_snapshots(repository: &Repository, reporter: &dyn Reporte
         ))
         .hint("bring them back from a copy of the repository, or accept the loss by `strongroom forget`"));
     }
+    found.require_all_read("nothing is pruned")?;
     match found.damaged.iter().find(|(kind, ..)| *kind == ObjectKind::Snapshot) {
         None => Ok(found),
         Some((_, id, error)) => Err(Error::new(error.kind(), error.chain())
@@ -96,7 +97,7 @@ pub(super) fn read_index(repository: &Repository) -> Result<ReadObjects> {
                 "nothing is pruned, for the packs of index/{} would seem to be nobody's",
                 id.short()
             ))
-            .hint("run `strongroom repair index`"));
+            .hint(error.next_step().unwrap_or("run `strongroom repair index`").to_owned()));
     }
     for listed in &listed {
         let name = ObjectName::new(ObjectKind::Index, listed.id);

@@ -1,10 +1,12 @@
 //! Which packs are damaged, and saving what is still whole in them.
 //!
 //! Invariants: a blob is saved only if it opens and is what its id names. A pack counts as damaged only if its own bytes
-//! are at fault, and are again when it is read a second time: one that cannot be had is trouble, and is left alone. A
+//! are at fault, and are again when it is read a second time: one that cannot be had is trouble, and is left alone, unless
+//! somebody names it and its disk alone is to blame: then what the disk gives of it is looked at, blob by blob. A
 //! pack counts as good only if this run read it and found it whole.
 
 mod saving;
+mod unread;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
@@ -51,6 +53,8 @@ pub(super) struct Found {
     pub(super) whole: HashSet<Id>,
     /// Packs that could not be had.
     pub(super) trouble: u64,
+    /// Those of them of which only the disk under them is to blame.
+    pub(super) unread: Vec<Id>,
     /// Whole packs that no index names.
     pub(super) unnamed: Vec<Id>,
 }
@@ -106,7 +110,7 @@ impl Packs {
 
     /// The index over packs that are not known to be bad, read or not.
     pub(super) fn index_without_damaged(&self, found: &Found) -> Result<Index> {
-        let damaged: HashSet<&Id> = found.damaged.iter().collect();
+        let damaged: HashSet<&Id> = found.damaged.iter().chain(&found.unread).collect();
         let counts = |pack: &Id| {
             self.present.contains_key(pack) && !self.condemned.contains(pack) && !damaged.contains(pack)
         };
@@ -149,6 +153,7 @@ impl Packs {
         })?;
         let mut found = found.into_inner().map_err(|_| failed())?;
         found.damaged.sort_unstable();
+        found.unread.sort_unstable();
         found.unnamed.sort_unstable();
         Ok(found)
     }
@@ -167,8 +172,17 @@ impl Packs {
             }
             Err(error) => {
                 found.trouble = found.trouble.saturating_add(1);
-                let cause = format!("cannot be had, and is left as it is: {}", error.chain());
-                reporter.report(Finding::problem(name, cause));
+                let unread = error.kind() == ErrorKind::Unread;
+                let said = if unread { "cannot be had whole" } else { "cannot be had, and is left as it is" };
+                let cause = format!("{said}: {}", error.chain());
+                let finding = Finding::problem(name, cause);
+                reporter.report(match error.next_step() {
+                    Some(step) => finding.with_hint(step),
+                    None => finding,
+                });
+                if unread {
+                    found.unread.push(*pack);
+                }
                 return;
             }
         };
@@ -225,6 +239,11 @@ impl Packs {
                     Ok(bytes) => return Ok(bytes),
                     Err(error) => error,
                 }
+            }
+            // Whoever is asked to save it has been told that the disk does not give it.
+            Err(error) if error.kind() == ErrorKind::Unread => {
+                let size = self.present.get(pack).copied().unwrap_or(0);
+                return unread::what_there_is(repository, pack, size).map_err(|error| error.chain());
             }
             Err(error) => error,
         };

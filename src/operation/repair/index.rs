@@ -20,7 +20,7 @@ use crate::id::Id;
 use crate::interrupt::Interrupt;
 use crate::report::{Finding, Reporter};
 use crate::repository::Repository;
-use crate::repository::index::{publish_packs, read_index_object};
+use crate::repository::index::{publish_packs, read_index_object, read_listed};
 use crate::repository::session;
 
 use records::{Records, digest, narrow, read_table};
@@ -138,7 +138,7 @@ impl Survey {
         let read: Vec<_> = listed
             .par_iter()
             .map(|id| {
-                let object = read_index_object(repository, id);
+                let object = read_listed(repository, id);
                 (*id, object.map(|object| object.packs.iter().map(|pack| (pack.id, pack.size)).collect()))
             })
             .collect();
@@ -152,7 +152,7 @@ impl Survey {
                 Err(error) => match error.kind() {
                     ErrorKind::Missing => return Ok(None),
                     ErrorKind::Corrupt => damaged.push((id, error)),
-                    ErrorKind::Unsupported => unknown.push((id, error)),
+                    ErrorKind::Unsupported | ErrorKind::Unread => unknown.push((id, error)),
                     _ => return Err(error),
                 },
             }
@@ -371,7 +371,11 @@ impl Repair<'_> {
     fn finish(mut self, survey: &Survey, plan: &Plan) -> Summary {
         for (id, error) in &survey.unknown {
             let cause = format!("is left as it is: {}", error.chain());
-            self.reporter.report(Finding::warning(format!("index/{}", id.short()), cause));
+            let finding = Finding::warning(format!("index/{}", id.short()), cause);
+            self.reporter.report(match error.next_step() {
+                Some(step) => finding.with_hint(step),
+                None => finding,
+            });
         }
         if self.options.dry_run {
             self.count(plan);

@@ -3,7 +3,7 @@
 //! Invariants: the new packs and the index that names them are acknowledged before a damaged pack is condemned; it is
 //! then named by the index no more, and a prune deletes it by its protocol. Before its names go, the mark that gives up
 //! this run's session is looked for: a prune may have deleted what was counted on. A pack whose bytes cannot be had is
-//! left alone, and so is one of which nobody can say what it held. Where most packs seem to be damaged, none is touched.
+//! left alone, unless it is named and its disk alone is to blame, and so is one of which nobody can say what it held. Where most packs seem to be damaged, none is touched.
 
 #[cfg(test)]
 mod tests;
@@ -74,7 +74,7 @@ pub fn run(
     if options.dry_run {
         let packs = Packs::survey(repository)?;
         let wanted = chosen(&packs, &options.packs)?;
-        let found = packs.find_damaged(repository, &wanted, reporter, &options.interrupt)?;
+        let found = find(repository, &packs, &wanted, options, reporter)?;
         let packs_read = wanted.len() as u64;
         return Ok(Summary {
             packs_read,
@@ -103,7 +103,7 @@ fn repair(
 ) -> Result<Summary> {
     let packs = Packs::survey(repository)?;
     let wanted = chosen(&packs, &options.packs)?;
-    let found = packs.find_damaged(repository, &wanted, reporter, &options.interrupt)?;
+    let found = find(repository, &packs, &wanted, options, reporter)?;
     let (packs_read, packs_left) = (wanted.len() as u64, found.trouble);
     let mut summary = Summary { packs_read, packs_left, ..Summary::default() };
     if found.damaged.is_empty() {
@@ -125,6 +125,23 @@ fn repair(
     summary.packs_unknown = saved.unknown;
     summary.blobs_lost = by_kind(saved.lost.iter().map(|(kind, _)| *kind));
     Ok(summary)
+}
+
+fn find(
+    repository: &Repository,
+    packs: &Packs,
+    wanted: &[Id],
+    options: &Options,
+    reporter: &dyn Reporter,
+) -> Result<Found> {
+    let mut found = packs.find_damaged(repository, wanted, reporter, &options.interrupt)?;
+    if !options.packs.is_empty() {
+        // Whoever names a pack that its disk does not give wants what can be read of it.
+        found.trouble = found.trouble.saturating_sub(found.unread.len() as u64);
+        found.damaged.append(&mut found.unread);
+        found.damaged.sort_unstable();
+    }
+    Ok(found)
 }
 
 /// Refuses to repair where most of what was read seems to be damaged.

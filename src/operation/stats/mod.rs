@@ -20,6 +20,7 @@ use crate::repository::Repository;
 use crate::repository::index::{Index, Place, ReadObjects};
 use crate::repository::reader::BlobReader;
 use crate::repository::snapshot::Snapshot;
+use crate::repository::unread::report_passed_over;
 
 pub use objects::{Objects, Stored};
 pub use walk::Files;
@@ -244,10 +245,10 @@ impl<'a> Opened<'a> {
     fn new(repository: &'a Repository, reporter: &dyn Reporter) -> Result<Self> {
         repository.keyring().require(Role::Maintain, "counting what snapshots hold")?;
         let read = ReadObjects::read(repository)?;
-        for (id, error) in &read.damaged {
-            let finding = Finding::warning(format!("index/{}", id.short()), error.chain());
-            reporter.report(finding.with_hint("run `strongroom check` to see what it affects"));
-        }
+        let objects = read.damaged.iter();
+        let objects = objects.map(|(id, error)| (format!("index/{}", id.short()), error.chain(), error));
+        let hint = "run `strongroom check` to see what it affects";
+        report_passed_over(reporter, "the index", hint, objects);
         let listed = repository.backend().list(ObjectKind::Pack)?;
         let packs: HashMap<Id, u64> = listed.into_iter().map(|listed| (listed.id, listed.size)).collect();
         let reader =

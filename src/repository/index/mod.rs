@@ -61,7 +61,7 @@ pub(crate) use builder::IndexBuilder;
 pub(crate) use builder::publish_packs;
 pub use folders::IndexFolders;
 pub use read::ReadObjects;
-pub(crate) use read::read_index_object;
+pub(crate) use read::{read_index_object, read_listed};
 pub use stream::Places;
 pub(crate) use unindexed::{indexed, open_pack, read_unindexed_pack, table_of_damaged};
 

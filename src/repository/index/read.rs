@@ -10,13 +10,14 @@ use super::folders::{self, IndexFolders, OBJECT_WORTH};
 use super::gather::Gatherer;
 use super::merge::merge;
 use super::run::Run;
-use crate::backend::{Listed, ObjectKind};
+use crate::backend::{Listed, ObjectKind, ObjectName};
 use crate::crypto::derive::Purpose;
 use crate::crypto::secret::Secret;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::index::{self as format, IndexObject};
 use crate::id::Id;
 use crate::repository::Repository;
+use crate::repository::unread::is_passed_over;
 
 /// How often the index may change while it is read.
 const READS_MAX: usize = 10;
@@ -29,7 +30,7 @@ const GROWTH: usize = 4;
 pub struct ReadObjects {
     pub(super) listed: Vec<Id>,
     pub(super) runs: Vec<Covered>,
-    /// Objects that are damaged or forged, and why. Their packs are in the store all the same: a backup finds
+    /// Objects that are damaged or forged, or that alone cannot be had, and why. Their packs are in the store all the same: a backup finds
     /// them by their tables.
     pub damaged: Vec<(Id, Error)>,
     pub(super) troubles: Vec<Error>,
@@ -70,7 +71,7 @@ impl ReadObjects {
     /// prune makes them vanish.
     ///
     /// # Errors
-    /// Where an object cannot be read for another reason than being damaged: trouble is not emptiness.
+    /// Where the store does not answer: trouble is not emptiness.
     pub fn read(repository: &Repository) -> Result<Self> {
         Self::read_with(repository, repository.index_folders())
     }
@@ -169,12 +170,12 @@ impl ReadObjects {
             let (now, behind) = rest.split_at_checked(fits.count().max(1)).unwrap_or((rest, &[]));
             rest = behind;
             let read: Vec<(Id, Result<IndexObject>)> =
-                now.par_iter().map(|object| (object.id, read_index_object(repository, &object.id))).collect();
+                now.par_iter().map(|object| (object.id, read_listed(repository, &object.id))).collect();
             for (id, object) in read {
                 match object {
                     Ok(object) => gatherer.add(id, &object)?,
                     Err(error) if error.kind() == ErrorKind::Missing => vanished = true,
-                    Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => {
+                    Err(error) if is_passed_over(&error) => {
                         self.damaged.push((id, error));
                     }
                     Err(error) => return Err(error),
@@ -264,6 +265,12 @@ fn overtaken(mut copies: Vec<Covered>, gathered: &[Covered]) -> (Vec<Covered>, V
         }
         merges
     })
+}
+
+/// Reads one index object that a listing showed.
+pub(crate) fn read_listed(repository: &Repository, id: &Id) -> Result<IndexObject> {
+    let name = ObjectName::new(ObjectKind::Index, *id);
+    repository.read_listed_object(&name, || read_index_object(repository, id))
 }
 
 /// Reads one index object.

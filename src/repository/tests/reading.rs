@@ -324,3 +324,31 @@ fn a_snapshot_is_read_back_whole() {
     }
     assert!(tree.next_entry().unwrap().is_none());
 }
+
+#[test]
+fn one_object_that_is_not_given_is_told_from_a_store_that_does_not_answer() {
+    let (watched, repository) = create();
+    backup(&repository, None, &[("file", noise(1, 5000))]).unwrap();
+    let trouble = || Err(Error::new(ErrorKind::Io, "it is not given"));
+    for kind in [ObjectKind::Index, ObjectKind::Snapshot] {
+        let one = watched.names(kind)[0];
+        let read = |repository: &Repository| match kind {
+            ObjectKind::Index => ReadObjects::read_afresh(repository).map(|read| read.damaged.len()),
+            _ => repository.snapshots().map(|found| found.damaged.len()),
+        };
+        // Once is a hiccup.
+        let mut times = 0;
+        watched.step_in(move |call| {
+            times += u32::from(call == Call::Get(one));
+            if call == Call::Get(one) && times == 1 { trouble() } else { Ok(()) }
+        });
+        assert_eq!(read(&repository).unwrap(), 0);
+        watched.step_in(move |call| if call == Call::Get(one) { trouble() } else { Ok(()) });
+        assert_eq!(read(&repository).unwrap(), 1);
+        watched.step_in(move |call| if matches!(call, Call::Get(_)) { trouble() } else { Ok(()) });
+        assert_eq!(read(&repository).unwrap_err().kind(), ErrorKind::Io);
+        watched.step_in(move |call| if call == Call::List(kind) { trouble() } else { Ok(()) });
+        assert_eq!(read(&repository).unwrap_err().kind(), ErrorKind::Io);
+        watched.stand_back();
+    }
+}

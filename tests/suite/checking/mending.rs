@@ -387,3 +387,33 @@ fn copy(site: &Site, from: &str, to: &str) {
     command.args(["-a", from, to]).current_dir(site.folder.path());
     assert!(command.status().unwrap().success());
 }
+
+#[test]
+fn a_pack_that_lacks_its_table_gives_back_what_lies_in_front() {
+    let site = site();
+    let pack = data(&site);
+    cut(&pack, fs::metadata(&pack).unwrap().len() - 7);
+    let (errors, summary) = checked(&site, 1, &["--read-data"]);
+    assert!(errors[0]["message"].as_str().unwrap().contains("nothing suffers by it"), "{errors:?}");
+    assert!(texts(&summary["suffering_snapshots"]).is_empty());
+    assert_same(&see(&site.join("data")), &see(&site.restore("latest", "target").join("data")));
+}
+
+#[test]
+fn a_key_that_opens_no_contents_does_not_say_what_they_lost() {
+    let site = site();
+    site.run(0, ["key", "add", "--role", "maintain", "--label", "keeper", "--new-key-file", "keep.key"]);
+    let pack = data(&site);
+    flip(&pack, 400);
+    let short = &pack.file_name().unwrap().to_str().unwrap()[..8];
+    let as_keeper =
+        |arguments: &[&str]| run(&mut site.command_with("keep.key", arguments), DEADLINE).expect_code(1);
+    let outcome = as_keeper(&["--json", "check", "--read-data"]);
+    assert!(outcome.out().contains("what is lost in it only a full key tells"), "{}", outcome.out());
+    assert!(outcome.out().contains(&format!("`strongroom repair packs {short}` with a full key")));
+    let summary = outcome.out().lines().find(|line| line.contains("\"summary\"")).unwrap().to_owned();
+    let summary: Value = serde_json::from_str(&summary).unwrap();
+    assert!(texts(&summary["mend"]).is_empty() && texts(&summary["give_up"]).is_empty(), "{summary}");
+    let said = as_keeper(&["repair", "packs", short]).err();
+    assert!(said.contains("needs a key of role full") && !said.contains("check the disk"), "{said}");
+}

@@ -229,3 +229,27 @@ fn what_is_no_subset_is_refused() {
     }
     site.run(2, ["check", "--read-data", "--read-data-subset", "5%"]);
 }
+
+#[test]
+fn a_night_without_packs_or_index_forgets_no_reading() {
+    let site = Site::new();
+    let mut rng = Rng::new(5);
+    for night in 0..3 {
+        site.folder.write(format!("data/{night}"), rng.bytes(100_000));
+        site.backup(["data"]);
+    }
+    checked(&site, 0, &["--read-data"]);
+    let never_read =
+        |code| number(&checked(&site, code, &["--read-data-subset", "5%"]).1, "packs_never_read");
+    fs::rename(site.join("repo/packs"), site.join("away")).unwrap();
+    fs::create_dir(site.join("repo/packs")).unwrap();
+    never_read(1);
+    fs::remove_dir(site.join("repo/packs")).unwrap();
+    fs::rename(site.join("away"), site.join("repo/packs")).unwrap();
+    assert_eq!(never_read(0), 0);
+    let index = of_kind(&site, "index").swap_remove(0);
+    flip(&index, 100);
+    never_read(1);
+    flip(&index, 100);
+    assert_eq!(never_read(0), 0);
+}

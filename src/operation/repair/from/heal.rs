@@ -109,7 +109,9 @@ impl<'a> Healer<'a> {
             return Err(error);
         }
         match error.kind() {
-            ErrorKind::Missing | ErrorKind::Corrupt | ErrorKind::Unsupported => Ok(()),
+            ErrorKind::Missing | ErrorKind::Corrupt | ErrorKind::Unsupported | ErrorKind::Unread => Ok(()),
+            // Of either: where both answer, the disk under one pack is to blame.
+            ErrorKind::Io if self.repository().answers() && self.foreign.repository().answers() => Ok(()),
             kind => Err(Error::new(kind, error.chain())),
         }
     }
