@@ -18,7 +18,7 @@ pub(super) const REPAIR_INDEX: &str = "strongroom repair index";
 /// The same, and holds what it says of every pack against the pack.
 const REPAIR_INDEX_BY_PACKS: &str = "strongroom repair index --read-all-packs";
 /// What saves the blobs of damaged packs.
-const REPAIR_PACKS: &str = "strongroom repair packs";
+pub(super) const REPAIR_PACKS: &str = "strongroom repair packs";
 
 /// What mends a pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub(super) enum Mend {
     IndexByPacks,
     /// The pack is wrong.
     Pack,
+    /// The pack is wrong, and what it held is known by none but an index object that cannot be read, if by any.
+    GiveUpPack,
     /// It may be neither.
     None,
 }
@@ -64,7 +66,7 @@ impl Fault {
             Mend::Index => vec![REPAIR_INDEX.to_owned()],
             Mend::IndexByPacks => vec![REPAIR_INDEX_BY_PACKS.to_owned()],
             Mend::Pack => vec![format!("{REPAIR_PACKS} {}", pack.short())],
-            Mend::None => Vec::new(),
+            Mend::GiveUpPack | Mend::None => Vec::new(),
         };
         let heard = match (known && hurts.is_empty(), blobs_lost) {
             (false, _) => "",
@@ -81,7 +83,10 @@ impl Fault {
         };
         // Where the index alone is wrong, nothing is lost.
         let lost = mend == Mend::Pack || mend == Mend::Index;
-        let give_up = if lost { give_up(&hurts) } else { Vec::new() };
+        let mut give_up = if lost { give_up(&hurts) } else { Vec::new() };
+        if mend == Mend::GiveUpPack {
+            give_up.push(format!("{REPAIR_PACKS} {}", pack.short()));
+        }
         let finding = match advice(&first, &give_up).or(hint) {
             Some(said) => finding.with_hint(said),
             None => finding,
