@@ -115,7 +115,8 @@ fn packs_that_are_not_mounted_cost_no_snapshot() {
 fn packs_that_are_gone_for_good_go_by_a_flag() {
     let site = site();
     of_kind(&site, "packs").iter().for_each(|pack| fs::remove_file(pack).unwrap());
-    site.backup(["data"]);
+    // It says that packs are gone, and its snapshot is whole.
+    assert_eq!(say(&site, "backup data").0, Some(3));
     let (code, said) = say(&site, "repair index");
     assert!(code == Some(1) && said.contains("--packs-are-gone"), "{said}");
     let (code, said) = say(&site, "repair index --packs-are-gone");

@@ -42,7 +42,11 @@ fn doubt_packs_and_index(repository: &Repository) -> Result<Option<(String, Stri
         repository.backend().list(ObjectKind::Pack)?.into_iter().map(|pack| (pack.id, pack.size)).collect();
     let gone = missing.iter().collect::<HashSet<_>>().len();
     if sizes.is_empty() || mostly_gone(gone, sizes.len()) {
-        let step = "look at the store; `strongroom forget --forget-newest-good SNAPSHOT` gives a snapshot up all the same";
+        let step = if sizes.is_empty() {
+            "look at the store; `strongroom forget --forget-newest-good SNAPSHOT` gives a snapshot up all the same"
+        } else {
+            "look at the store; where they are gone for good, run `strongroom repair index --packs-are-gone`, then this again"
+        };
         return Ok(Some((gone_in_words(gone, sizes.len()), step.to_owned())));
     }
     if index.packs().iter().any(|pack| sizes.get(&pack.id).is_some_and(|size| *size != pack.size)) {
