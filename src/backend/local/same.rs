@@ -17,14 +17,14 @@ pub fn is_same_store(one: &Path, other: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::sqlite::Scratch;
+    use crate::backend::conformance::Folder;
 
     #[test]
     fn one_folder_is_known_by_any_path_and_a_copy_is_another() {
-        let scratch = Scratch::create(&std::env::temp_dir()).unwrap();
-        let top = scratch.path();
-        for folder in ["one/packs", "two"] {
-            std::fs::create_dir_all(top.join(folder)).unwrap();
+        let folder = Folder::new();
+        let top = folder.path("");
+        for below in ["one/packs", "two"] {
+            std::fs::create_dir_all(top.join(below)).unwrap();
         }
         std::fs::write(top.join("one/config"), "x").unwrap();
         std::fs::hard_link(top.join("one/config"), top.join("two/config")).unwrap();
