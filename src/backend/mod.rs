@@ -14,7 +14,7 @@ use std::fmt;
 use crate::error::{Error, Result};
 use crate::id::Id;
 
-pub use local::{LocalBackend, Strangers};
+pub use local::{LocalBackend, Strangers, is_same_store};
 pub use memory::MemoryBackend;
 
 /// What memory and length of an object are multiples of that a store may take without a copy between: no file system

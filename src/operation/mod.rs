@@ -7,6 +7,7 @@ pub mod browse;
 pub mod check;
 pub mod copy;
 pub mod diff;
+mod doubt;
 pub mod dump;
 pub mod find;
 pub mod forget;

@@ -173,8 +173,8 @@ pub(crate) fn condemned(repository: &Repository) -> Result<HashSet<Id>> {
                 return Err(error
                     .context("a prune's record cannot be read, so no chunk is safe to reuse")
                     .hint(format!(
-                        "bring back gc/{id} from a copy of the repository; if no prune wrote it, remove it while nobody \
-                         prunes"
+                        "bring back gc/{id} from a copy of the repository; or, once no backup, prune or repair runs on any \
+                         host, move the file away: the next prune condemns anew"
                     )));
             }
         }

@@ -1,5 +1,6 @@
 //! What a check says: whom damage hurts, what mends it, how far the packs have been read, and what shows without a key.
 
+mod doubts;
 mod keyless;
 mod mending;
 mod rotating;

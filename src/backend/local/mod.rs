@@ -7,6 +7,7 @@
 mod create;
 mod leftovers;
 mod listing;
+mod same;
 mod strangers;
 mod write;
 
@@ -21,6 +22,7 @@ use rustix::fs::{Advice, AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat
 use rustix::io::{Errno, retry_on_intr};
 
 use self::listing::{collect, entries, size_at};
+pub use same::is_same_store;
 pub use strangers::Strangers;
 
 use super::{Backend, Listed, ObjectKind, ObjectName, first_two_digits};

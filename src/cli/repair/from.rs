@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::packs::{kinds, next_steps};
-use crate::backend::{Backend, LocalBackend};
+use crate::backend::{Backend, LocalBackend, is_same_store};
 use crate::cli::exit::Outcome;
 use crate::cli::global::Global;
 use crate::cli::other::{OtherKey, location};
@@ -32,6 +32,9 @@ pub(super) struct FromArguments {
 pub(super) fn run(global: &Global, arguments: &FromArguments, output: &Output) -> Result<Outcome> {
     let folder = location(arguments.from.as_ref(), "--from")?;
     let repository = global.open(output)?;
+    if is_same_store(&global.location()?, &folder) {
+        return Err(Error::refused("the other repository is this one").hint("name one that lies elsewhere"));
+    }
     let other = open(global, arguments, &repository, &folder, output)?;
     let cache = global.cache(&repository, output);
     let options =
@@ -51,6 +54,7 @@ pub(super) fn run(global: &Global, arguments: &FromArguments, output: &Output) -
             "packs_damaged": damaged,
             "packs_left": summary.packs_left,
             "blobs_saved": summary.blobs_saved,
+            "blobs_rescued": summary.blobs_rescued,
             "blobs_found": summary.blobs_found,
             "losses": summary.losses,
         }))?;
@@ -98,6 +102,10 @@ fn print(summary: &Summary, dry_run: bool, output: &Output) -> Result<()> {
         output.say("dry run: nothing was changed")?;
     } else {
         output.say(&format!("{} saved from damaged packs", human::counted(summary.blobs_saved, "blob")))?;
+        if summary.blobs_rescued > 0 {
+            let rescued = human::counted(summary.blobs_rescued, "blob");
+            output.say(&format!("{rescued} that snapshots lack copied out of condemned packs"))?;
+        }
         let found = kinds(&summary.blobs_found);
         let found = if found.is_empty() { "nothing".to_owned() } else { found };
         output.say(&format!("{found} found in the other repository and stored here"))?;

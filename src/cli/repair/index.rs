@@ -12,13 +12,17 @@ use crate::operation::repair::index::{self, Options, Summary};
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  strongroom repair index --dry-run\n  strongroom repair index --read-all-packs\n\n\
-    Packs that no index names are read whole, and named. Packs that are gone are named no more. Backups may\n\
-    go on meanwhile. Exit code 3 if a pack cannot be read."
+    Packs that no index names are read whole, and named. Packs that are gone are named no more; where most\n\
+    are gone nothing is changed without --packs-are-gone, for a disk may not be mounted. Backups may go on\n\
+    meanwhile. Exit code 3 if a pack cannot be read."
 )]
 pub(super) struct Arguments {
     /// Read every pack, and put right what the index says of it
     #[arg(long)]
     read_all_packs: bool,
+    /// Take the names of packs that are gone out of the index also where most of them are
+    #[arg(long)]
+    packs_are_gone: bool,
     /// Change nothing; tell what would be
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -26,7 +30,11 @@ pub(super) struct Arguments {
 
 pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Result<Outcome> {
     let repository = global.open(output)?;
-    let options = Options { read_all_packs: arguments.read_all_packs, dry_run: arguments.dry_run };
+    let options = Options {
+        packs_are_gone: arguments.packs_are_gone,
+        read_all_packs: arguments.read_all_packs,
+        dry_run: arguments.dry_run,
+    };
     let progress = output.start_progress("repairing the index");
     let summary = index::run(&repository, options, output, &output.signals.in_good_order());
     drop(progress);

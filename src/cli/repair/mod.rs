@@ -22,7 +22,10 @@ use crate::error::Result;
     strongroom repair snapshots --dry-run\n\n\
     What is lost and still lies on the host comes back with the next backup. First `strongroom check\n\
     --read-data` tells what is wrong; then, in this order: `repair index`, `repair packs`, a backup,\n\
-    `repair --from`, and for what is lost for good `repair snapshots`."
+    `repair --from`, and for what is lost for good `repair snapshots`.\n\n\
+    Where most packs are gone, or seem to be damaged, look at the store first: a disk that is not mounted, a\n\
+    wrong path or faulty memory explains it better, and nothing is changed. Packs that are gone for good go\n\
+    by `repair index --packs-are-gone`, those that are damaged indeed by `repair packs --packs-are-damaged`."
 )]
 pub(super) struct Arguments {
     #[command(flatten)]

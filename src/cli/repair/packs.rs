@@ -17,13 +17,18 @@ use crate::repository::host;
 #[command(
     after_help = "Examples:\n  strongroom repair packs\n  strongroom repair packs 3f9a41c2 --dry-run\n\n\
     Every blob of a damaged pack that is still whole goes into a new pack. The damaged one is condemned, and\n\
-    the next prune deletes it. Needs a full key; a key of role maintain repairs packs of names and lists.\n\
+    the next prune deletes it. What snapshots lack and a condemned pack still holds whole is copied out of\n\
+    it. Nothing is changed where most packs are gone, or seem to be damaged: a disk that is not mounted, or\n\
+    faulty memory, explains that better. Needs a full key; a key of role maintain repairs packs of names and lists.\n\
     Exit code 3 if something is lost, 1 if a pack could not be had."
 )]
 pub(super) struct Arguments {
     /// Packs, by the first digits of their ids; all of them are read if none is named
     #[arg(value_name = "PACK")]
     packs: Vec<String>,
+    /// Go on also where most packs seem to be damaged, and condemn them
+    #[arg(long)]
+    packs_are_damaged: bool,
     /// Change nothing; tell which packs are damaged
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -34,6 +39,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
     let cache = global.cache(&repository, output);
     let options = Options {
         packs: arguments.packs.clone(),
+        packs_are_damaged: arguments.packs_are_damaged,
         dry_run: arguments.dry_run,
         host: host::name(),
         interrupt: output.signals.in_good_order(),
@@ -51,6 +57,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
             "packs_damaged": damaged,
             "packs_left": summary.packs_left,
             "blobs_saved": summary.blobs_saved,
+            "blobs_rescued": summary.blobs_rescued,
             "packs_unknown": summary.packs_unknown,
             "blobs_lost": summary.blobs_lost,
             "losses": summary.losses,
@@ -65,6 +72,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
     }
     let lost: u64 = summary.blobs_lost.values().fold(0, |sum, lost| sum.saturating_add(*lost));
     let found = if arguments.dry_run { summary.packs_damaged.len() as u64 } else { 0 };
+    let found = if arguments.dry_run { found.saturating_add(summary.blobs_rescued) } else { found };
     let open = summary.losses.saturating_add(summary.packs_unknown);
     Ok(Outcome::of(lost.saturating_add(open).saturating_add(found)))
 }
@@ -72,11 +80,16 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
 fn print(summary: &Summary, dry_run: bool, output: &Output) -> Result<()> {
     let damaged = human::counted(summary.packs_damaged.len() as u64, "damaged pack");
     output.say(&format!("{} read, {damaged}", human::counted(summary.packs_read, "pack")))?;
+    if summary.blobs_rescued > 0 {
+        let rescued = human::counted(summary.blobs_rescued, "blob");
+        let copied = if dry_run { "would be copied" } else { "copied" };
+        output.say(&format!("{rescued} that snapshots lack {copied} out of condemned packs"))?;
+    }
     if dry_run {
         return output.say("dry run: nothing was changed");
     }
     if summary.packs_damaged.is_empty() {
-        return Ok(());
+        return if summary.losses == 0 { Ok(()) } else { next_steps(output) };
     }
     let saved = human::counted(summary.blobs_saved, "blob");
     output.say(&format!("{saved} saved; the damaged packs go with the next `strongroom prune`"))?;

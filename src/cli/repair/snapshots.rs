@@ -20,7 +20,8 @@ use crate::repository::snapshot::Snapshot;
     strongroom repair snapshots --read-data --forget\n\n\
     Each damaged snapshot is stored anew without the files that are lost; `snapshots` shows which became \
     which. The old ones stay unless --forget is given; with it, one of which nothing is left is forgotten, \
-    too. Before this, bring back what can be: run `strongroom repair index`, `strongroom repair packs`, and a \
+    too; most of all snapshots only if they are named. Nothing is given up where what is lost may be there \
+    after all: where most packs are gone, as on a disk that is not mounted, are cut short, or condemned and whole. Before this, bring back what can be: run `strongroom repair index`, `strongroom repair packs`, and a \
     backup, which stores lost chunks again.")]
 pub(in crate::cli) struct Arguments {
     /// Snapshots: prefixes of their ids, `latest`, `latest~1`; all if none is named
@@ -49,7 +50,8 @@ pub(in crate::cli) fn run(global: &Global, arguments: &Arguments, output: &Outpu
     let (cache, host) = (global.cache(&repository, output), host::name());
     let interrupt = output.signals.in_good_order();
     let around = Around { cache: cache.as_ref(), host: &host, reporter: output, interrupt: &interrupt };
-    let options = Options { read_data: arguments.read_data, forget: arguments.forget };
+    let named = !arguments.snapshots.is_empty();
+    let options = Options { read_data: arguments.read_data, forget: arguments.forget, named };
     let progress = output.start_progress("looking for what is lost");
     let damaged = repair::find(&repository, &found, &wanted, options, around);
     drop(progress);

@@ -19,7 +19,7 @@ pub(super) const REPAIR_INDEX: &str = "strongroom repair index";
 /// The same, and holds what it says of every pack against the pack.
 const REPAIR_INDEX_BY_PACKS: &str = "strongroom repair index --read-all-packs";
 /// What saves the blobs of damaged packs.
-const REPAIR_PACKS: &str = "strongroom repair packs";
+pub(super) const REPAIR_PACKS: &str = "strongroom repair packs";
 
 /// What mends a pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub(super) enum Mend {
     UnreadPack,
     /// The pack is wrong, and the key at hand cannot save what is in it.
     PackByFullKey,
+    /// The pack is wrong, and what it held is known by none but an index object that cannot be read, if by any.
+    GiveUpPack,
     /// It may be neither.
     None,
 }
@@ -68,7 +70,7 @@ impl Fault {
                 "run `{REPAIR_PACKS} {}` with a full key: of the files that are named, some may be whole",
                 pack.short()
             )),
-            Mend::Index | Mend::IndexByPacks | Mend::Pack => None,
+            Mend::Index | Mend::IndexByPacks | Mend::Pack | Mend::GiveUpPack => None,
         };
         Self { pack: *pack, cause: error.chain(), hint, mend, unknown: false }
     }
@@ -87,7 +89,7 @@ impl Fault {
             Mend::Index => vec![REPAIR_INDEX.to_owned()],
             Mend::IndexByPacks => vec![REPAIR_INDEX_BY_PACKS.to_owned()],
             Mend::Pack | Mend::UnreadPack => vec![format!("{REPAIR_PACKS} {}", pack.short())],
-            Mend::PackByFullKey | Mend::None => Vec::new(),
+            Mend::GiveUpPack | Mend::PackByFullKey | Mend::None => Vec::new(),
         };
         let heard = match (known && hurts.is_empty(), blobs_lost) {
             (false, _) => "",
@@ -104,7 +106,10 @@ impl Fault {
         };
         // Where the index alone is wrong, nothing is lost.
         let lost = matches!(mend, Mend::Pack | Mend::UnreadPack | Mend::Index);
-        let give_up = if lost { give_up(&hurts) } else { Vec::new() };
+        let mut give_up = if lost { give_up(&hurts) } else { Vec::new() };
+        if mend == Mend::GiveUpPack {
+            give_up.push(format!("{REPAIR_PACKS} {}", pack.short()));
+        }
         // Where there is a hint, it says what comes before the commands.
         let finding = match hint.or_else(|| advice(&first, &give_up)) {
             Some(said) => finding.with_hint(said),

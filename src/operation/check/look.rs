@@ -2,13 +2,16 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::Bad;
 use super::faults::{Fault, Mend};
+use super::suffer::is_trouble;
 use crate::backend::{Listed, ObjectKind, ObjectName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Id;
 use crate::interrupt::Interrupt;
+use crate::limits;
 use crate::repository::Repository;
-use crate::repository::index::{Index, ReadObjects, indexed, read_unindexed_pack};
+use crate::repository::index::{Index, ReadObjects, indexed, read_unindexed_pack, table_of_damaged};
 use crate::repository::session;
 
 /// What one look showed.
@@ -28,8 +31,12 @@ pub(super) struct Look {
 pub(super) struct Unnamed {
     /// Whole ones.
     pub(super) whole: HashSet<Id>,
+    /// Condemned ones, where these were asked for, as far as their tables can be read.
+    pub(super) condemned: HashSet<Id>,
     /// An index that names them, too.
     pub(super) index: Option<Index>,
+    /// Blobs of that index of which no whole copy is known.
+    pub(super) bad: Option<Bad>,
     /// What is wrong with others.
     pub(super) faults: Vec<Fault>,
 }
@@ -73,13 +80,35 @@ impl Look {
         self.index.packs().iter().filter_map(other).collect()
     }
 
-    /// Reads the packs that no index object names, as an interrupted backup leaves them, or an index that lost an object.
-    pub(super) fn unnamed(&self, repository: &Repository, interrupt: &Interrupt) -> Result<Unnamed> {
+    /// Packs that the index names and that are gone, though nobody condemned them.
+    pub(super) fn gone(&self) -> HashSet<Id> {
+        self.missing.iter().filter(|pack| !self.condemned.contains(pack)).copied().collect()
+    }
+
+    /// Packs that no index object names; those that are condemned, or the others.
+    fn not_named(&self, condemned: bool) -> Vec<Listed> {
         let named: HashSet<Id> = self.index.packs().iter().map(|pack| pack.id).collect();
+        let wanted =
+            |pack: &&Listed| !named.contains(&pack.id) && self.condemned.contains(&pack.id) == condemned;
+        self.listed.iter().filter(wanted).copied().collect()
+    }
+
+    /// Whether there are condemned packs that no index object names.
+    pub(super) fn has_buried(&self) -> bool {
+        !self.not_named(true).is_empty()
+    }
+
+    /// Reads the packs that no index object names, as an interrupted backup leaves them, or an index that lost an object;
+    /// those that are condemned only where something is lost that may lie in them.
+    pub(super) fn unnamed(
+        &self,
+        repository: &Repository,
+        buried: bool,
+        interrupt: &Interrupt,
+    ) -> Result<Unnamed> {
         let mut unnamed = Unnamed::default();
         let mut tables = Vec::new();
-        let counts = |pack: &&Listed| !named.contains(&pack.id) && !self.condemned.contains(&pack.id);
-        for pack in self.listed.iter().filter(counts) {
+        for pack in self.not_named(false) {
             interrupt.check()?;
             let name = ObjectName::new(ObjectKind::Pack, pack.id);
             match repository.read_listed_object(&name, || read_unindexed_pack(repository, &pack.id)) {
@@ -89,13 +118,18 @@ impl Look {
                 }
                 // A prune deleted it since it was listed.
                 Err(error) if error.kind() == ErrorKind::Missing => {}
-                Err(error) => {
-                    let mend = Mend::of_pack(&error);
-                    let mut fault = Fault::new(&pack.id, &error, mend);
-                    fault.cause = format!("is in no index, and {}", fault.cause);
-                    fault.unknown = true;
-                    unnamed.faults.push(fault);
-                }
+                Err(error) => unnamed.faults.push(self.unnamed_fault(repository, &pack.id, &error)),
+            }
+        }
+        for pack in if buried { self.not_named(true) } else { Vec::new() } {
+            interrupt.check()?;
+            let bytes = match bytes_of(repository, &pack.id) {
+                Err(error) if is_trouble(&error) => return Err(error),
+                read => read.unwrap_or_default(),
+            };
+            if let Ok((table, _)) = table_of_damaged(repository, &bytes) {
+                unnamed.condemned.insert(pack.id);
+                tables.push(indexed(pack.id, pack.size, table));
             }
         }
         if !tables.is_empty() {
@@ -105,4 +139,27 @@ impl Look {
         }
         Ok(unnamed)
     }
+
+    fn unnamed_fault(&self, repository: &Repository, pack: &Id, error: &Error) -> Fault {
+        let mend = if Mend::of_pack(error) != Mend::Pack {
+            Mend::of_pack(error)
+        } else if self.read.damaged.is_empty() || has_table(repository, pack) {
+            Mend::Pack
+        } else {
+            // An index object that cannot be read may be all that knows what it held, and may be brought back.
+            Mend::GiveUpPack
+        };
+        let mut fault = Fault::new(pack, error, mend);
+        fault.cause = format!("is in no index, and {}", fault.cause);
+        fault.unknown = true;
+        fault
+    }
+}
+
+fn has_table(repository: &Repository, pack: &Id) -> bool {
+    bytes_of(repository, pack).is_ok_and(|bytes| table_of_damaged(repository, &bytes).is_ok())
+}
+
+fn bytes_of(repository: &Repository, pack: &Id) -> Result<Vec<u8>> {
+    repository.backend().get(&ObjectName::new(ObjectKind::Pack, *pack), limits::PACK_MAX)
 }

@@ -23,6 +23,8 @@ pub(super) enum Holder {
     Pack(Id),
     /// In whole packs that no index object names.
     Unnamed,
+    /// In condemned packs that no index object names.
+    Condemned,
     /// In no pack that is known.
     Nowhere,
 }
@@ -57,8 +59,10 @@ pub(super) struct Look<'a> {
     pub(super) reader: &'a BlobReader<'a>,
     /// Reads by what unnamed packs say, too.
     pub(super) wide: Option<&'a BlobReader<'a>>,
-    /// Packs that no index object names.
+    /// Packs that no index object names, condemned ones included.
     pub(super) unnamed: &'a HashSet<Id>,
+    /// Those of them that are condemned.
+    pub(super) condemned: &'a HashSet<Id>,
     /// Blobs that a reader finds and of which no copy is whole.
     pub(super) bad: &'a Bad,
     pub(super) interrupt: &'a Interrupt,
@@ -87,7 +91,7 @@ impl Look<'_> {
         let reader = self.wide.unwrap_or(self.reader);
         let mut sufferers = Sufferers::new(reader, self.unnamed, self.bad, self.interrupt)?;
         for (root, ids, fault) in suffer {
-            losses.add_tree(&mut sufferers, root, &ids, fault)?;
+            losses.add_tree(&mut sufferers, self.condemned, root, &ids, fault)?;
         }
         losses.merge();
         Ok(losses)
@@ -98,6 +102,7 @@ impl Losses {
     fn add_tree(
         &mut self,
         sufferers: &mut Sufferers<'_>,
+        condemned: &HashSet<Id>,
         root: Root,
         ids: &[Id],
         fault: Error,
@@ -120,7 +125,7 @@ impl Losses {
         let mut by_holder: BTreeMap<Holder, Hurt> = BTreeMap::new();
         let hurt = || Hurt { snapshots: ids.to_vec(), more, ..Hurt::default() };
         for loss in &found {
-            for holder in holders(sufferers, loss)? {
+            for holder in holders(sufferers, condemned, loss)? {
                 add(by_holder.entry(holder).or_insert_with(hurt), &loss.place);
             }
             if let Some(cause) = &loss.fault {
@@ -172,16 +177,19 @@ impl Losses {
 }
 
 /// Where the blobs lay that something lacks.
-fn holders(sufferers: &Sufferers<'_>, loss: &Loss) -> Result<BTreeSet<Holder>> {
+fn holders(sufferers: &Sufferers<'_>, condemned: &HashSet<Id>, loss: &Loss) -> Result<BTreeSet<Holder>> {
     let mut holders = BTreeSet::new();
     for blob in &loss.blobs {
         let packs = sufferers.packs(blob)?;
         if packs.is_empty() {
             holders.insert(Holder::Nowhere);
         }
-        let unnamed =
-            |pack| if sufferers.is_unnamed_pack(pack) { Holder::Unnamed } else { Holder::Pack(*pack) };
-        holders.extend(packs.iter().map(unnamed));
+        let holder = |pack: &Id| match (condemned.contains(pack), sufferers.is_unnamed_pack(pack)) {
+            (true, _) => Holder::Condemned,
+            (false, true) => Holder::Unnamed,
+            (false, false) => Holder::Pack(*pack),
+        };
+        holders.extend(packs.iter().map(holder));
     }
     Ok(holders)
 }

@@ -7,6 +7,7 @@
 //! Invariants: nothing in the store is changed. Damage is a finding, never the end of the check. A pack is called lost
 //! only by an index that was read after it was missed: a prune may have moved what was in it.
 
+mod doubts;
 mod faults;
 pub mod keyless;
 mod look;
@@ -41,7 +42,7 @@ use crate::repository::snapshot::Snapshot;
 use crate::repository::verified::JustRead;
 
 use faults::{Fault, Mend};
-use look::Look;
+use look::{Look, Unnamed};
 use losses::{Holder, Losses};
 use places::{at, without_good_copy};
 use reading::{Reading, State};
@@ -80,11 +81,17 @@ pub fn run_with(
     interrupt: &Interrupt,
 ) -> Result<Summary> {
     repository.keyring().require(Role::Maintain, "checking a repository")?;
-    let mut check =
-        Check { repository, reporter, interrupt, damages: Vec::new(), summary: Summary::default() };
+    let mut check = Check {
+        repository,
+        reporter,
+        interrupt,
+        damages: Vec::new(),
+        doubted: false,
+        summary: Summary::default(),
+    };
     check.small_objects()?;
     check.everything_else(options)?;
-    check.summary.finish(&check.damages);
+    check.summary.finish(&check.damages, check.doubted);
     Ok(check.summary)
 }
 
@@ -95,14 +102,27 @@ pub(crate) fn name_losses(
     reporter: &dyn Reporter,
     interrupt: &Interrupt,
 ) -> Result<u64> {
-    let mut check =
-        Check { repository, reporter, interrupt, damages: Vec::new(), summary: Summary::default() };
+    let mut check = Check {
+        repository,
+        reporter,
+        interrupt,
+        damages: Vec::new(),
+        doubted: false,
+        summary: Summary::default(),
+    };
     let read = ReadObjects::read(repository)?;
     let listed = repository.backend().list(ObjectKind::Pack)?;
     let present: HashSet<Id> = listed.into_iter().map(|pack| pack.id).collect();
     let reader = BlobReader::with_index(repository, Index::build(&read, &|pack| present.contains(pack))?);
     let (unnamed, bad) = (HashSet::new(), Bad::new());
-    let look = losses::Look { reader: &reader, wide: None, unnamed: &unnamed, bad: &bad, interrupt };
+    let look = losses::Look {
+        reader: &reader,
+        wide: None,
+        unnamed: &unnamed,
+        condemned: &unnamed,
+        bad: &bad,
+        interrupt,
+    };
     let found = check.losses(&look, &repository.snapshots()?.snapshots)?;
     let places = found.places;
     check.tell_losses(found, Vec::new(), &HashMap::new(), &HashSet::new());
@@ -114,7 +134,18 @@ struct Check<'a> {
     reporter: &'a dyn Reporter,
     interrupt: &'a Interrupt,
     damages: Vec<Damage>,
+    /// Whether so much seems to be gone or damaged that nothing is to be mended before somebody has looked at the store.
+    doubted: bool,
     summary: Summary,
+}
+
+/// What is known before packs without an index are taken into account.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    look: &'a Look,
+    reading: &'a Reading<'a>,
+    bad: &'a Bad,
+    found: &'a [Snapshot],
 }
 
 /// Blobs of which no whole copy is known.
@@ -152,37 +183,55 @@ impl<'a> Check<'a> {
         self.summary.suggest_prune = look.listed.iter().any(|pack| look.condemned.contains(&pack.id));
         self.summary.packs = look.listed.len() as u64;
         self.summary.snapshots = 0;
-        let unnamed = look.unnamed(self.repository, self.interrupt)?;
+        let found = self.snapshots()?;
         let mut faults = pack_faults(&look, &mut reading);
-        faults.extend(unnamed.faults);
+        let mut unnamed = look.unnamed(self.repository, false, self.interrupt)?;
         let (bad, blobs) = bad_blobs(&look.index, &look, &reading)?;
         self.summary.blobs = blobs;
-        let wide_bad = match &unnamed.index {
-            Some(index) => bad_blobs(index, &look, &reading)?.0,
-            None => bad.clone(),
-        };
-        let lost = lost_of(&look.index, &faults, &wide_bad)?;
-        let found = self.snapshots()?;
-        let reader = BlobReader::with_index(self.repository, look.index);
-        let wide = unnamed.index.map(|index| BlobReader::with_index(self.repository, index));
-        let interrupt = self.interrupt;
-        let trees = losses::Look {
-            reader: &reader,
-            wide: wide.as_ref(),
-            unnamed: &unnamed.whole,
-            bad: if wide.is_some() { &wide_bad } else { &bad },
-            interrupt,
-        };
-        let losses = match self.losses(&trees, &found) {
+        let known = Known { look: &look, reading: &reading, bad: &bad, found: &found };
+        let mut losses = self.losses_of(&known, &mut unnamed);
+        if look.has_buried()
+            && losses.as_ref().is_ok_and(|losses| losses.hurts.contains_key(&Holder::Nowhere))
+        {
+            // What is in no pack that counts may lie in one that was condemned while it could not be read.
+            unnamed = look.unnamed(self.repository, true, self.interrupt)?;
+            losses = self.losses_of(&known, &mut unnamed);
+        }
+        faults.append(&mut unnamed.faults);
+        let mut losses = match losses {
             Ok(losses) => losses,
             Err(error) => {
                 self.tell_unfinished(faults, &look.condemned);
                 return Err(error);
             }
         };
+        let wide_bad = unnamed.bad.as_ref().unwrap_or(&bad);
+        let lost = lost_of(&look.index, &faults, wide_bad)?;
+        self.tell_doubts(&look, &mut faults, &mut losses, &found);
         self.tell_index(&look.read, losses.hurts.get(&Holder::Unnamed), unnamed.whole.len() as u64);
         self.tell_losses(losses, faults, &lost, &look.condemned);
         Ok(())
+    }
+
+    /// What snapshots lose, by what the index and packs without one say.
+    fn losses_of(&mut self, known: &Known<'_>, unnamed: &mut Unnamed) -> Result<Losses> {
+        let Known { look, reading, bad, found } = *known;
+        unnamed.bad = match &unnamed.index {
+            Some(index) => Some(bad_blobs(index, look, reading)?.0),
+            None => None,
+        };
+        let reader = BlobReader::with_index(self.repository, Index::build(&look.read, &|_| true)?);
+        let wide = unnamed.index.take().map(|index| BlobReader::with_index(self.repository, index));
+        let all: HashSet<Id> = unnamed.whole.union(&unnamed.condemned).copied().collect();
+        let trees = losses::Look {
+            reader: &reader,
+            wide: wide.as_ref(),
+            unnamed: &all,
+            condemned: &unnamed.condemned,
+            bad: unnamed.bad.as_ref().unwrap_or(bad),
+            interrupt: self.interrupt,
+        };
+        self.losses(&trees, found)
     }
 
     /// Looks, and reads what is wanted, until nothing vanishes any more while it is read.

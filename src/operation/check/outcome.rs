@@ -75,12 +75,15 @@ impl Read {
 }
 
 impl Summary {
-    pub(super) fn finish(&mut self, damages: &[Damage]) {
+    /// Where it is doubted that all of it is damage, nothing is said to mend it.
+    pub(super) fn finish(&mut self, damages: &[Damage], doubted: bool) {
         self.broken_packs.sort_unstable();
         self.broken_packs.dedup();
         let objects = damages.iter().map(|damage| damage.object.clone()).filter(|object| !object.is_empty());
         self.damaged = objects.collect();
-        (self.mend, self.give_up) = in_order(damages);
+        if !doubted {
+            (self.mend, self.give_up) = in_order(damages);
+        }
         self.suggest_repair_index = self.mend.iter().any(|command| command.starts_with(REPAIR_INDEX));
     }
 }

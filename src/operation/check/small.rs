@@ -75,13 +75,17 @@ impl Check<'_> {
             ObjectKind::Abandoned => (
                 "abandoned",
                 Vec::new(),
-                format!("a mark, which no snapshot needs: {copy}, and never remove it"),
+                format!(
+                    "a mark, which says all that it says by its name: {copy}; or, once no backup, prune or repair runs on any \
+                     host, run `strongroom prune`, which settles it, and then move the file away"
+                ),
             ),
             ObjectKind::Gc => (
                 "gc",
                 Vec::new(),
                 format!(
-                    "no backup and no prune goes on past it: {copy}; if no prune wrote it, remove it while nobody prunes"
+                    "no backup and no prune goes on past it: {copy}; or, once no backup, prune or repair runs on any host, move \
+                     the file away: the next prune condemns anew"
                 ),
             ),
             _ => (

@@ -3,10 +3,11 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Check;
-use super::faults::{Fault, Mend, REPAIR_INDEX, advice, give_up};
+use super::faults::{Fault, Mend, REPAIR_INDEX, REPAIR_PACKS, advice, give_up};
 use super::losses::{Holder, Losses};
 use super::suffer::is_trouble;
-use crate::error::Result;
+use crate::backend::ObjectKind;
+use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::report::{Damage, Finding, Hurt, PathRange};
 use crate::repository::index::ReadObjects;
@@ -16,8 +17,13 @@ impl Check<'_> {
     /// The snapshots; tells what is wrong with their objects.
     pub(super) fn snapshots(&mut self) -> Result<Vec<Snapshot>> {
         let found = self.repository.snapshots()?;
+        let there: HashSet<Id> = self.repository.list_ids(ObjectKind::Snapshot)?.into_iter().collect();
         for (kind, id, error) in &found.damaged {
-            self.small_damage(*kind, id, error);
+            if *kind == ObjectKind::Forgotten && !there.contains(id) {
+                self.mark_of_nothing(id, error);
+            } else {
+                self.small_damage(*kind, id, error);
+            }
         }
         for vanished in &found.vanished {
             let (object, give_up) = (format!("snapshots/{}", vanished.id), vec![forget(&vanished.id)]);
@@ -30,9 +36,20 @@ impl Check<'_> {
         Ok(found.snapshots)
     }
 
+    /// Tells of a damaged mark whose snapshot a prune has taken away: it brings nothing back.
+    fn mark_of_nothing(&mut self, id: &Id, error: &Error) {
+        let object = format!("forgotten/{id}");
+        let hint = format!(
+            "nothing suffers by it, for no snapshot is there that it forgot: bring back {object} from a copy of the repository; \
+             or, once no backup runs anywhere, move the file away"
+        );
+        let finding = Finding::problem(format!("forgotten/{}", id.short()), error.chain()).with_hint(hint);
+        self.damage(finding, Damage { object, kind: "forgotten", ..Damage::default() });
+    }
+
     /// Tells of index objects that are damaged, and of packs that none names.
     pub(super) fn tell_index(&mut self, read: &ReadObjects, hurts: Option<&Vec<Hurt>>, unnamed: u64) {
-        let mend = vec![REPAIR_INDEX.to_owned()];
+        let mend = if self.doubted { Vec::new() } else { vec![REPAIR_INDEX.to_owned()] };
         let hurts = hurts.cloned().unwrap_or_default();
         let packs = if unnamed == 1 { "1 pack".to_owned() } else { format!("{unnamed} packs") };
         let damaged = &read.damaged;
@@ -99,14 +116,21 @@ impl Check<'_> {
                 Holder::Unnamed => {}
                 Holder::Pack(pack) => {
                     let cause = "is damaged: a blob of a tree or of a list cannot be read from it".to_owned();
-                    let fault = Fault { pack, cause, hint: None, mend: Mend::Pack, unknown: false };
+                    let mend = if self.doubted { Mend::None } else { Mend::Pack };
+                    let fault = Fault { pack, cause, hint: None, mend, unknown: false };
                     self.summary.broken_packs.push(pack);
                     let (finding, damage) = fault.told(Some(hurts), 1, false);
                     self.damage(finding, damage);
                 }
+                Holder::Condemned => {
+                    let cause = "lie in condemned packs that no index object names, and snapshots need them";
+                    let mend = if self.doubted { Vec::new() } else { vec![REPAIR_PACKS.to_owned()] };
+                    let finding = advised(Finding::problem("blobs", cause), &mend, &[]);
+                    self.damage(finding, Damage { kind: "blobs", hurts, mend, ..Damage::default() });
+                }
                 Holder::Nowhere => {
                     let cause = "are in no pack, and snapshots need them";
-                    let give_up = give_up(&hurts);
+                    let give_up = if self.doubted { Vec::new() } else { give_up(&hurts) };
                     let finding = advised(Finding::problem("blobs", cause), &[], &give_up);
                     self.damage(finding, Damage { kind: "blobs", hurts, give_up, ..Damage::default() });
                 }
@@ -122,7 +146,7 @@ impl Check<'_> {
             let trouble = is_trouble(&fault.error);
             let object = fault.hurt.snapshots.first().map(|id| format!("snapshots/{id}")).unwrap_or_default();
             let hurts = vec![fault.hurt];
-            let give_up = if trouble { Vec::new() } else { give_up(&hurts) };
+            let give_up = if trouble || self.doubted { Vec::new() } else { give_up(&hurts) };
             let finding = match fault.error.next_step().filter(|_| trouble) {
                 Some(step) => finding.with_hint(step.to_owned()),
                 None => advised(finding, &[], &give_up),

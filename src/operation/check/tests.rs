@@ -84,7 +84,7 @@ fn an_index_that_lies_about_whole_packs_is_what_is_mended() {
             other => panic!("{number}: {other:?}"),
         };
         assert_eq!(read_all_packs, number != 2);
-        let options = repair::Options { read_all_packs, dry_run: false };
+        let options = repair::Options { read_all_packs, ..repair::Options::default() };
         repair::run(&repository, options, &Collector::default(), &Interrupt::default()).unwrap();
         let (summary, damages) = check(&repository, true);
         assert_eq!(summary.problems, 0, "{number}: {damages:?}");

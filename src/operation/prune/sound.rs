@@ -78,7 +78,8 @@ pub(super) fn gc_records(repository: &Repository) -> Result<Vec<(Id, Vec<Id>)>> 
             }
             Err(error) => {
                 return Err(error.context("another prune's record cannot be read").hint(format!(
-                    "bring back gc/{} from a copy of the repository; if no prune wrote it, remove it while nobody prunes",
+                    "bring back gc/{} from a copy of the repository; or, once no backup, prune or repair runs on any host, move \
+                     the file away: this command then condemns anew",
                     listed.id
                 )));
             }

@@ -21,6 +21,7 @@ use crate::interrupt::Interrupt;
 use crate::limits;
 use crate::operation::check::pack::PackReading;
 use crate::operation::check::places::PlacesByPack;
+use crate::operation::doubt;
 use crate::report::{Finding, Reporter};
 use crate::repository::Repository;
 use crate::repository::index::{Index, Place, ReadObjects};
@@ -39,7 +40,7 @@ pub(super) struct Packs {
     /// Packs that somebody condemned.
     pub(super) condemned: HashSet<Id>,
     /// Packs that the index names and that are gone, though nobody condemned them.
-    pub(super) missing: Vec<Id>,
+    pub(super) missing: HashSet<Id>,
     by_pack: PlacesByPack,
     numbers: HashMap<Id, Vec<usize>>,
 }
@@ -120,6 +121,16 @@ impl Packs {
     /// Whether every object of the index could be read.
     pub(super) fn index_is_whole(&self) -> bool {
         self.read.damaged.is_empty()
+    }
+
+    /// Refuses to go on where most packs are gone, or all: what is damaged in the others is the least of it.
+    pub(super) fn refuse_if_most_are_gone(&self, repository: &Repository) -> Result<()> {
+        let (mut gone, there) = (self.missing.len(), self.present.len());
+        if there == 0 && gone == 0 {
+            // Every snapshot needs a pack, whatever has become of the index.
+            gone = repository.snapshots()?.snapshots.len();
+        }
+        if doubt::mostly_gone(gone, there) { Err(doubt::refuse_gone(gone, there)) } else { Ok(()) }
     }
 
     /// All places in a pack. It has several numbers where index objects do not agree on its size.

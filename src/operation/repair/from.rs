@@ -15,8 +15,8 @@ mod match_files;
 use std::collections::BTreeMap;
 
 use super::damage::{Found, Packs};
-use super::index;
 use super::packs::{condemn, refuse_if_most, save_all};
+use super::{buried, index};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::key_slot::Role;
 use crate::id::Id;
@@ -59,6 +59,8 @@ pub struct Summary {
     pub packs_left: u64,
     /// Blobs saved from damaged packs.
     pub blobs_saved: u64,
+    /// Blobs that snapshots lacked and condemned packs here still held.
+    pub blobs_rescued: u64,
     /// Blobs that came from the other repository, by kind.
     pub blobs_found: BTreeMap<&'static str, u64>,
     /// Files and trees that still lack something.
@@ -99,7 +101,8 @@ pub fn run(
     summary.losses = name_losses(repository, reporter, &options.interrupt)?;
     if summary.losses == 0 && summary.packs_missing > 0 {
         // Nothing waits any more for the packs that are gone. Not to be interrupted: all else is done.
-        index::run(repository, index::Options::default(), reporter, &Interrupt::default())?;
+        let options = index::Options { packs_are_gone: true, ..index::Options::default() };
+        index::run(repository, options, reporter, &Interrupt::default())?;
     }
     Ok(summary)
 }
@@ -126,13 +129,16 @@ fn repair(
     reporter: &dyn Reporter,
     summary: &mut Summary,
 ) -> Result<()> {
+    let rescued = buried::rescue(repository, reporter, &options.interrupt)?;
+    summary.blobs_rescued = rescued.len() as u64;
     let packs = Packs::survey(repository)?;
     summary.packs_missing = packs.missing.len() as u64;
     let found = find(repository, &packs, options, reporter, summary)?;
     refuse_if_most(&found, packs.present.len())?;
     reporter.progress().set_stage("saving blobs");
     let mover = BlobMover::new(repository);
-    let (saved, condemned) = save_all(repository, &packs, &found, &mover, &options.interrupt, reporter)?;
+    let (saved, condemned) =
+        save_all(repository, &packs, &found, false, &mover, &options.interrupt, reporter)?;
     mover.finish()?;
     summary.blobs_saved = saved.blobs.len() as u64;
     let mut good = packs.index_without_damaged(&found)?;
@@ -150,6 +156,11 @@ fn repair(
     healed?;
     written?;
     condemn(repository, session, &packs, &condemned, reporter)?;
+    if !condemned.is_empty() {
+        // What was bad there may be whole in a pack that was condemned before.
+        let rescued = buried::rescue(repository, reporter, &options.interrupt)?;
+        summary.blobs_rescued = summary.blobs_rescued.saturating_add(rescued.len() as u64);
+    }
     let left = found.damaged.len().saturating_sub(condemned.len()) as u64;
     summary.packs_left = summary.packs_left.saturating_add(left);
     summary.packs_damaged = condemned;

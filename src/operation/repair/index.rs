@@ -6,6 +6,7 @@
 //! of packs and never all of their tables.
 
 pub(in crate::operation) mod records;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -20,19 +21,20 @@ use crate::id::Id;
 use crate::interrupt::Interrupt;
 use crate::report::{Finding, Reporter};
 use crate::repository::Repository;
-use crate::repository::index::{publish_packs, read_index_object, read_listed};
+use crate::repository::index::{publish_packs, read_index_object};
 use crate::repository::session;
 
 use records::{Records, digest, narrow, read_table};
+use survey::Survey;
 
-/// How often the index may change while it is read.
-const READS_MAX: usize = 10;
 /// How often it is repaired before somebody must be undoing it.
 const ROUNDS_MAX: usize = 5;
 
 /// How to repair.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
+    /// Take out the names of packs that are gone also where most of them are.
+    pub packs_are_gone: bool,
     /// Hold what the index says of every pack against the pack, not only of those that it does not name.
     pub read_all_packs: bool,
     /// Change nothing; tell what would be.
@@ -65,20 +67,30 @@ pub struct Summary {
 /// Repairs the index.
 ///
 /// # Errors
-/// Whatever keeps the repository from being listed or written. A pack that cannot be read goes to `reporter`.
+/// `Refused` where most packs are gone and nobody said that they are; whatever keeps the repository from being listed or
+/// written. A pack that cannot be read goes to `reporter`.
 pub fn run(
     repository: &Repository,
     options: Options,
     reporter: &dyn Reporter,
     interrupt: &Interrupt,
 ) -> Result<Summary> {
-    run_without(repository, &HashSet::new(), options, reporter, interrupt)
+    work(repository, None, options, reporter, interrupt)
 }
 
-/// The same, and takes packs out of the index that are there and condemned.
+/// The same, and takes packs out of the index that are there and condemned; the names of those that are gone stay.
 pub(super) fn run_without(
     repository: &Repository,
     without: &HashSet<Id>,
+    reporter: &dyn Reporter,
+    interrupt: &Interrupt,
+) -> Result<Summary> {
+    work(repository, Some(without), Options::default(), reporter, interrupt)
+}
+
+fn work(
+    repository: &Repository,
+    without: Option<&HashSet<Id>>,
     options: Options,
     reporter: &dyn Reporter,
     interrupt: &Interrupt,
@@ -103,6 +115,9 @@ pub(super) fn run_without(
     for _ in 0..ROUNDS_MAX {
         interrupt.check()?;
         let survey = Survey::read(repository)?;
+        if without.is_none() && !options.packs_are_gone {
+            survey.refuse_if_most_are_gone(&repair.condemned)?;
+        }
         let plan = repair.plan(&survey)?;
         if options.dry_run || plan.is_empty(&repair) {
             return Ok(repair.finish(&survey, &plan));
@@ -110,69 +125,6 @@ pub(super) fn run_without(
         repair.carry_out(&survey, &plan)?;
     }
     Err(Error::new(ErrorKind::Busy, "the repository's index keeps changing").hint("try again in a while"))
-}
-
-/// What index and packs were found, the packs listed last.
-struct Survey {
-    /// The packs that each readable object names.
-    objects: HashMap<Id, Vec<(Id, u64)>>,
-    damaged: Vec<(Id, Error)>,
-    unknown: Vec<(Id, Error)>,
-    /// Packs and their sizes.
-    present: HashMap<Id, u64>,
-}
-
-impl Survey {
-    fn read(repository: &Repository) -> Result<Self> {
-        for _ in 0..READS_MAX {
-            if let Some(survey) = Self::try_read(repository)? {
-                return Ok(survey);
-            }
-        }
-        Err(Error::new(ErrorKind::Busy, "the repository's index keeps changing").hint("try again in a while"))
-    }
-
-    /// Nothing where an object vanished while it was read: what it named may stand in a new one.
-    fn try_read(repository: &Repository) -> Result<Option<Self>> {
-        let listed = repository.list_ids(ObjectKind::Index)?;
-        let read: Vec<_> = listed
-            .par_iter()
-            .map(|id| {
-                let object = read_listed(repository, id);
-                (*id, object.map(|object| object.packs.iter().map(|pack| (pack.id, pack.size)).collect()))
-            })
-            .collect();
-        let (mut damaged, mut unknown) = (Vec::new(), Vec::new());
-        let mut objects: HashMap<Id, Vec<(Id, u64)>> = HashMap::new();
-        for (id, object) in read {
-            match object {
-                Ok(packs) => {
-                    objects.insert(id, packs);
-                }
-                Err(error) => match error.kind() {
-                    ErrorKind::Missing => return Ok(None),
-                    ErrorKind::Corrupt => damaged.push((id, error)),
-                    ErrorKind::Unsupported | ErrorKind::Unread => unknown.push((id, error)),
-                    _ => return Err(error),
-                },
-            }
-        }
-        let packs = repository.list_agreed(ObjectKind::Pack)?;
-        let mut present: HashMap<Id, u64> = packs.into_iter().map(|pack| (pack.id, pack.size)).collect();
-        // A listing that leaves a pack out must not take its name out of the index: it is asked for by name.
-        for (pack, _) in objects.values().flatten() {
-            if !present.contains_key(pack) {
-                match repository.backend().size(&ObjectName::new(ObjectKind::Pack, *pack)) {
-                    Ok(size) => {
-                        present.insert(*pack, size);
-                    }
-                    Err(error) if error.kind() == ErrorKind::Missing => {}
-                    Err(error) => return Err(error),
-                }
-            }
-        }
-        Ok(Some(Self { objects, damaged, unknown, present }))
-    }
 }
 
 /// What is to be done.
@@ -204,8 +156,8 @@ struct Repair<'a> {
     reporter: &'a dyn Reporter,
     interrupt: &'a Interrupt,
     condemned: HashSet<Id>,
-    /// Packs that are to be named no more.
-    without: &'a HashSet<Id>,
+    /// Packs that are to be named no more; where nothing is said, those that are gone.
+    without: Option<&'a HashSet<Id>>,
     /// What the tables that were read say, as hashes.
     tables: HashMap<Id, Id>,
     /// Packs that cannot be read, and whether it may be their own fault.
@@ -220,13 +172,15 @@ impl Repair<'_> {
         let mut wrong: HashSet<Id> = HashSet::new();
         for (object, packs) in &survey.objects {
             self.interrupt.check()?;
-            let without = self.without;
-            let gone =
-                packs.iter().filter(|(pack, _)| !survey.present.contains_key(pack) || without.contains(pack));
-            let mut leave_out: HashSet<Id> = gone.map(|(pack, _)| *pack).collect();
+            let without = |pack: &Id| self.without.is_some_and(|without| without.contains(pack));
+            let goes = |pack: &Id| match self.without {
+                Some(without) => without.contains(pack),
+                None => !survey.present.contains_key(pack),
+            };
+            let mut leave_out: HashSet<Id> = packs.iter().map(|(pack, _)| *pack).filter(goes).collect();
             plan.dropped = plan.dropped.saturating_add(leave_out.len() as u64);
             let doubtful = |(pack, size): &&(Id, u64)| {
-                self.options.read_all_packs && !without.contains(pack)
+                self.options.read_all_packs && !without(pack)
                     || survey.present.get(pack).is_some_and(|other| other != size)
             };
             if packs.iter().any(|pack| doubtful(&pack)) {

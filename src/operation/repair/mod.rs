@@ -4,6 +4,7 @@
 //! Invariant: repair only adds. What it replaces it removes last, and only once what takes its place was seen in a
 //! listing; a damaged pack it does not remove at all, but condemns, so that a prune removes it by its protocol.
 
+mod buried;
 mod damage;
 pub mod from;
 pub mod index;

@@ -3,7 +3,9 @@
 //! Invariants: the new packs and the index that names them are acknowledged before a damaged pack is condemned; it is
 //! then named by the index no more, and a prune deletes it by its protocol. Before its names go, the mark that gives up
 //! this run's session is looked for: a prune may have deleted what was counted on. A pack whose bytes cannot be had is
-//! left alone, unless it is named and its disk alone is to blame, and so is one of which nobody can say what it held. Where most packs seem to be damaged, none is touched.
+//! left alone, unless it is named and its disk alone is to blame. One of which nobody can say what it held is condemned
+//! only where no index object can say so either, where no snapshot lacks anything, or where it was named. Where most packs
+//! seem to be damaged, or are gone, none is touched.
 
 #[cfg(test)]
 mod tests;
@@ -11,7 +13,7 @@ mod tests;
 use std::collections::{BTreeMap, HashSet};
 
 use super::damage::{Found, Packs, Salvage, Saved};
-use super::index;
+use super::{buried, index};
 use crate::backend::ObjectKind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::blob::BlobKind;
@@ -20,19 +22,19 @@ use crate::id::Id;
 use crate::interrupt::Interrupt;
 use crate::operation::announce;
 use crate::operation::check::name_losses;
-use crate::report::{Finding, Reporter};
+use crate::operation::doubt;
+use crate::report::{Collector, Finding, Reporter};
 use crate::repository::Repository;
 use crate::repository::cache::Cache;
 use crate::repository::mover::BlobMover;
 use crate::repository::session::Session;
 
-/// Fewer damaged packs than this may be the store's own, whatever part of a small repository they are.
-const DAMAGED_FEW: usize = 64;
-
 /// How to repair.
 pub struct Options {
     /// The packs to look at, by the beginning of their ids; all of them if none is named.
     pub packs: Vec<String>,
+    /// Go on also where most packs seem to be damaged.
+    pub packs_are_damaged: bool,
     /// Change nothing; tell what would be.
     pub dry_run: bool,
     /// Name of this host, for the session.
@@ -52,6 +54,8 @@ pub struct Summary {
     pub packs_left: u64,
     /// Blobs saved from damaged packs.
     pub blobs_saved: u64,
+    /// Blobs that snapshots lacked and condemned packs still held.
+    pub blobs_rescued: u64,
     /// Damaged packs of which nobody can say what they held.
     pub packs_unknown: u64,
     /// Blobs of which no whole copy is left, by kind.
@@ -63,7 +67,7 @@ pub struct Summary {
 /// Repairs damaged packs.
 ///
 /// # Errors
-/// Whatever keeps the repository from being listed or written.
+/// `Refused` where most packs are gone, or seem to be damaged; whatever keeps the repository from being listed or written.
 pub fn run(
     repository: &Repository,
     cache: Option<&Cache>,
@@ -73,13 +77,15 @@ pub fn run(
     repository.keyring().require(Role::Maintain, "repairing packs")?;
     if options.dry_run {
         let packs = Packs::survey(repository)?;
-        let wanted = chosen(&packs, &options.packs)?;
+        packs.refuse_if_most_are_gone(repository)?;
+        let Chosen { wanted, absent } = chosen(&packs, &options.packs, reporter)?;
         let found = find(repository, &packs, &wanted, options, reporter)?;
-        let packs_read = wanted.len() as u64;
+        let buried = buried::find(repository, &options.interrupt)?;
         return Ok(Summary {
-            packs_read,
+            packs_read: wanted.len() as u64,
             packs_damaged: found.damaged,
-            packs_left: found.trouble,
+            packs_left: found.trouble.saturating_add(absent),
+            blobs_rescued: buried.blobs.len() as u64,
             ..Summary::default()
         });
     }
@@ -89,7 +95,7 @@ pub fn run(
     let repaired = repair(repository, &session, options, reporter);
     session.end();
     let mut summary = repaired?;
-    if !summary.packs_damaged.is_empty() {
+    if !summary.packs_damaged.is_empty() || summary.blobs_rescued > 0 {
         summary.losses = name_losses(repository, reporter, &options.interrupt)?;
     }
     Ok(summary)
@@ -102,28 +108,35 @@ fn repair(
     reporter: &dyn Reporter,
 ) -> Result<Summary> {
     let packs = Packs::survey(repository)?;
-    let wanted = chosen(&packs, &options.packs)?;
+    packs.refuse_if_most_are_gone(repository)?;
+    let Chosen { wanted, absent } = chosen(&packs, &options.packs, reporter)?;
     let found = find(repository, &packs, &wanted, options, reporter)?;
-    let (packs_read, packs_left) = (wanted.len() as u64, found.trouble);
+    let (packs_read, packs_left) = (wanted.len() as u64, found.trouble.saturating_add(absent));
     let mut summary = Summary { packs_read, packs_left, ..Summary::default() };
-    if found.damaged.is_empty() {
-        return Ok(summary);
+    let mut lost = HashSet::new();
+    if !found.damaged.is_empty() {
+        if !options.packs_are_damaged {
+            refuse_if_most(&found, packs.present.len())?;
+        }
+        reporter.progress().set_stage("saving blobs");
+        let mover = BlobMover::new(repository);
+        let named = !options.packs.is_empty();
+        let (saved, condemned) =
+            save_all(repository, &packs, &found, named, &mover, &options.interrupt, reporter)?;
+        mover.finish()?;
+        condemn(repository, session, &packs, &condemned, reporter)?;
+        let left = found.damaged.len().saturating_sub(condemned.len()) as u64;
+        summary.packs_left = summary.packs_left.saturating_add(left);
+        summary.packs_damaged = condemned;
+        summary.blobs_saved = saved.blobs.len() as u64;
+        summary.packs_unknown = saved.unknown;
+        lost = saved.lost;
     }
-    // Whoever names packs has looked at them.
-    if options.packs.is_empty() {
-        refuse_if_most(&found, wanted.len())?;
-    }
-    reporter.progress().set_stage("saving blobs");
-    let mover = BlobMover::new(repository);
-    let (saved, condemned) = save_all(repository, &packs, &found, &mover, &options.interrupt, reporter)?;
-    mover.finish()?;
-    condemn(repository, session, &packs, &condemned, reporter)?;
-    let left = found.damaged.len().saturating_sub(condemned.len()) as u64;
-    summary.packs_left = summary.packs_left.saturating_add(left);
-    summary.packs_damaged = condemned;
-    summary.blobs_saved = saved.blobs.len() as u64;
-    summary.packs_unknown = saved.unknown;
-    summary.blobs_lost = by_kind(saved.lost.iter().map(|(kind, _)| *kind));
+    reporter.progress().set_stage("looking for what is lost");
+    let rescued = buried::rescue(repository, reporter, &options.interrupt)?;
+    summary.blobs_rescued = rescued.len() as u64;
+    let lost = lost.iter().filter(|blob| !rescued.contains(*blob));
+    summary.blobs_lost = by_kind(lost.map(|(kind, _)| *kind));
     Ok(summary)
 }
 
@@ -144,27 +157,26 @@ fn find(
     Ok(found)
 }
 
-/// Refuses to repair where most of what was read seems to be damaged.
-pub(super) fn refuse_if_most(found: &Found, read: usize) -> Result<()> {
+/// Refuses to repair where most of the packs that are there seem to be damaged.
+pub(super) fn refuse_if_most(found: &Found, there: usize) -> Result<()> {
     let damaged = found.damaged.len();
-    if damaged < DAMAGED_FEW || damaged <= read / 2 {
+    if !doubt::mostly_damaged(damaged, there) {
         return Ok(());
     }
-    Err(Error::refused(format!(
-        "{damaged} of {read} packs seem to be damaged, which faulty memory or a wrong path explains better: nothing was \
-         changed"
-    ))
-    .hint(
+    Err(Error::refused(format!("{}: nothing was changed", doubt::damaged_in_words(damaged, there))).hint(
         "look at this machine and at the store, and try from another one; packs that are damaged indeed, as \
-         `strongroom repair packs --dry-run --json` lists them, are repaired by `strongroom repair packs PACK...`",
+         `strongroom repair packs --dry-run --json` lists them, are repaired by `strongroom repair packs \
+         --packs-are-damaged`",
     ))
 }
 
-/// Saves what can be saved from damaged packs; gives those that may be condemned then.
+/// Saves what can be saved from damaged packs; gives those that may be condemned then. `named` says whether somebody chose
+/// them one by one.
 pub(super) fn save_all(
     repository: &Repository,
     packs: &Packs,
     found: &Found,
+    named: bool,
     mover: &BlobMover<'_>,
     interrupt: &Interrupt,
     reporter: &dyn Reporter,
@@ -179,8 +191,10 @@ pub(super) fn save_all(
                 condemned.push(*pack);
                 continue;
             }
-            // An index object that cannot be read now may be the one that names it.
-            Ok(Salvage::Unknown) if packs.index_is_whole() => {
+            // An index object that cannot be read now may be the one that names it, and may be brought back.
+            Ok(Salvage::Unknown)
+                if packs.index_is_whole() || named || nothing_is_lacking(repository, interrupt)? =>
+            {
                 condemned.push(*pack);
                 unknown = unknown.saturating_add(1);
                 Finding::warning(name, "its table cannot be read: what was in it is not known")
@@ -188,7 +202,10 @@ pub(super) fn save_all(
             Ok(Salvage::Unknown) => {
                 let cause =
                     "is in no index that can be read, and its own table is damaged: it is left as it is";
-                Finding::problem(name, cause).with_hint("run `strongroom repair index` first")
+                let gives_up = format!("`strongroom repair packs {}` gives up what was in it", pack.short());
+                Finding::problem(name, cause).with_hint(format!(
+                    "run `strongroom repair index` first, a backup, or `strongroom repair --from OTHER`; then {gives_up}"
+                ))
             }
             Ok(Salvage::Left(cause)) => Finding::problem(name, format!("{cause}; it is left as it is")),
             Err(error) if error.kind() == ErrorKind::RoleNotAllowed => left_by_role(name, &error),
@@ -197,6 +214,11 @@ pub(super) fn save_all(
         reporter.report(finding);
     }
     Ok((Saved { unknown, ..saving.saved() }, condemned))
+}
+
+/// Whether every snapshot has all that it needs, by what the index says that can be read.
+fn nothing_is_lacking(repository: &Repository, interrupt: &Interrupt) -> Result<bool> {
+    Ok(name_losses(repository, &Collector::default(), interrupt)? == 0)
 }
 
 fn left_by_role(name: String, error: &Error) -> Finding {
@@ -234,7 +256,7 @@ pub(super) fn condemn(
     }
     let without: HashSet<Id> = damaged.iter().copied().collect();
     // Not to be interrupted: it is as good as done, and a run that dies here is finished by the next.
-    index::run_without(repository, &without, index::Options::default(), reporter, &Interrupt::default())?;
+    index::run_without(repository, &without, reporter, &Interrupt::default())?;
     Ok(())
 }
 
@@ -249,30 +271,46 @@ pub(super) fn by_kind(kinds: impl Iterator<Item = BlobKind>) -> BTreeMap<&'stati
 }
 
 /// The packs that are meant.
-fn chosen(packs: &Packs, names: &[String]) -> Result<Vec<Id>> {
+struct Chosen {
+    wanted: Vec<Id>,
+    /// How many were named and are not there.
+    absent: u64,
+}
+
+/// Finds the packs that are meant. One that is not there keeps no other from being repaired.
+fn chosen(packs: &Packs, names: &[String], reporter: &dyn Reporter) -> Result<Chosen> {
     let mut all: Vec<Id> = packs.present.keys().copied().collect();
     all.sort_unstable();
     if names.is_empty() {
-        return Ok(all);
+        return Ok(Chosen { wanted: all, absent: 0 });
     }
-    let mut chosen = Vec::new();
+    let (mut wanted, mut absent) = (Vec::new(), Vec::new());
     for name in names {
-        let wanted = name.to_ascii_lowercase();
-        let named: Vec<Id> = all.iter().filter(|pack| pack.to_hex().starts_with(&wanted)).copied().collect();
+        let prefix = name.to_ascii_lowercase();
+        if prefix.len() < 4 {
+            return Err(Error::refused(format!("{name:?} names no pack"))
+                .hint("give at least four digits of its id, as `strongroom check` shows them"));
+        }
+        let named: Vec<Id> = all.iter().filter(|pack| pack.to_hex().starts_with(&prefix)).copied().collect();
         match named.as_slice() {
-            _ if wanted.len() < 4 => {
-                return Err(Error::refused(format!("{name:?} names no pack"))
-                    .hint("give at least four digits of its id, as `strongroom check` shows them"));
+            [pack] => wanted.push(*pack),
+            [] if packs.condemned.iter().any(|pack| pack.to_hex().starts_with(&prefix)) => {
+                let cause = "is condemned already: the next `strongroom prune` deletes it";
+                reporter.report(Finding::warning(format!("pack {name}"), cause));
             }
-            [pack] => chosen.push(*pack),
-            [] => {
-                return Err(Error::missing(format!("there is no pack {name}, or it is condemned already"))
-                    .hint("a pack that is missing cannot be repaired: `strongroom repair --from` may bring it back"));
-            }
+            [] => absent.push(name),
             _ => return Err(Error::refused(format!("{name} names several packs")).hint("give more digits")),
         }
     }
-    chosen.sort_unstable();
-    chosen.dedup();
-    Ok(chosen)
+    let hint =
+        "a pack that is missing cannot be repaired: `strongroom repair --from` may bring back what it held";
+    if let ([name, ..], true) = (absent.as_slice(), absent.len() == names.len()) {
+        return Err(Error::missing(format!("there is no pack {name}")).hint(hint));
+    }
+    for name in &absent {
+        reporter.report(Finding::problem(format!("pack {name}"), "is not there").with_hint(hint));
+    }
+    wanted.sort_unstable();
+    wanted.dedup();
+    Ok(Chosen { wanted, absent: absent.len() as u64 })
 }

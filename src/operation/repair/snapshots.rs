@@ -1,20 +1,22 @@
 //! Repairing snapshots: each that lost something is stored anew without it.
 //!
 //! Invariants: what is merely not to be had now is never taken for lost. The old snapshot stays unless it is told
-//! otherwise. One of which nothing is left is forgotten only where a second look, taken just before, finds the same by an
-//! index of which every object can be read, and where the store has any pack at all.
+//! otherwise. Nothing is forgotten where what seems to be lost may be there: in packs that are not mounted, cut short, named
+//! by index objects that cannot be read, or condemned and whole. One of which nothing is left is forgotten only where a second
+//! look, taken just before, finds the same, and most of them only by their names.
+
+mod doubt;
 
 use std::collections::{HashMap, HashSet};
 
-use crate::backend::ObjectKind;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::snapshot::Change;
 use crate::id::Id;
 use crate::report::Finding;
 use crate::repository::Repository;
-use crate::repository::session;
 use crate::repository::snapshot::{Snapshot, Snapshots};
 
+use crate::operation::doubt::mostly_ruined;
 use crate::operation::recommit::{self, Around, Draft, Made, Order};
 
 /// How to repair.
@@ -24,6 +26,8 @@ pub struct Options {
     pub read_data: bool,
     /// Whether the damaged snapshots are forgotten.
     pub forget: bool,
+    /// Whether somebody named the snapshots, each by itself.
+    pub named: bool,
 }
 
 impl Options {
@@ -108,6 +112,9 @@ pub fn find(
 
 /// Stores what is left of damaged snapshots anew, but for those that were repaired before; gives those that were forgotten
 /// because nothing is left of them.
+///
+/// # Errors
+/// `Refused` where what seems to be lost may be there; whatever keeps the repository from being listed or written.
 pub fn run(
     repository: &Repository,
     damaged: &[Damaged],
@@ -115,6 +122,12 @@ pub fn run(
     around: Around<'_>,
     told: &mut dyn FnMut(&Snapshot, Made),
 ) -> Result<Vec<Id>> {
+    if damaged.is_empty() {
+        return Ok(Vec::new());
+    }
+    if let Some((cause, step)) = doubt::doubt(repository, options.forget, around.interrupt)? {
+        return Err(Error::refused(format!("nothing was stored or forgotten: {cause}")).hint(step));
+    }
     let fresh =
         damaged.iter().filter(|damaged| damaged.repaired_as.is_none() && damaged.draft.root.is_some());
     let fresh = fresh.map(|damaged| damaged.snapshot.clone()).collect();
@@ -148,49 +161,40 @@ fn forget_ruined(
     if ruined.is_empty() {
         return Ok(Vec::new());
     }
-    if let Some((cause, step)) = doubt(repository)? {
-        let subject = if ruined.len() == 1 { "the ruined snapshot" } else { "the ruined snapshots" };
-        around.reporter.report(Finding::problem(subject, cause).with_hint(step));
-        return Ok(Vec::new());
+    let subject = if ruined.len() == 1 { "the ruined snapshot" } else { "the ruined snapshots" };
+    let kept = |cause: String, step: String| {
+        around.reporter.report(Finding::problem(subject, format!("not forgotten: {cause}")).with_hint(step));
+        Ok(Vec::new())
+    };
+    if let Some((cause, step)) = doubt::doubt(repository, options.forget, around.interrupt)? {
+        return kept(cause, step);
     }
     // Somebody may have stored what was lost, or forgotten one of them, since they were looked at.
-    let live: Vec<Snapshot> = repository
-        .snapshots()?
-        .snapshots
-        .into_iter()
-        .filter(|snapshot| ruined.contains(&snapshot.id))
-        .collect();
+    let all = repository.snapshots()?.snapshots;
+    let live: Vec<Snapshot> = all.iter().filter(|snapshot| ruined.contains(&snapshot.id)).cloned().collect();
     let drafts = recommit::plan(repository, &options.order(), &live, around)?;
+    let lost: Vec<&Snapshot> = live
+        .iter()
+        .zip(drafts)
+        .filter(|(_, draft)| draft.root.is_none())
+        .map(|(snapshot, _)| snapshot)
+        .collect();
+    let ids: HashSet<Id> = lost.iter().map(|snapshot| snapshot.id).collect();
+    if !options.named && mostly_ruined(&ids, &all) {
+        let (lost, all) = (lost.len(), all.len());
+        let cause = format!(
+            "nothing is left of {lost} of {all} snapshots, which a wrong path or a disk that is not mounted explains better"
+        );
+        let step = "look at the store; `strongroom repair snapshots --forget SNAPSHOT...` gives up those that are named";
+        return kept(cause, step.to_owned());
+    }
     let mut forgotten = Vec::new();
-    for (snapshot, _) in live.iter().zip(drafts).filter(|(_, draft)| draft.root.is_none()) {
+    for snapshot in lost {
         around.interrupt.check()?;
         repository.put_forgotten(&snapshot.id, Some(snapshot.used_number()))?;
         forgotten.push(snapshot.id);
     }
     Ok(forgotten)
-}
-
-/// Why what seems to be lost may be there, and what to do then.
-fn doubt(repository: &Repository) -> Result<Option<(&'static str, &'static str)>> {
-    let session::Usable { index, unreadable, .. } = session::usable(repository)?;
-    let sizes: HashMap<Id, u64> =
-        repository.backend().list(ObjectKind::Pack)?.into_iter().map(|pack| (pack.id, pack.size)).collect();
-    if sizes.is_empty() {
-        return Ok(Some((
-            "not forgotten: the store has no pack at all, which a wrong path or a disk that is not mounted explains better",
-            "look at the store; `strongroom forget --forget-newest-good SNAPSHOT` gives a snapshot up all the same",
-        )));
-    }
-    if index.packs().iter().any(|pack| sizes.get(&pack.id).is_some_and(|size| *size != pack.size)) {
-        return Ok(Some((
-            "not forgotten: a pack has another size than the index says, and what seems lost may be whole in it",
-            "run `strongroom check --read-data`, and what it names, then this again",
-        )));
-    }
-    Ok(unreadable.iter().any(|(kind, ..)| *kind == ObjectKind::Index).then_some((
-        "not forgotten: what is lost may be named by index objects that cannot be read",
-        "run `strongroom repair index`, then this again",
-    )))
 }
 
 /// Forgets what was repaired before, where that which holds the rest of it is still there.

@@ -11,7 +11,7 @@ use crate::site::{DEADLINE, Site, assert_same, see};
 use crate::support::{Rng, run, strongroom};
 
 /// A site with two nights: a large file, many small ones, a second key.
-fn site() -> Site {
+pub(super) fn site() -> Site {
     let site = Site::new();
     site.run(0, ["key", "add", "--role", "backup", "--label", "server", "--new-key-file", "add.key"]);
     let mut rng = Rng::new(91);
@@ -26,7 +26,7 @@ fn site() -> Site {
 }
 
 /// Runs a command that a check named, verbatim, in a shell.
-fn run_verbatim(site: &Site, command: &str) -> Option<i32> {
+pub(super) fn run_verbatim(site: &Site, command: &str) -> Option<i32> {
     let bin = Path::new(env!("CARGO_BIN_EXE_strongroom")).parent().unwrap();
     let template = strongroom(&site.folder);
     let mut shell = Command::new("sh");
@@ -59,15 +59,15 @@ fn one_of(site: &Site, kind: &str) -> PathBuf {
     of_kind(site, kind).swap_remove(0)
 }
 
-fn data(site: &Site) -> PathBuf {
+pub(super) fn data(site: &Site) -> PathBuf {
     class_of_packs(site).0
 }
 
-fn metadata(site: &Site) -> PathBuf {
+pub(super) fn metadata(site: &Site) -> PathBuf {
     class_of_packs(site).1
 }
 
-fn cut(path: &Path, length: u64) {
+pub(super) fn cut(path: &Path, length: u64) {
     let bytes = fs::read(path).unwrap();
     write_over(path, &bytes[..bytes.len().min(length as usize)]);
 }
@@ -238,7 +238,7 @@ fn pass_off(path: &Path) {
 }
 
 /// The ids of the snapshots that are there.
-fn snapshots(site: &Site) -> Vec<String> {
+pub(super) fn snapshots(site: &Site) -> Vec<String> {
     let id = |snapshot: &Value| snapshot["id"].as_str().unwrap().to_owned();
     site.json(0, ["snapshots"]).iter().map(id).collect()
 }
@@ -305,18 +305,6 @@ fn what_an_earlier_command_made_whole_is_not_given_up_by_a_later_one() {
 }
 
 #[test]
-fn snapshots_of_an_empty_store_are_not_given_up() {
-    let site = site();
-    let all = snapshots(&site);
-    fs::rename(site.join("repo/packs"), site.join("elsewhere")).unwrap();
-    fs::create_dir(site.join("repo/packs")).unwrap();
-    let said = site.run_any(["repair", "snapshots", "--forget"]);
-    assert_ne!(said.code, Some(0), "{}", said.err());
-    assert!(said.err().contains("has no pack at all"), "{}", said.err());
-    assert_eq!(snapshots(&site), all);
-}
-
-#[test]
 fn a_lost_blob_of_a_tree_is_told_by_the_paths_it_covers() {
     let site = Site::new();
     let mut rng = Rng::new(17);
@@ -375,13 +363,13 @@ fn where_another_copy_is_whole_nothing_suffers() {
 }
 
 /// Puts the whole repository back, and lets the cache know its snapshots and nothing else.
-fn fresh(site: &Site) {
+pub(super) fn fresh(site: &Site) {
     copy(site, "whole", "repo");
     drop(fs::remove_dir_all(site.join("home/.cache")));
     site.run(0, ["snapshots"]);
 }
 
-fn copy(site: &Site, from: &str, to: &str) {
+pub(super) fn copy(site: &Site, from: &str, to: &str) {
     drop(fs::remove_dir_all(site.join(to)));
     let mut command = Command::new("cp");
     command.args(["-a", from, to]).current_dir(site.folder.path());

@@ -84,7 +84,7 @@ fn store(repository: &Repository, seed: u8) {
 }
 
 fn repair(repository: &Repository, read_all_packs: bool) -> Summary {
-    let options = Options { read_all_packs, dry_run: false };
+    let options = Options { read_all_packs, ..Options::default() };
     run(repository, options, &Collector::default(), &Interrupt::default()).unwrap()
 }
 

@@ -122,8 +122,13 @@ fn hurt(store: &Odd, repository: &Repository, pack: &Id, seed: u8) {
 }
 
 fn repair(repository: &Repository, packs: &[Id]) -> (Result<Summary>, String) {
+    repair_as(repository, packs, false)
+}
+
+fn repair_as(repository: &Repository, packs: &[Id], packs_are_damaged: bool) -> (Result<Summary>, String) {
     let options = Options {
         packs: packs.iter().map(Id::to_hex).collect(),
+        packs_are_damaged,
         dry_run: false,
         host: "server".into(),
         interrupt: Interrupt::default(),
@@ -217,20 +222,41 @@ fn a_pack_that_is_longer_than_any_may_be_is_saved_whole() {
 }
 
 #[test]
-fn where_most_packs_seem_damaged_none_is_condemned_but_by_name() {
+fn where_most_packs_seem_damaged_none_is_condemned_but_by_a_flag() {
     let (store_of, repository) = create();
     let packs: Vec<Id> = (0..65).map(|seed| store(&repository, &[seed, seed + 100])).collect();
     for (pack, seed) in packs.iter().zip(0..64) {
         hurt(&store_of, &repository, pack, seed);
     }
     let before = store_of.memory.snapshot();
-    let error = repair(&repository, &[]).0.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Refused, "{}", error.chain());
-    assert!(error.chain().contains("64 of 65 packs"), "{}", error.chain());
-    assert_eq!(store_of.memory.snapshot(), before);
-    let done = repair(&repository, &packs[..64]).0.unwrap();
+    // Whoever names them may have them from a check that read as wrongly.
+    for named in [&[][..], &packs[..64]] {
+        let error = repair(&repository, named).0.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused, "{}", error.chain());
+        assert!(error.chain().contains("64 of 65 packs"), "{}", error.chain());
+        assert_eq!(store_of.memory.snapshot(), before);
+    }
+    let done = repair_as(&repository, &packs[..64], true).0.unwrap();
     assert_eq!((done.packs_damaged.len(), done.blobs_saved), (64, 64));
     assert!((100..164).all(|seed| is_there(&repository, seed)));
+}
+
+#[test]
+fn one_that_is_not_there_keeps_no_other_from_being_repaired() {
+    let (store_of, repository) = create();
+    let damaged = store(&repository, &[1, 2]);
+    let gone = store(&repository, &[3]);
+    let condemned = store(&repository, &[4]);
+    store(&repository, &[5]);
+    hurt(&store_of, &repository, &damaged, 2);
+    hurt(&store_of, &repository, &condemned, 4);
+    assert_eq!(repair(&repository, &[condemned]).0.unwrap().packs_damaged, vec![condemned]);
+    store_of.memory.remove(&ObjectName::new(ObjectKind::Pack, gone));
+    let (done, told) = repair(&repository, &[gone, condemned, damaged]);
+    let done = done.unwrap();
+    assert_eq!((done.packs_damaged, done.packs_left), (vec![damaged], 1), "{told}");
+    assert!(told.contains("is not there") && told.contains("is condemned already"), "{told}");
+    assert_eq!(repair(&repository, &[gone]).0.unwrap_err().kind(), ErrorKind::Missing);
 }
 
 #[test]

@@ -1,0 +1,329 @@
+//! Damage that may be none: a disk that is not mounted, packs that read wrongly for a while, marks that nobody can read. What
+//! the program says then, followed word for word, costs nothing.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::mending::{copy, cut, data, fresh, metadata, run_verbatim, site, snapshots};
+use super::{checked, flip, name_of, of_kind, texts, write_over};
+use crate::site::{Seen, Site, assert_same, see};
+use crate::support::Rng;
+
+/// What each snapshot gives back.
+fn contents(site: &Site) -> BTreeMap<String, BTreeMap<Vec<u8>, Seen>> {
+    let mut all = BTreeMap::new();
+    for id in snapshots(site) {
+        let restored = site.restore(&id, "restored");
+        all.insert(id, see(&restored.join("data")));
+        fs::remove_dir_all(restored).unwrap();
+    }
+    all
+}
+
+/// Asserts that every snapshot is there that was, as it was, and that nothing is wrong.
+#[track_caller]
+fn assert_all_there(site: &Site, before: &BTreeMap<String, BTreeMap<Vec<u8>, Seen>>) {
+    site.assert_sound();
+    let now = contents(site);
+    for (id, files) in before {
+        assert_same(files, &now[id]);
+    }
+}
+
+fn nothing_mends(summary: &serde_json::Value) -> bool {
+    texts(&summary["mend"]).is_empty() && texts(&summary["give_up"]).is_empty()
+}
+
+/// Runs a command and gives its code and what it said.
+fn say(site: &Site, command: &str) -> (Option<i32>, String) {
+    let outcome = site.run_any(command.split(' '));
+    assert!(!outcome.err().contains("panicked"), "{command}: {}", outcome.err());
+    (outcome.code, outcome.out() + &outcome.err())
+}
+
+#[test]
+fn packs_that_are_not_mounted_cost_no_snapshot() {
+    let site = site();
+    let mut rng = Rng::new(7);
+    for night in 2..4 {
+        site.folder.write(format!("data/{night}/file"), rng.bytes(5000));
+        site.backup(["data"]);
+    }
+    copy(&site, "repo", "whole");
+    let before = contents(&site);
+    for (backs_up, taken) in [
+        (false, &["packs"][..]),
+        (true, &["packs"]),
+        (false, &["packs", "index"]),
+        (true, &["packs", "index"]),
+    ] {
+        fresh(&site);
+        for kind in taken {
+            fs::create_dir_all(site.join("away")).unwrap();
+            fs::rename(site.join("repo").join(kind), site.join("away").join(kind)).unwrap();
+            fs::create_dir(site.join("repo").join(kind)).unwrap();
+        }
+        site.folder.write("data/new", rng.bytes(5000));
+        if backs_up {
+            say(&site, "backup data");
+        } else {
+            let (code, said) = say(&site, "repair packs");
+            assert!(code == Some(1) && said.contains("no pack at all"), "{said}");
+        }
+        let (errors, summary) = checked(&site, 1, &[]);
+        assert!(nothing_mends(&summary), "{summary}");
+        let about_disks =
+            |error: &&serde_json::Value| error["message"].as_str().unwrap().contains("not mounted");
+        assert_eq!(errors.iter().filter(about_disks).count(), 1, "{errors:?}");
+        assert_eq!(texts(&summary["suffering_snapshots"]).len(), before.len(), "{summary}");
+        if !taken.contains(&"index") {
+            assert_eq!(errors.len(), 1, "{errors:?}");
+            for command in ["repair index", "repair index --dry-run", "repair snapshots --forget"] {
+                let (code, said) = say(&site, command);
+                assert!(code == Some(1) && said.contains("not mounted"), "{command}: {said}");
+            }
+        }
+        for command in [
+            "repair index",
+            "repair snapshots --forget",
+            "backup data",
+            "check",
+            "repair index",
+            "repair packs",
+            "repair snapshots --forget",
+            "prune",
+            "backup data",
+            "repair snapshots --forget",
+            "prune",
+        ] {
+            say(&site, command);
+        }
+        let now = snapshots(&site);
+        assert!(before.keys().all(|id| now.contains(id)), "{taken:?}: {now:?}");
+        let mut back = Command::new("cp");
+        back.args(["-an", "away/.", "repo/"]).current_dir(site.folder.path());
+        assert!(back.status().unwrap().success());
+        fs::remove_dir_all(site.join("away")).unwrap();
+        say(&site, "prune");
+        assert_all_there(&site, &before);
+    }
+}
+
+#[test]
+fn packs_that_are_gone_for_good_go_by_a_flag() {
+    let site = site();
+    of_kind(&site, "packs").iter().for_each(|pack| fs::remove_file(pack).unwrap());
+    // It says that packs are gone, and its snapshot is whole.
+    assert_eq!(say(&site, "backup data").0, Some(3));
+    let (code, said) = say(&site, "repair index");
+    assert!(code == Some(1) && said.contains("--packs-are-gone"), "{said}");
+    let (code, said) = say(&site, "repair index --packs-are-gone");
+    assert!(code == Some(0) && said.contains("named no more"), "{said}");
+    // Whose names are gone is not known to be lost whole by one command.
+    let all = snapshots(&site);
+    let (code, said) = say(&site, "repair snapshots --forget");
+    if code != Some(0) {
+        assert!(said.contains("those that are named"), "{said}");
+        assert_eq!(snapshots(&site), all);
+        let ruined = all.iter().take(all.len() - 1).map(String::as_str);
+        site.run_any(["repair", "snapshots", "--forget"].into_iter().chain(ruined));
+    }
+    site.assert_sound();
+}
+
+#[test]
+fn what_a_condemned_pack_holds_whole_is_copied_and_not_given_up() {
+    let site = site();
+    copy(&site, "repo", "whole");
+    let before = contents(&site);
+    for (victim, heals) in [
+        (data as fn(&Site) -> PathBuf, "strongroom repair packs"),
+        (metadata, "strongroom repair packs"),
+        (data, "strongroom repair --from whole"),
+    ] {
+        fresh(&site);
+        let pack = victim(&site);
+        let good = fs::read(&pack).unwrap();
+        // Nothing of it can be read for a while.
+        cut(&pack, 0);
+        say(&site, "repair packs");
+        write_over(&pack, &good);
+        let (errors, summary) = checked(&site, 1, &["--read-data"]);
+        assert!(
+            errors.iter().any(|error| error["message"].as_str().unwrap().contains("lie in condemned packs")),
+            "{errors:?}"
+        );
+        assert_eq!(texts(&summary["mend"]), ["strongroom repair packs"], "{errors:?}");
+        assert_eq!(texts(&summary["give_up"]), [""; 0], "{errors:?}");
+        for command in ["repair snapshots --forget", "repair snapshots"] {
+            let (code, said) = say(&site, command);
+            assert!(code == Some(1) && said.contains("strongroom repair packs"), "{command}: {said}");
+        }
+        let (code, said) = say(&site, "repair packs --dry-run");
+        assert!(code == Some(3) && said.contains("would be copied out of condemned packs"), "{said}");
+        assert_eq!(run_verbatim(&site, heals), Some(0));
+        assert_all_there(&site, &before);
+        say(&site, "repair snapshots --forget");
+        site.run(0, ["prune"]);
+        assert!(!pack.exists(), "condemned is for good");
+        assert_all_there(&site, &before);
+    }
+}
+
+#[test]
+fn where_most_packs_seem_to_be_damaged_none_is_named() {
+    let site = Site::new();
+    let mut rng = Rng::new(3);
+    while of_kind(&site, "packs").len() < 66 {
+        site.folder.write("data/file", rng.bytes(20_000));
+        site.backup(["data"]);
+    }
+    let packs: Vec<(PathBuf, Vec<u8>)> =
+        of_kind(&site, "packs").into_iter().map(|pack| (pack.clone(), fs::read(&pack).unwrap())).collect();
+    packs.iter().for_each(|(pack, _)| cut(pack, 0));
+    let (errors, summary) = checked(&site, 1, &["--read-data"]);
+    assert!(nothing_mends(&summary), "{summary}");
+    let steps = errors.iter().filter_map(|error| error["next_step"].as_str());
+    let named: Vec<&str> =
+        packs.iter().map(|(pack, _)| &pack.file_name().unwrap().to_str().unwrap()[..8]).collect();
+    for step in steps {
+        assert!(!named.iter().any(|name| step.contains(name)), "{step}");
+    }
+    let (code, said) = say(&site, &format!("repair packs {}", named.join(" ")));
+    assert!(code == Some(1) && said.contains("--packs-are-damaged"), "{said}");
+    assert!(of_kind(&site, "gc").is_empty());
+    packs.iter().for_each(|(pack, good)| write_over(pack, good));
+    site.assert_sound();
+}
+
+/// Packs that none but the first index object names.
+fn only_in_the_first(site: &Site) -> Vec<PathBuf> {
+    let mut only = Vec::new();
+    for pack in of_kind(site, "packs") {
+        let good = fs::read(&pack).unwrap();
+        flip(&pack, -60);
+        let (errors, _) = checked(site, 1, &[]);
+        if errors.iter().any(|error| error["message"].as_str().unwrap().contains("is in no index, and")) {
+            only.push(pack.clone());
+        }
+        write_over(&pack, &good);
+    }
+    only
+}
+
+#[test]
+fn an_index_object_and_the_table_of_a_pack_that_only_it_names_go_together() {
+    let site = site();
+    flip(&of_kind(&site, "index")[0], 200);
+    let pack = only_in_the_first(&site).remove(0);
+    flip(&pack, -60);
+    let (errors, summary) = checked(&site, 1, &["--read-data"]);
+    let (mend, give_up) = (texts(&summary["mend"]), texts(&summary["give_up"]));
+    let named = pack.file_name().unwrap().to_str().unwrap()[..8].to_owned();
+    let step = format!("strongroom repair packs {named}");
+    assert_eq!(mend, ["strongroom repair index"], "{errors:?}");
+    assert!(give_up.contains(&step), "{give_up:?}");
+    let all = snapshots(&site);
+    // Beside an index object that cannot be read nothing is given up.
+    let (code, said) = say(&site, "repair snapshots --forget");
+    assert!(code == Some(1) && said.contains("index objects that cannot be read"), "{said}");
+    assert_eq!(snapshots(&site), all);
+    for command in &mend {
+        run_verbatim(&site, command);
+    }
+    let (code, said) = say(&site, "repair packs");
+    assert!(code == Some(1) && said.contains(&step), "{said}");
+    for command in &give_up {
+        run_verbatim(&site, command);
+    }
+    site.assert_sound();
+    site.run(0, ["prune"]);
+    site.assert_sound();
+}
+
+#[test]
+fn of_a_pack_that_was_cut_a_little_nothing_is_given_up() {
+    let site = site();
+    let before = contents(&site);
+    let pack = data(&site);
+    cut(&pack, fs::metadata(&pack).unwrap().len() - 10);
+    let (code, said) = say(&site, "repair snapshots --forget");
+    assert!(code == Some(1) && said.contains("another size than the index says"), "{said}");
+    let (_, summary) = checked(&site, 1, &["--read-data"]);
+    for command in texts(&summary["mend"]) {
+        run_verbatim(&site, &command);
+    }
+    assert_all_there(&site, &before);
+}
+
+#[test]
+fn a_repository_is_not_repaired_from_itself() {
+    let site = site();
+    std::os::unix::fs::symlink(site.join("repo"), site.join("link")).unwrap();
+    for path in ["repo", "./repo/", "link"] {
+        assert_eq!(run_verbatim(&site, &format!("strongroom repair --from {path}")), Some(1), "{path}");
+    }
+    copy(&site, "repo", "other");
+    assert_eq!(run_verbatim(&site, "strongroom repair --from other"), Some(0));
+}
+
+/// What a check says of an object.
+#[track_caller]
+fn said_of(site: &Site, object: &Path) -> String {
+    let (errors, _) = checked(site, 1, &[]);
+    let name = name_of(site, object);
+    let error = errors.iter().find(|error| error["object"] == name.as_str()).expect("it is told");
+    error["next_step"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_mark_that_cannot_be_read_is_told_with_a_safe_way_past_it() {
+    let site = site();
+    let id = snapshots(&site).remove(0);
+    // While its snapshot is there, it is back.
+    site.run(0, ["forget", &id[..12]]);
+    let mark = of_kind(&site, "forgotten").remove(0);
+    let good = fs::read(&mark).unwrap();
+    flip(&mark, 60);
+    assert!(said_of(&site, &mark).contains("the snapshot is back"));
+    write_over(&mark, &good);
+    site.run(0, ["prune"]);
+    assert_eq!(snapshots(&site).len(), of_kind(&site, "snapshots").len());
+    flip(&mark, 60);
+    let said = said_of(&site, &mark);
+    assert!(
+        said.contains("no snapshot is there that it forgot") && said.contains("move the file away"),
+        "{said}"
+    );
+    fs::remove_file(&mark).unwrap();
+    site.assert_sound();
+
+    let mark = site.folder.write(format!("repo/abandoned/{}", "5a".repeat(32)), [0; 300]);
+    let said = said_of(&site, &mark);
+    assert!(said.contains("`strongroom prune`") && said.contains("move the file away"), "{said}");
+    site.run(0, ["prune"]);
+    fs::remove_file(&mark).unwrap();
+    site.assert_sound();
+}
+
+#[test]
+fn a_record_of_a_prune_that_cannot_be_read_is_moved_away_and_the_next_prune_condemns_anew() {
+    let site = site();
+    let before = contents(&site);
+    let pack = data(&site);
+    flip(&pack, 3);
+    site.run(0, ["repair", "packs"]);
+    let record = of_kind(&site, "gc").remove(0);
+    flip(&record, 40);
+    assert!(said_of(&site, &record).contains("move the file away: the next prune condemns anew"));
+    for command in ["backup data", "prune"] {
+        let (code, said) = say(&site, command);
+        assert!(code == Some(1) && said.contains("move the file away"), "{said}");
+    }
+    fs::rename(&record, site.join("away")).unwrap();
+    site.run(0, ["prune"]);
+    assert!(!pack.exists());
+    assert_all_there(&site, &before);
+}
