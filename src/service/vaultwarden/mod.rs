@@ -27,8 +27,8 @@ mod testing;
 mod timestamp;
 
 pub use contents::{Contents, Expected, Kind, Unusable, read};
-pub use finder::{DATABASE_PLACE, Item};
-pub use folder::{ASIDE, RESTORING, is_ours, looks_like_one};
+pub use finder::{DATABASE_PLACE, ENVIRONMENT_PLACE, Item, SECOND_ENVIRONMENT_PLACE, SETTINGS_FILE};
+pub use folder::{ASIDE, RESTORING, RESTORING_NOTE, is_half_restored, is_ours, looks_like_one};
 pub use layout::{Layout, Options, discover};
 pub use live::{FileNow, LiveDatabase, Recheck};
 pub use proof::{Outcome, Proof, Tally};
