@@ -40,7 +40,8 @@ const HOW: &str = "What becomes of what is there";
     restored beside the folder, proved (database, row counts, every attachment and Send), and swapped\n\
     in only if it is whole; what was there is kept as FOLDER.before-restore-TIME, within the folder if\n\
     that is a mount point. Whatever fails, the old state stays; killed at any step, the same command\n\
-    goes on. The files get the owner of the data folder that is there.")]
+    goes on, and ends after that if SNAPSHOT is another one by now. The files get the owner of the\n\
+    data folder that is there.")]
 pub(super) struct Arguments {
     /// Snapshot: a prefix of its id, `latest`, `latest~1`; and perhaps `:` and the folder or file in it that is
     /// restored

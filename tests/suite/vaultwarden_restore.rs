@@ -3,6 +3,7 @@
 
 mod again;
 mod killed;
+mod outlived;
 mod refused;
 mod spared;
 

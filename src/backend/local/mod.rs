@@ -358,7 +358,9 @@ pub(crate) fn rename_without_replacing(folder: &OwnedFd, from: &[u8], to: &[u8])
         Err(errno) if errno == Errno::INVAL || is_unsupported(errno) => {
             rustix::fs::linkat(folder, from, folder, to, AtFlags::empty())?;
             // What stays behind if this fails is a temporary file, which no listing shows.
-            rustix::fs::unlinkat(folder, from, AtFlags::empty()).ok();
+            let unlink = || rustix::fs::unlinkat(folder, from, AtFlags::empty());
+            // Once more, for a restored folder is to hold nothing else.
+            unlink().or_else(|_| unlink()).ok();
             Ok(())
         }
         outcome => outcome,

@@ -54,6 +54,7 @@ pub(super) fn steps(summary: &Summary, snapshot: &Snapshot) -> Vec<Step> {
         "Log in to the web vault in a private window. Open an entry, download an attachment, open a Send.",
     ));
     steps.push(step(clients(summary.resynced.is_some())));
+    steps.extend(kept_before(summary));
     steps.extend(summary.previous.as_deref().map(|previous| go_back_or_remove(previous, summary)));
     steps
 }
@@ -84,6 +85,19 @@ fn moved(part: &MovedPart, summary: &Summary) -> Step {
         ),
     };
     step(text)
+}
+
+/// What outlived the folder that it was kept in.
+fn kept_before(summary: &Summary) -> Option<Step> {
+    let places: Vec<String> = summary.kept_before.iter().map(|path| show(path)).collect();
+    let verb = if summary.ending == Ending::Planned { "will come" } else { "is now" };
+    (!places.is_empty()).then(|| {
+        step(format!(
+            "What earlier restores kept in the data folder {verb} beside it: {}. It holds secrets; look into it \
+             before you remove it.",
+            places.join(", ")
+        ))
+    })
 }
 
 fn go_back_or_remove(previous: &Path, summary: &Summary) -> Step {

@@ -110,6 +110,10 @@ fn print(
         (None, Ending::Planned) if summary.replaced => output.say("what is there would be deleted")?,
         (None, _) => {}
     }
+    for kept in &summary.kept_before {
+        let verb = if summary.ending == Ending::Planned { "would be moved" } else { "was moved" };
+        output.say(&format!("what an earlier restore kept in it {verb} to {}", show(kept)))?;
+    }
     if summary.within && summary.ending == Ending::Planned {
         output.say("the folder itself stays (a mount point, or in a folder you may not write to): what is in it is replaced")?;
     }
@@ -179,6 +183,7 @@ fn object(summary: &Summary, snapshot: &Snapshot, steps: &[Step], took: Duration
         "files_restored": summary.files,
         "bytes_restored": summary.bytes,
         "previous": summary.previous.as_deref().map(path),
+        "kept_before": summary.kept_before.iter().map(|kept| path(kept)).collect::<Vec<_>>(),
         "contents_replaced": summary.within,
         "owner": owner,
         "proof": proof,

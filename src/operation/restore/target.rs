@@ -31,6 +31,7 @@ use crate::format::path as place_path;
 use crate::report::{Finding, Severity, printable};
 
 pub use existing::Seen;
+pub(in crate::operation) use mounts::Mount;
 pub use opening::Opening;
 pub use partial::PartialFile;
 pub use remove::{Removed, Stays};

@@ -8,8 +8,9 @@ use super::folder::{Folder, Found, names_in, show};
 use super::{Ending, Restoring, Summary, moved, owners, stored};
 use crate::error::Result;
 use crate::format::path;
+use crate::format::snapshot::ServiceReport;
 use crate::operation::aside;
-use crate::report::{Collector, Finding, printable};
+use crate::report::{Collector, Finding, Reporter, printable};
 use crate::service::vaultwarden::{self, DATABASE_PLACE};
 use crate::source::sqlite;
 
@@ -18,6 +19,29 @@ const MADE_ANEW: [&str; 2] = ["icon_cache", "tmp"];
 
 /// The most names that are told one by one.
 const NAMED_MAX: usize = 10;
+
+/// The databases that a server of this folder may have open.
+pub(super) fn databases(report: Option<&ServiceReport>, folder: &Folder) -> Vec<PathBuf> {
+    let mut databases = vec![folder.path.join(DATABASE_PLACE)];
+    let moved = moved::parts(report);
+    let moved = moved.iter().find(|part| part.place == DATABASE_PLACE.as_bytes());
+    databases.extend(moved.map(|part| folder.path.join(aside::path_of(&part.now_at))));
+    // What the settings that are there say; where they say nothing, the names above have to do.
+    let found = vaultwarden::discover(&vaultwarden::Options::new(&folder.path), &Collector::default());
+    databases.extend(found.ok().and_then(|layout| layout.database.file().map(Path::to_path_buf)));
+    databases.sort();
+    databases.dedup();
+    databases
+}
+
+/// Says where a server might be at work that nothing shows.
+pub(super) fn warn_of_unseen(databases: &[PathBuf], reporter: &dyn Reporter) {
+    if let Some(database) = databases.iter().find(|database| sqlite::may_be_open_unseen(database)) {
+        let cause = "cannot see whether processes of other users have it open";
+        let hint = "be sure that the server is stopped, or run this as root";
+        reporter.report(Finding::warning(show(database), cause).with_hint(hint));
+    }
+}
 
 impl Restoring<'_> {
     /// Says where the backup itself was not whole, and which one was.
@@ -38,31 +62,9 @@ impl Restoring<'_> {
         self.stored.report.is_none_or(|report| report.whole)
     }
 
-    /// The databases that a server of this folder may have open.
-    pub(super) fn databases(&self, folder: &Folder) -> Vec<PathBuf> {
-        let mut databases = vec![folder.path.join(DATABASE_PLACE)];
-        let moved = moved::parts(self.stored.report);
-        let moved = moved.iter().find(|part| part.place == DATABASE_PLACE.as_bytes());
-        databases.extend(moved.map(|part| folder.path.join(aside::path_of(&part.now_at))));
-        // What the settings that are there say; where they say nothing, the names above have to do.
-        let found = vaultwarden::discover(&vaultwarden::Options::new(&folder.path), &Collector::default());
-        databases.extend(found.ok().and_then(|layout| layout.database.file().map(Path::to_path_buf)));
-        databases.sort();
-        databases.dedup();
-        databases
-    }
-
-    /// Says where a server might be at work that nothing shows.
-    pub(super) fn warn_of_unseen(&self, databases: &[PathBuf]) {
-        if let Some(database) = databases.iter().find(|database| sqlite::may_be_open_unseen(database)) {
-            let cause = "cannot see whether processes of other users have it open";
-            let hint = "be sure that the server is stopped, or run this as root";
-            self.reporter.report(Finding::warning(show(database), cause).with_hint(hint));
-        }
-    }
-
     /// Names what is there and will not be there again.
     pub(super) fn warn_of_what_goes(&self, folder: &Folder) -> Result<()> {
+        self.say_what_comes_beside(folder);
         if folder.found != Found::Vaultwarden {
             return Ok(());
         }
@@ -94,6 +96,16 @@ impl Restoring<'_> {
         Ok(())
     }
 
+    /// What earlier restores kept in a folder that goes is not lost, and not where it was.
+    fn say_what_comes_beside(&self, folder: &Folder) {
+        let subject = show(&folder.path);
+        for (name, path) in folder.kept_inside.iter().zip(folder.moved_beside()) {
+            let cause = format!("{} was kept in it by an earlier restore", printable(name.as_bytes()));
+            let hint = format!("it is moved to {}", show(&path));
+            self.reporter.report(Finding::warning(subject.clone(), cause).with_hint(hint));
+        }
+    }
+
     /// What would be done, and what stands in its way.
     pub(super) fn plan(mut self, folder: &Folder, databases: &[PathBuf]) -> Result<Summary> {
         for database in databases {
@@ -107,7 +119,7 @@ impl Restoring<'_> {
         if let Err(error) = self.make_sure_of_room(folder) {
             self.problem(Finding::problem(show(&folder.path), error.chain()));
         }
-        self.warn_of_unseen(databases);
+        warn_of_unseen(databases, self.reporter);
         self.warn_of_what_goes(folder)?;
         let previous = self.keeps(folder).then(|| folder.aside(folder.within, &aside::time()));
         let owners = owners::choose(folder, &self.stored.database, self.options.owner_from_snapshot);
@@ -115,6 +127,7 @@ impl Restoring<'_> {
         Ok(Summary {
             ending: Ending::Planned,
             previous,
+            kept_before: folder.moved_beside(),
             owners: Some(owners),
             moved: moved::parts(self.stored.report),
             ..self.summary(folder)

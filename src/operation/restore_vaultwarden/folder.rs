@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD, StatxAttributes, StatxFlags};
 
+use super::mounts;
 use crate::error::{Error, Result};
 use crate::report::printable;
 use crate::service::vaultwarden;
@@ -24,7 +25,7 @@ const LOST_AND_FOUND: &str = "lost+found";
 pub(super) enum Found {
     /// Nothing.
     Absent,
-    /// An empty folder.
+    /// An empty folder, but for what earlier restores kept there.
     Empty,
     /// A Vaultwarden.
     Vaultwarden,
@@ -39,6 +40,8 @@ pub(super) struct Folder {
     pub(super) parent: PathBuf,
     /// What is there now.
     pub(super) found: Found,
+    /// What earlier restores kept in it. It is nobody's to delete but its owner's.
+    pub(super) kept_inside: Vec<OsString>,
     /// The folder itself must stay, for it is a mount point or the one above is not ours to change: what is in it
     /// is replaced instead.
     pub(super) within: bool,
@@ -67,19 +70,21 @@ impl Folder {
             Err(error) => return Err(Error::io(format!("cannot look at {}", show(&path)), error)),
         };
         if absent {
-            return Ok(Self { path, parent, found: Found::Absent, within: false });
+            return Ok(Self { path, parent, found: Found::Absent, kept_inside: Vec::new(), within: false });
         }
         let names = names_in(&path)?;
         let is_one = vaultwarden::looks_like_one(&names);
         let found = if names.is_empty() { Found::Empty } else { Found::Vaultwarden };
-        if let Some(mount) = names.iter().map(|name| path.join(name)).find(|inner| is_mount_point(inner)) {
+        let of_its_own = names.iter().map(|name| path.join(name)).find(|inner| is_mount_point(inner));
+        if let Some(mount) = of_its_own.or_else(|| mounts::below(&path).into_iter().next()) {
             return Err(Error::refused(format!("{} is a mount point of its own", show(&mount))).hint(
                 "restore into a new folder with `strongroom restore SNAPSHOT --target FOLDER`, and copy its parts \
                  to where they are mounted",
             ));
         }
         let within = is_mount_point(&path) || !may_rename_in(&parent, &path);
-        let folder = Self { path, parent, found, within };
+        let kept_inside = kept_in(&path)?;
+        let folder = Self { path, parent, found, kept_inside, within };
         // What a killed run left may look like nothing at all.
         if found == Found::Vaultwarden && !is_one && !folder.was_interrupted() {
             return Err(not_one(&folder.path));
@@ -109,15 +114,32 @@ impl Folder {
 
     /// A name that is free for what is there now, telling what it is and when it was put aside.
     pub(super) fn aside(&self, within: bool, time: &str) -> PathBuf {
+        self.free(within, OsStr::new(&format!("{}{time}", vaultwarden::ASIDE)))
+    }
+
+    /// A name that is free beside the folder, for what an earlier restore kept in it.
+    pub(super) fn beside(&self, kept: &OsStr) -> PathBuf {
+        self.free(false, kept)
+    }
+
+    /// Where what earlier restores kept in it comes, if the folder itself is replaced.
+    pub(super) fn moved_beside(&self) -> Vec<PathBuf> {
+        let kept = self.kept_inside.iter().filter(|_| !self.within);
+        kept.map(|name| self.beside(name)).collect()
+    }
+
+    fn free(&self, within: bool, ending: &OsStr) -> PathBuf {
+        let (above, before) = match self.path.file_name() {
+            Some(name) if !within => (&self.parent, name),
+            _ => (&self.path, OsStr::new("")),
+        };
         let candidate = |number: u32| {
-            let again = if number == 0 { String::new() } else { format!("-{number}") };
-            let ending = format!("{}{time}{again}", vaultwarden::ASIDE);
-            if within {
-                return self.path.join(ending);
-            }
-            let mut name = self.path.file_name().unwrap_or_default().to_owned();
+            let mut name = before.to_owned();
             name.push(ending);
-            self.parent.join(name)
+            if number > 0 {
+                name.push(format!("-{number}"));
+            }
+            above.join(name)
         };
         let free = |path: &PathBuf| path.symlink_metadata().is_err();
         (0..1000).map(candidate).find(free).unwrap_or_else(|| candidate(1000))
@@ -150,13 +172,23 @@ fn not_one(path: &Path) -> Error {
 
 /// What is in a folder, but for what restores left there.
 pub(super) fn names_in(path: &Path) -> Result<Vec<OsString>> {
+    let mut names = all_names_in(path)?;
+    names.retain(|name| !vaultwarden::is_ours(name.as_bytes()) && name != LOST_AND_FOUND);
+    Ok(names)
+}
+
+/// What restores kept in a folder.
+pub(super) fn kept_in(path: &Path) -> Result<Vec<OsString>> {
+    let mut names = all_names_in(path)?;
+    names.retain(|name| name.as_bytes().starts_with(vaultwarden::ASIDE.as_bytes()));
+    Ok(names)
+}
+
+fn all_names_in(path: &Path) -> Result<Vec<OsString>> {
     let failed = |error| Error::io(format!("cannot list {}", show(path)), error);
     let mut names = Vec::new();
     for entry in fs::read_dir(path).map_err(failed)? {
-        let name = entry.map_err(failed)?.file_name();
-        if !vaultwarden::is_ours(name.as_bytes()) && name != LOST_AND_FOUND {
-            names.push(name);
-        }
+        names.push(entry.map_err(failed)?.file_name());
     }
     names.sort();
     Ok(names)

@@ -5,15 +5,17 @@
 //!
 //! Invariants: until the swap the data folder is not touched, and nothing is swapped while a server has the database
 //! open. Killed at any step, the next run finishes or cleans up. What was there is deleted only where that was asked for
-//! and what takes its place is whole.
+//! and what takes its place is whole; what earlier restores kept in it, and what came while this one ran, never is.
 
 mod before;
 mod folder;
 mod in_use;
 mod make;
+mod mounts;
 mod moved;
 mod owners;
 mod prove;
+mod recover;
 mod stored;
 mod swap;
 mod work;
@@ -31,8 +33,10 @@ use crate::repository::reader::BlobReader;
 use crate::repository::snapshot::Snapshot;
 use crate::source::sqlite;
 
+use before::{databases, warn_of_unseen};
 use folder::{Folder, Found, show};
 use in_use::{refuse_if_in_use, take_guards};
+use recover::Recovery;
 use stored::Stored;
 use work::Work;
 
@@ -87,6 +91,8 @@ pub struct Summary {
     pub proved: Option<Proved>,
     /// Where what was there before is, or would be, if it is kept.
     pub previous: Option<PathBuf>,
+    /// Where what earlier restores had kept in the folder is, or would be, now that it is replaced.
+    pub kept_before: Vec<PathBuf>,
     /// Whether there was anything before.
     pub replaced: bool,
     /// What is in the folder is replaced and not the folder itself: a mount point, or one that may not be renamed.
@@ -115,21 +121,44 @@ pub fn run(
     repository.keyring().require(Role::Full, "restoring files")?;
     let mut folder = Folder::open(&options.target)?;
     refuse_needed_inside(&folder.path, &options.needed)?;
+    let report = stored::report(snapshot, &options.place);
+    let mut problems = 0;
+    if options.dry_run {
+        problems = recover::look(&folder, snapshot.id, reporter);
+    } else {
+        let databases = databases(report, &folder);
+        refuse_if_in_use(&databases)?;
+        warn_of_unseen(&databases, reporter);
+        finish_earlier(
+            &Recovery { folder: &folder, databases: &databases, discard: !options.keep_previous, reporter },
+            snapshot,
+        )?;
+        folder = Folder::open(&options.target)?;
+    }
+    let databases = databases(report, &folder);
     let reader = BlobReader::new(repository, reporter)?.with_kept_metadata();
     let stored = Stored::find(repository, &reader, snapshot, &options.place, &options.interrupt)?;
-    let restoring = Restoring { repository, snapshot, stored, options, reporter, problems: 0 };
+    let restoring = Restoring { repository, snapshot, stored, options, reporter, problems };
     restoring.warn_if_not_whole();
-    let databases = restoring.databases(&folder);
     if options.dry_run {
         return restoring.plan(&folder, &databases);
     }
-    refuse_if_in_use(&databases)?;
-    restoring.warn_of_unseen(&databases);
-    // What is put in place by that was proved then, and a server may have worked on it since: it is all done anew.
-    swap::recover(&folder, &databases, reporter)?;
-    folder = Folder::open(&options.target)?;
     restoring.warn_of_what_goes(&folder)?;
     restoring.run(&folder, &databases)
+}
+
+/// Finishes what a killed run began. Where that was another snapshot this ends here: `latest` may have become a backup of
+/// what was in place half-way, and nobody should lose the whole state to that unseen. Where it was this one, it is done
+/// anew all the same, for what is in place was proved then, and a server may have worked on it since.
+fn finish_earlier(recovery: &Recovery<'_>, asked: &Snapshot) -> Result<()> {
+    let Some(finished) = recovery.run()?.filter(|finished| *finished != asked.id) else { return Ok(()) };
+    let (finished, asked) = (finished.short(), asked.id.short());
+    Err(Error::refused(format!(
+        "finished the earlier restore of snapshot {finished}, which is in place now; snapshot {asked} was not restored"
+    ))
+    .hint(format!(
+        "if it is snapshot {asked} that you want, and not what an unfinished restore had left, run the command again"
+    )))
 }
 
 /// One restore and what it found.
@@ -151,6 +180,7 @@ impl Restoring<'_> {
             bytes: self.stored.bytes,
             proved: None,
             previous: None,
+            kept_before: Vec::new(),
             replaced: folder.found == Found::Vaultwarden,
             within: folder.within,
             owners: None,
@@ -190,16 +220,20 @@ impl Restoring<'_> {
         refuse_if_in_use(databases)?;
         let time = aside::time();
         self.warn_if_kept_all_the_same(folder);
-        let note = swap::prepare(folder, &work, self.snapshot.id, self.keeps(folder), &time)?;
+        refuse_if_changed(folder)?;
+        let keep = self.keeps(folder);
+        let note = swap::prepare(folder, &work, self.snapshot.id, keep, &time)?;
         let guards = take_guards(databases)?;
-        let previous = swap::run(folder, &mut work, &note)?;
+        let discard = !keep && folder.found == Found::Vaultwarden;
+        let kept = swap::run(folder, &mut work, &note, discard)?;
         drop(guards);
-        self.look_for_late_comers(folder, databases, previous.as_deref())?;
+        self.look_for_late_comers(folder, databases, kept.previous.as_deref())?;
         Ok(Summary {
             files: made.files,
             bytes: made.bytes,
             proved: Some(made.proved),
-            previous,
+            previous: kept.previous,
+            kept_before: kept.from_before,
             owners: Some(owners),
             moved: made.moved,
             resynced: made.resynced,
@@ -225,4 +259,19 @@ impl Restoring<'_> {
         }
         Ok(())
     }
+}
+
+/// Refuses where the folder is not what it was when the restore began: nobody was asked about what came since.
+fn refuse_if_changed(before: &Folder) -> Result<()> {
+    let place = show(&before.path);
+    let now = Folder::open(&before.path).map_err(|error| error.context(format!("{place} is as it was")))?;
+    if (now.found, now.within) == (before.found, before.within) {
+        return Ok(());
+    }
+    let what = if before.found == Found::Vaultwarden {
+        format!("{place} was changed while the restore ran; nothing was changed by it")
+    } else {
+        format!("{place}, or what is in it, came while the restore ran; nothing was changed")
+    };
+    Err(Error::refused(what).hint("look at what is there now, and run the command again"))
 }

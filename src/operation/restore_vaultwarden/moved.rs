@@ -12,7 +12,7 @@ use super::folder::show;
 use crate::error::{Error, Result};
 use crate::format::path;
 use crate::format::snapshot::{Origin, ServiceReport};
-use crate::service::vaultwarden::Key;
+use crate::service::vaultwarden::{ENVIRONMENT_PLACE, Key, SECOND_ENVIRONMENT_PLACE, SETTINGS_FILE};
 
 /// A part that did not lie at its plain place when it was backed up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,12 +25,23 @@ pub struct MovedPart {
     pub was_at: Vec<u8>,
     /// Where it is now, relative to the data folder.
     pub now_at: Vec<u8>,
+    /// Whether that is where its setting says.
+    pub in_place: bool,
 }
 
+/// Where a settings file goes that lay outside of the data folder, if that has one of its own.
+const OUTER_ENVIRONMENT: &str = ".env.outside";
+
 impl MovedPart {
+    /// It is left at its plain place.
+    fn stay(&mut self) {
+        self.now_at.clone_from(&self.place);
+        self.in_place = false;
+    }
+
     /// Whether it is where its setting says, so that nobody need do anything.
     pub fn is_in_place(&self) -> bool {
-        self.now_at != self.place
+        self.in_place
     }
 }
 
@@ -40,19 +51,40 @@ pub(super) fn parts(report: Option<&ServiceReport>) -> Vec<MovedPart> {
     let data_folder = report.origins.iter().find(|origin| origin.setting == Key::DataFolder.name());
     let top = data_folder.map(|origin| origin.host_path.as_slice()).unwrap_or_default();
     let moved = report.origins.iter().filter(|origin| !origin.place.is_empty());
-    moved
-        .map(|origin| MovedPart {
-            setting: origin.setting.clone(),
-            place: origin.place.clone(),
-            was_at: origin.host_path.clone(),
-            now_at: inside(origin, top).unwrap_or_else(|| origin.place.clone()),
+    let mut parts: Vec<MovedPart> = moved
+        .map(|origin| {
+            let inside = inside(origin, top);
+            MovedPart {
+                setting: origin.setting.clone(),
+                place: origin.place.clone(),
+                was_at: origin.host_path.clone(),
+                in_place: inside.is_some(),
+                now_at: inside.unwrap_or_else(|| origin.place.clone()),
+            }
         })
-        .collect()
+        .collect();
+    make_room_for_own_settings(&mut parts);
+    parts
+}
+
+/// The data folder's own settings file goes back to its name, and one from outside, which had that in the snapshot,
+/// makes room for it first.
+fn make_room_for_own_settings(parts: &mut [MovedPart]) {
+    let is_back = |part: &MovedPart| part.in_place && part.now_at == ENVIRONMENT_PLACE.as_bytes();
+    if !parts.iter().any(is_back) {
+        return;
+    }
+    let outer = |part: &&mut MovedPart| !part.in_place && part.place == ENVIRONMENT_PLACE.as_bytes();
+    if let Some(outer) = parts.iter_mut().find(outer) {
+        outer.now_at = OUTER_ENVIRONMENT.as_bytes().to_vec();
+    }
+    parts.sort_by_key(|part| part.place != ENVIRONMENT_PLACE.as_bytes());
 }
 
 /// Where in the data folder a setting points, if it does.
 fn inside(origin: &Origin, top: &[u8]) -> Option<Vec<u8>> {
-    let is_setting = Key::ALL.iter().any(|key| key.name() == origin.setting);
+    let own_settings = origin.setting == SETTINGS_FILE && origin.place == SECOND_ENVIRONMENT_PLACE.as_bytes();
+    let is_setting = own_settings || Key::ALL.iter().any(|key| key.name() == origin.setting);
     let rest = origin.host_path.strip_prefix(top).filter(|_| is_setting && !top.is_empty())?;
     let place = rest.strip_prefix(b"/")?.to_vec();
     (!place.is_empty() && path::fault(&place).is_none()).then_some(place)
@@ -70,7 +102,7 @@ pub(super) fn put_back(folder: &Path, parts: &mut [MovedPart]) -> Result<()> {
         // Parts lie at the top; nothing leads there through a link.
         let at_top = path::fault(&part.place).is_none() && !part.place.contains(&b'/');
         if !at_top || from.symlink_metadata().is_err() {
-            part.now_at.clone_from(&part.place);
+            part.stay();
             continue;
         }
         // Out of the way first: it may go into a folder of its own name.
@@ -79,7 +111,7 @@ pub(super) fn put_back(folder: &Path, parts: &mut [MovedPart]) -> Result<()> {
             fs::rename(&aside, &to).map_err(failed)?;
         } else {
             fs::rename(&aside, &from).map_err(failed)?;
-            part.now_at.clone_from(&part.place);
+            part.stay();
         }
     }
     Ok(())
@@ -159,6 +191,24 @@ mod tests {
     }
 
     #[test]
+    fn two_settings_files_get_names_of_their_own() {
+        let own = ("settings file", ".env.data-folder", "/srv/vw/.env");
+        let outer = ("settings file", ".env", "/srv/.env");
+        let top = ("DATA_FOLDER", "", "/srv/vw");
+        let found = |origins: &[(&str, &str, &str)]| -> Vec<(String, bool)> {
+            let parts = parts(Some(&report(origins)));
+            let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+            parts.into_iter().map(|part| (text(part.now_at), part.in_place)).collect()
+        };
+        let expected = [(".env.outside".to_owned(), false), (".env".to_owned(), true)];
+        assert_eq!(found(&[top, outer, own]), expected);
+        assert_eq!(found(&[top, own, outer]), expected);
+        assert_eq!(found(&[top, outer]), [(".env".to_owned(), false)]);
+        let linked = ("settings file", ".env.data-folder", "/etc/vault.env");
+        assert_eq!(found(&[top, outer, linked])[1], (".env.data-folder".to_owned(), false));
+    }
+
+    #[test]
     fn parts_go_back_and_never_over_anything() {
         let scratch = crate::source::sqlite::Scratch::create(&std::env::temp_dir()).unwrap();
         let folder = scratch.path().join("data");
@@ -171,6 +221,7 @@ mod tests {
             place: place.into(),
             was_at: Vec::new(),
             now_at: now_at.into(),
+            in_place: true,
         };
         let mut parts = [
             part("attachments", "attachments/real"),

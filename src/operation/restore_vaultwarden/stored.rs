@@ -69,13 +69,18 @@ impl<'a> Stored<'a> {
             place,
             database,
             knows_top: lookup(reader, snapshot.root(), place)?.is_some(),
-            report: report_of(snapshot).filter(|_| place.is_empty()),
+            report: report(snapshot, place),
             taken: manifest.databases.iter().find(|report| report.place == wanted),
             top_names,
             files,
             bytes,
         })
     }
+}
+
+/// What the backup said of the Vaultwarden in a folder of a snapshot.
+pub(super) fn report<'s>(snapshot: &'s Snapshot, place: &[u8]) -> Option<&'s ServiceReport> {
+    report_of(snapshot).filter(|_| place.is_empty())
 }
 
 fn report_of(snapshot: &Snapshot) -> Option<&ServiceReport> {

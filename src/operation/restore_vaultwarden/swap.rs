@@ -1,11 +1,12 @@
-//! Putting the new folder in the place of the old one, and finishing what a killed run began.
+//! Putting the new folder in the place of the old one.
 //!
 //! Beside the folder the swap is one exchange of two names, where the file system can do that, so that the old state
 //! or the new one is in place at any moment. Within a mount point everything old is moved out, then everything new
 //! in; a run that is killed between leaves parts in either place, all of them whole, and the next run goes on.
 //!
 //! Invariants: nothing that exists is replaced by a rename. A step that fails is taken back. Whatever does not look as
-//! this program leaves it is not touched.
+//! this program leaves it is not touched. What earlier restores kept in a folder outlives it; and of what was in place only
+//! that is deleted which was there when somebody asked for it.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder};
@@ -17,29 +18,33 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
-use super::folder::{Folder, names_in, show};
-use super::in_use::{refuse_if_in_use, take_guards};
-use super::work::{Note, Work, bytes_of, sync};
+use super::folder::{Folder, Found, kept_in, names_in, show};
+use super::recover::begun;
+use super::work::{Note, Work, bytes_of, same, sync};
 use crate::error::{Error, Result};
-use crate::format::path;
 use crate::id::Id;
-use crate::report::{Finding, Reporter};
+use crate::operation::aside;
 use crate::service::vaultwarden::DATABASE_PLACE;
 use crate::source::sqlite;
 
 /// What is put before the names of what somebody made in a folder half-way, and before a number.
-const HALF_WAY: &str = "half-way-";
+pub(super) const HALF_WAY: &str = "half-way-";
 
 /// Notes what the swap of a finished work folder will do.
 pub(super) fn prepare(folder: &Folder, work: &Work, snapshot: Id, keep: bool, time: &str) -> Result<Note> {
     let missing = || Error::missing(format!("{} is gone", show(&work.data())));
-    let aside = keep.then(|| folder.aside(folder.within, time));
+    // Looked at anew: a log may have come since, or what nobody was asked about.
+    let there = match folder.path.symlink_metadata() {
+        Ok(_) => names_in(&folder.path)?,
+        Err(_) => Vec::new(),
+    };
+    let unasked = folder.found != Found::Vaultwarden && !there.is_empty();
+    let aside = (keep || unasked).then(|| folder.aside(folder.within, time));
     let bytes =
         |names: Vec<std::ffi::OsString>| -> Vec<_> { names.iter().map(|name| bytes_of(name)).collect() };
     let (mut old_names, mut new_names) = (Vec::new(), Vec::new());
     if folder.within {
-        // Looked at anew: a log may have come since.
-        old_names = bytes(names_in(&folder.path)?);
+        old_names = bytes(there);
         old_names.sort_by_key(|name| name.as_slice() == DATABASE_PLACE.as_bytes());
         new_names = bytes(names_in(&work.data())?);
     }
@@ -56,12 +61,20 @@ pub(super) fn prepare(folder: &Folder, work: &Work, snapshot: Id, keep: bool, ti
     Ok(note)
 }
 
-/// Swaps as noted; gives where the previous state is, if it is kept.
-pub(super) fn run(folder: &Folder, work: &mut Work, note: &Note) -> Result<Option<PathBuf>> {
+/// Where what was in the folder is now.
+pub(super) struct Kept {
+    /// The previous state, if it is kept.
+    pub(super) previous: Option<PathBuf>,
+    /// What earlier restores had kept in the folder that is gone from there.
+    pub(super) from_before: Vec<PathBuf>,
+}
+
+/// Swaps as noted; the previous state is deleted only if it is to be discarded.
+pub(super) fn run(folder: &Folder, work: &mut Work, note: &Note, discard: bool) -> Result<Kept> {
     work.leave = true;
     let swapped = if note.within { swap_within(folder, work, note) } else { swap_beside(folder, work, note) };
     match swapped {
-        Ok(()) => finish(folder, work, note),
+        Ok(()) => finish(folder, work, note, discard),
         Err(error) => {
             // Where all steps were taken back, what lies in the work folder is but the copy again.
             work.leave = begun(folder, work, note).unwrap_or(true);
@@ -109,7 +122,7 @@ fn swap_within(folder: &Folder, work: &Work, note: &Note) -> Result<()> {
 }
 
 /// Where what was there before goes: its own folder, or one in the work folder if it is not kept.
-fn aside_of(folder: &Folder, work: &Work, note: &Note) -> PathBuf {
+pub(super) fn aside_of(folder: &Folder, work: &Work, note: &Note) -> PathBuf {
     match note.aside.as_ref().map(|name| OsStr::from_bytes(name)) {
         None => work.discarded(),
         Some(name) if note.within => folder.path.join(name),
@@ -118,7 +131,12 @@ fn aside_of(folder: &Folder, work: &Work, note: &Note) -> PathBuf {
 }
 
 /// Takes every step that is not taken yet: first all old names go out, then all new ones come in.
-fn move_all(folder: &Folder, work: &Work, note: &Note, done: &mut Vec<(PathBuf, PathBuf)>) -> Result<()> {
+pub(super) fn move_all(
+    folder: &Folder,
+    work: &Work,
+    note: &Note,
+    done: &mut Vec<(PathBuf, PathBuf)>,
+) -> Result<()> {
     let aside = aside_of(folder, work, note);
     let failed = |what: &Path, error: io::Error| Error::io(format!("cannot move {}", show(what)), error);
     match DirBuilder::new().mode(0o700).create(&aside) {
@@ -175,127 +193,74 @@ fn in_the_way(folder: &Folder, work: &Work, note: &Note, aside: &Path) -> Vec<(P
 }
 
 /// After the swap: brings the previous state to its place, and removes what is left.
-fn finish(folder: &Folder, work: &mut Work, note: &Note) -> Result<Option<PathBuf>> {
-    let aside = note.aside.is_some().then(|| aside_of(folder, work, note));
+pub(super) fn finish(folder: &Folder, work: &mut Work, note: &Note, discard: bool) -> Result<Kept> {
     let failed = |error: io::Error| {
         Error::io(format!("the snapshot is in place, but {} cannot be tidied up", show(&work.path)), error)
             .hint("the previous state is whole in there; run the same command again to finish")
     };
+    let old = aside_of(folder, work, note);
+    let mut from_before = Vec::new();
     if !note.within {
+        let is_old = |path: &Path| note.old.is_some() && same(work.identity(path), note.old);
         sync(&folder.parent).map_err(failed)?;
-        let exchanged = note.old.is_some() && work.identity(&work.data()) == note.old;
-        if let Some(aside) = aside.as_deref().filter(|_| exchanged) {
-            rename(&work.data(), aside).map_err(|errno| failed(errno.into()))?;
+        if is_old(&work.data()) {
+            rename(&work.data(), &old).map_err(|errno| failed(errno.into()))?;
+        }
+        if is_old(&old) {
+            from_before = move_out_kept(folder, &old)?;
         }
         sync(&folder.parent).map_err(failed)?;
     }
-    work.remove()?;
-    work.leave = false;
-    Ok(aside)
-}
-
-/// Cleans up after a run that was killed, or finishes what it had begun.
-///
-/// # Errors
-/// `Refused` where what is there is not what such a run leaves; `Busy` where a server works on it.
-pub(super) fn recover(folder: &Folder, databases: &[PathBuf], reporter: &dyn Reporter) -> Result<()> {
-    for place in folder.work_places() {
-        if place.symlink_metadata().is_err() {
-            continue;
-        }
-        let mut work = Work::take_over(place)?;
-        work.leave = true;
-        match work.note()? {
-            Some(note) if begun(folder, &work, &note)? => {
-                go_on(folder, &mut work, &note, databases, reporter)?;
-            }
-            _ => work.remove()?,
-        }
-    }
-    Ok(())
-}
-
-/// Takes the steps of a swap that are left.
-fn go_on(
-    folder: &Folder,
-    work: &mut Work,
-    note: &Note,
-    databases: &[PathBuf],
-    reporter: &dyn Reporter,
-) -> Result<()> {
-    if note.within {
-        // A server that was started half-way may work on what is there, and one from before on what is out.
-        let aside = aside_of(folder, work, note);
-        let out = databases.iter().filter_map(|database| database.strip_prefix(&folder.path).ok());
-        let out: Vec<PathBuf> = out.map(|database| aside.join(database)).collect();
-        refuse_if_in_use(&out)?;
-        let guards = take_guards(databases)?;
-        let mut done = Vec::new();
-        move_all(folder, work, note, &mut done)
-            .map_err(|error| error.hint("move away what is in the way, and run the command again"))?;
-        if let Some((from, to)) = done.iter().find(|(_, to)| is_from_half_way(to)) {
-            let cause = "was made by a server that ran while the folder was half-way between old and new";
-            let finding = Finding::warning(show(from), cause);
-            let kept = format!("it is with what was there before, as {}", show(to));
-            let gone = "it goes with what was there before";
-            let hint = if note.aside.is_some() { kept } else { gone.to_owned() };
-            reporter.report(finding.with_hint(hint));
-        }
-        drop(guards);
-    } else if work.identity(&folder.path).is_none() {
-        rename(&work.data(), &folder.path)
-            .map_err(|errno| Error::io(format!("cannot make {}", show(&folder.path)), errno))?;
-    }
-    let previous = finish(folder, work, note)?;
-    let cause =
-        format!("an earlier restore of snapshot {} was stopped half-way; finished it", note.snapshot.short());
-    let finding = Finding::warning(show(&folder.path), cause);
-    reporter.report(match previous {
-        Some(previous) => {
-            finding.with_hint(format!("what was there before it is kept in {}", show(&previous)))
-        }
-        None => finding,
-    });
-    Ok(())
-}
-
-fn is_from_half_way(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.as_bytes().starts_with(HALF_WAY.as_bytes()))
-}
-
-/// Whether a swap had begun; refuses what no swap leaves.
-fn begun(folder: &Folder, work: &Work, note: &Note) -> Result<bool> {
-    let (data, place) = (work.identity(&work.data()), work.identity(&folder.path));
-    let odd = || {
-        Error::refused(format!(
-            "an earlier restore was stopped half-way, and what it left in {} is not as it left it",
-            show(&work.path)
-        ))
-        .hint(
-            "look into that folder: it may hold the previous state; move it away, and run the command again",
-        )
+    let previous = match note.aside {
+        Some(_) => Some(old),
+        None if discard => None,
+        None => put_aside(folder, work).map_err(failed)?,
     };
-    if note.aside.as_ref().is_some_and(|name| path::fault(name).is_some() || name.contains(&b'/')) {
-        return Err(odd());
+    let kept = previous.as_deref().map(|path| format!(" (what was there before is kept in {})", show(path)));
+    work.remove(discard).map_err(|error| {
+        error
+            .context(format!(
+                "the snapshot is in place{}, but not all that is left in {} could be removed",
+                kept.unwrap_or_default(),
+                show(&work.path)
+            ))
+            .hint("run the same command again, which removes it, or remove that folder")
+    })?;
+    work.leave = false;
+    Ok(Kept { previous, from_before })
+}
+
+/// What earlier restores kept in a folder that goes, or that somebody will remove one day, comes beside it.
+fn move_out_kept(folder: &Folder, old: &Path) -> Result<Vec<PathBuf>> {
+    let mut moved = Vec::new();
+    for name in kept_in(old)? {
+        let (from, to) = (old.join(&name), folder.beside(&name));
+        rename(&from, &to).map_err(|errno| {
+            Error::io(format!("the snapshot is in place, but {} cannot be moved", show(&from)), errno)
+                .hint("an earlier restore kept it; move it elsewhere, and run the same command again")
+        })?;
+        moved.push(to);
     }
-    if note.within {
-        let is_at =
-            |folder: &Path, name: &[u8]| folder.join(OsStr::from_bytes(name)).symlink_metadata().is_ok();
-        let came = |name: &[u8]| !is_at(&work.data(), name) && is_at(&folder.path, name);
-        let out = aside_of(folder, work, note).symlink_metadata().is_ok();
-        let any = out || note.new_names.iter().any(|name| came(name));
-        return if place == note.old && data == Some(note.new) { Ok(any) } else { Err(odd()) };
+    Ok(moved)
+}
+
+/// Puts aside a previous state that was not to be kept, unless it is an empty folder.
+pub(super) fn put_aside(folder: &Folder, work: &Work) -> io::Result<Option<PathBuf>> {
+    let previous = work.discarded();
+    match fs::remove_dir(&previous) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty => return Err(error),
+        Ok(()) => return Ok(None),
+        Err(_) => {}
     }
-    match (place, data) {
-        (place, _) if place == Some(note.new) => Ok(true),
-        (None, data) if data == Some(note.new) && note.old.is_some() => Ok(true),
-        (place, data) if data == Some(note.new) && place == note.old => Ok(false),
-        _ => Err(odd()),
-    }
+    let aside = folder.aside(work.is_within(folder), &aside::time());
+    rename(&previous, &aside)?;
+    sync(aside.parent().unwrap_or(&folder.parent))?;
+    Ok(Some(aside))
 }
 
 /// Renames what must not replace anything.
-fn rename(from: &Path, to: &Path) -> std::result::Result<(), Errno> {
+pub(super) fn rename(from: &Path, to: &Path) -> std::result::Result<(), Errno> {
     match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => match to.symlink_metadata() {
             Ok(_) => Err(Errno::EXIST),

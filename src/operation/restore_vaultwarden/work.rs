@@ -3,7 +3,8 @@
 //!
 //! Invariants: without a note, all that lies here may go. The note is on the disk before the first step of the swap,
 //! and is gone from it before anything else here goes, so that no run takes what is being removed for a swap half-way.
-//! What was in the data folder is deleted only where its previous state is not to be kept and the new one is in place.
+//! What was in the data folder is deleted only where its previous state is not to be kept and the new one is in place:
+//! it lies in `previous` then, and never in `data`, which holds nothing but a copy once the note is gone.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
@@ -15,14 +16,15 @@ use std::path::{Path, PathBuf};
 
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
-use rustix::fs::FlockOperation;
+use rustix::fs::{AtFlags, CWD, FlockOperation, StatxFlags};
 
-use super::folder::show;
+use super::folder::{Folder, show};
+use super::mounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::cbor;
 use crate::id::Id;
+use crate::service::vaultwarden::RESTORING_NOTE as NOTE;
 
-const NOTE: &str = "state";
 const NOTE_UNFINISHED: &str = ".state";
 const NOTE_MAX: u64 = 16 << 20;
 
@@ -62,6 +64,22 @@ pub(super) struct Identity {
     /// Whether it lies on the disk of the work folder.
     #[n(1)]
     on_the_same_disk: bool,
+    /// When it was made, where the file system knows: the numbers of what is gone are given again.
+    #[n(2)]
+    born: Option<(i64, u32)>,
+}
+
+/// Whether both are there, and the same; or neither is there.
+pub(super) fn same(one: Option<Identity>, other: Option<Identity>) -> bool {
+    let (Some(one), Some(other)) = (one, other) else { return one == other };
+    let born_alike = one.born.is_none() || other.born.is_none() || one.born == other.born;
+    one.inode == other.inode && one.on_the_same_disk == other.on_the_same_disk && born_alike
+}
+
+fn born(path: &Path) -> Option<(i64, u32)> {
+    let found = rustix::fs::statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BTIME).ok()?;
+    let tells = found.stx_mask & StatxFlags::BTIME.bits() != 0;
+    tells.then_some((found.stx_btime.tv_sec, found.stx_btime.tv_nsec))
 }
 
 /// A work folder, locked; removed when dropped, unless a swap has begun and did not end.
@@ -158,11 +176,16 @@ impl Work {
     /// What is at a path; nothing where nothing is.
     pub(super) fn identity(&self, path: &Path) -> Option<Identity> {
         let (found, here) = (path.symlink_metadata().ok()?, self.lock.metadata().ok()?);
-        Some(Identity { inode: found.ino(), on_the_same_disk: found.dev() == here.dev() })
+        Some(Identity { inode: found.ino(), on_the_same_disk: found.dev() == here.dev(), born: born(path) })
     }
 
-    /// Removes all of it, the note first.
-    pub(super) fn remove(&self) -> Result<()> {
+    /// Whether it lies in the data folder, and not beside it.
+    pub(super) fn is_within(&self, folder: &Folder) -> bool {
+        self.path.parent() == Some(&folder.path)
+    }
+
+    /// Removes all of it, the note first; a previous state that is in it only if that is asked for.
+    pub(super) fn remove(&self, with_previous: bool) -> Result<()> {
         let remove = || {
             for file in [NOTE, NOTE_UNFINISHED] {
                 match fs::remove_file(self.path.join(file)) {
@@ -172,9 +195,10 @@ impl Work {
             }
             // A disk may forget the last steps, but never this one alone.
             sync(&self.path)?;
-            for folder in [self.data(), self.discarded()] {
+            let previous = with_previous.then(|| self.discarded());
+            for folder in [self.data()].into_iter().chain(previous) {
                 if folder.symlink_metadata().is_ok() {
-                    fs::remove_dir_all(folder)?;
+                    mounts::remove_all(&folder)?;
                 }
             }
             fs::remove_dir(&self.path)
@@ -187,7 +211,7 @@ impl Drop for Work {
     fn drop(&mut self) {
         if !self.leave && self.path.exists() {
             // What remains, the next run removes.
-            self.remove().ok();
+            self.remove(false).ok();
         }
     }
 }

@@ -24,8 +24,14 @@ pub const DATABASE_PLACE: &str = "db.sqlite3";
 /// The files of the key that signs sessions, by extension.
 const KEY_EXTENSIONS: [&str; 4] = ["pem", "pub.pem", "der", "pub.der"];
 
+/// The place of the settings file that the server reads.
+pub const ENVIRONMENT_PLACE: &str = ".env";
+
 /// Where the data folder's own `.env` is stored when the server reads another one.
-const SECOND_ENVIRONMENT_PLACE: &str = ".env.data-folder";
+pub const SECOND_ENVIRONMENT_PLACE: &str = ".env.data-folder";
+
+/// What a settings file is called as what moved it.
+pub const SETTINGS_FILE: &str = "settings file";
 
 /// Everything a person can do about a path that is not found.
 const MAP_HINT: &str = "say where it is on this host with --map /container=/host";
@@ -170,13 +176,13 @@ impl<'a> Finder<'a> {
 
     /// Notes the settings files.
     pub(super) fn environment_files(&mut self, used: Option<PathBuf>, also: Option<PathBuf>) -> Result<()> {
-        for (path, place) in [(used, ".env"), (also, SECOND_ENVIRONMENT_PLACE)] {
+        for (path, place) in [(used, ENVIRONMENT_PLACE), (also, SECOND_ENVIRONMENT_PLACE)] {
             let Some(path) = path else { continue };
             let origin = show(&path);
             let host =
                 path.canonicalize().map_err(|error| Error::io(format!("cannot find {origin}"), error))?;
             // Both are stored, so neither is in the other's way.
-            self.place_quietly(place, Found { host, setting: "settings file".to_owned(), origin })?;
+            self.place_quietly(place, Found { host, setting: SETTINGS_FILE.to_owned(), origin })?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! What shows that a folder is a data folder, and which names in it are ours.
 
 use std::ffi::OsStr;
+use std::path::Path;
 
 use super::finder::DATABASE_PLACE;
 
@@ -9,6 +10,9 @@ pub const ASIDE: &str = ".before-restore-";
 
 /// The folder in which a restore gathers what it is about to put in place.
 pub const RESTORING: &str = ".strongroom-restoring";
+
+/// In there, the note of a restore whose steps have begun, or are about to.
+pub const RESTORING_NOTE: &str = "state";
 
 /// Parts that nobody else names like this.
 const TELLING: [&str; 5] = [DATABASE_PLACE, "rsa_key.pem", "rsa_key.der", "icon_cache", "config.json"];
@@ -20,6 +24,11 @@ const TOGETHER: [&str; 2] = ["attachments", "sends"];
 pub fn looks_like_one<N: AsRef<OsStr>>(names: &[N]) -> bool {
     let has = |wanted: &&str| names.iter().any(|name| name.as_ref() == *wanted);
     TELLING.iter().any(has) || TOGETHER.iter().all(has)
+}
+
+/// Whether a restore into a folder was stopped where it may hold parts of two states.
+pub fn is_half_restored(data_folder: &Path) -> bool {
+    data_folder.join(RESTORING).join(RESTORING_NOTE).symlink_metadata().is_ok()
 }
 
 /// Whether a name in a data folder is that of something a restore made, and none of Vaultwarden's.

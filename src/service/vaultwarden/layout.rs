@@ -17,11 +17,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::database_url::Database;
 use super::finder::{Finder, Item};
-use super::folder::{ASIDE, RESTORING};
+use super::folder::{ASIDE, RESTORING, is_half_restored};
 use super::paths::{PathMap, show};
 use super::settings::{Key, Settings};
 use crate::error::{Error, Result};
 use crate::report::{Finding, Progress, Reporter, Severity};
+use crate::source::sqlite;
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -97,6 +98,12 @@ impl Layout {
 pub fn discover(options: &Options, reporter: &dyn Reporter) -> Result<Layout> {
     let reporter = &Counting { inner: reporter, problems: AtomicU64::new(0) };
     let data_folder = open_data_folder(&options.data_folder)?;
+    if is_half_restored(&data_folder) {
+        let cause = "a restore into it was stopped half-way: what is in it may be parts of two states";
+        let hint =
+            "run the same `strongroom restore --vaultwarden` again, which finishes it, and then back up";
+        reporter.report(Finding::problem(show(&data_folder), cause).with_hint(hint));
+    }
     let mut settings = Settings::default();
     let environment = read_environment(options, &data_folder, &mut settings, reporter)?;
     // Where the server may have been started, if it runs in no container.
@@ -133,6 +140,7 @@ pub fn discover(options: &Options, reporter: &dyn Reporter) -> Result<Layout> {
     let (data_folder, items, left_out) = finder.finish();
     // What a restore kept aside in here is no part of this service any more.
     let mut left_out_patterns = vec![format!("{ASIDE}*"), RESTORING.to_owned()];
+    left_out_patterns.extend(sqlite::COMPANIONS.map(|log| format!("*{log}{ASIDE}*")));
     if !options.with_built_in_copies {
         left_out_patterns.push("db_*.sqlite3".to_owned());
     }
@@ -279,8 +287,23 @@ mod tests {
             assert!(left_out(&layout, place), "{place}");
         }
         assert_eq!(layout.left_out.len(), 2);
-        assert_eq!(layout.left_out_patterns, [".before-restore-*", ".strongroom-restoring", "db_*.sqlite3"]);
+        let (logs, others) =
+            layout.left_out_patterns.iter().partition::<Vec<_>, _>(|pattern| pattern.starts_with("*-"));
+        assert_eq!(others, [".before-restore-*", ".strongroom-restoring", "db_*.sqlite3"]);
+        assert_eq!(logs.len(), 3);
+        assert!(logs.contains(&&"*-wal.before-restore-*".to_owned()), "{logs:?}");
         assert_eq!(layout.host_of(b"attachments/c/a"), folder.path().join("data/attachments/c/a"));
+    }
+
+    #[test]
+    fn a_folder_half_restored_is_a_problem() {
+        let folder = plain();
+        folder.folder("data/.strongroom-restoring/data");
+        assert_eq!(found(&options(&folder)).0.problems, 0);
+        folder.write("data/.strongroom-restoring/state", b"");
+        let (layout, findings) = found(&options(&folder));
+        assert_eq!(layout.problems, 1);
+        assert!(findings[0].cause.contains("half-way"), "{findings:?}");
     }
 
     #[test]

@@ -29,8 +29,8 @@ mod timestamp;
 
 pub use contents::{Contents, Expected, Kind, QUESTIONS, Unusable, from_answers, read};
 pub use database_url::{Database, ServerKind};
-pub use finder::{DATABASE_PLACE, Item};
-pub use folder::{ASIDE, RESTORING, is_ours, looks_like_one};
+pub use finder::{DATABASE_PLACE, ENVIRONMENT_PLACE, Item, SECOND_ENVIRONMENT_PLACE, SETTINGS_FILE};
+pub use folder::{ASIDE, RESTORING, RESTORING_NOTE, is_half_restored, is_ours, looks_like_one};
 pub use layout::{Layout, Options, discover};
 pub use live::{FileNow, LiveDatabase, Recheck};
 pub use live_server::Ask;

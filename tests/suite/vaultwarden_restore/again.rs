@@ -14,7 +14,7 @@ use crate::strikes::can_strike;
 use crate::support::{SmallDisk, has_tool, is_root, run, untested};
 
 /// A vault at the top of a small disk, whose contents alone can be replaced.
-fn within(keep: bool, what: &str) -> Option<Vault> {
+pub(super) fn within(keep: bool, what: &str) -> Option<Vault> {
     if !can_strike(what) {
         return None;
     }
@@ -26,7 +26,12 @@ fn within(keep: bool, what: &str) -> Option<Vault> {
 
 /// Kills it at the first call of a kind that leaves what is wanted, and leaves it so; which call that was.
 #[track_caller]
-fn kill_where(vault: &Vault, call: &'static str, how: How, wanted: impl Fn(&Vault) -> bool) -> usize {
+pub(super) fn kill_where(
+    vault: &Vault,
+    call: &'static str,
+    how: How,
+    wanted: impl Fn(&Vault) -> bool,
+) -> usize {
     for when in 1.. {
         let outcome = run(&mut vault.struck(call, when, how), DEADLINE);
         assert_eq!(outcome.code, None, "no {call} left what is wanted: {}", outcome.err());
@@ -126,12 +131,12 @@ fn what_an_earlier_run_put_in_place_is_proved_anew() {
 }
 
 /// The swap is made, and nothing is tidied up.
-fn in_place(vault: &Vault) -> bool {
+pub(super) fn in_place(vault: &Vault) -> bool {
     vault.half_way() && contents(&vault.data) == vault.new
 }
 
 /// Some names are out, or in.
-fn in_between(vault: &Vault) -> bool {
+pub(super) fn in_between(vault: &Vault) -> bool {
     let found = contents(&vault.data);
     vault.half_way() && found != vault.old && found != vault.new
 }

@@ -11,14 +11,14 @@ use crate::error::Result;
 
 /// A file system, and how it is mounted where the kernel tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Mount {
+pub(in crate::operation) struct Mount {
     device: (u32, u32),
     number: Option<u64>,
 }
 
 impl Mount {
     /// Where an open file or folder lies.
-    pub(super) fn of(open: impl AsFd) -> Result<Self, Errno> {
+    pub(in crate::operation) fn of(open: impl AsFd) -> Result<Self, Errno> {
         let wanted = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
         match retry_on_intr(|| rustix::fs::statx(&open, "", AtFlags::EMPTY_PATH, wanted)) {
             Ok(found) => {
