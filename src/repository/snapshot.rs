@@ -4,11 +4,11 @@
 
 use std::collections::HashSet;
 
-use super::Repository;
 use super::kept::Kept;
 use super::keys::check_certificate;
 use super::memory::Vanished;
 use super::tree::Root;
+use super::{Repository, host};
 use crate::backend::ObjectKind;
 use crate::crypto::secret::Secret;
 use crate::crypto::sign::{self, SignaturePurpose};
@@ -85,6 +85,8 @@ pub struct Snapshots {
     pub marks: Vec<Forgotten>,
     /// Those that this computer saw before and that are gone without a mark.
     pub vanished: Vec<Vanished>,
+    /// Those that were not there when this computer looked, though they say that they were finished long before.
+    pub unseen: HashSet<Id>,
 }
 
 impl Repository {
@@ -110,6 +112,7 @@ impl Repository {
     fn read_listed(&self, list: impl FnOnce() -> Result<Vec<Id>>, kept: Option<&Kept>) -> Result<Snapshots> {
         // What was seen is looked at first: what another command sees meanwhile is not missed here.
         let seen = self.seen();
+        let began = host::now();
         let mut found = Snapshots::default();
         let ids = list()?;
         found.marks = self.forgotten(&mut found.damaged)?;
@@ -132,7 +135,8 @@ impl Repository {
             let made = snapshot.original().map(|_| manifest.sequence);
             (manifest.time, made, snapshot.id)
         });
-        self.remember(&found, &forgotten);
+        found.unseen = seen.unseen(&found.snapshots, began);
+        self.remember(&found, &forgotten, began);
         Ok(found)
     }
 

@@ -47,6 +47,7 @@ fn choice(zone: &TimeZone, now: i64) -> Choice {
         group_by: GroupBy::default(),
         zone: zone.clone(),
         now: Timestamp { seconds: now, nanoseconds: 0 },
+        unseen: std::collections::HashSet::new(),
         lifted: Lifted::default(),
     }
 }
