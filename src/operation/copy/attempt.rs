@@ -87,7 +87,7 @@ impl Attempt {
         dry: bool,
     ) -> Result<Made<'a>, Trouble> {
         let copies = copy.copies().map_err(Trouble::Store)?;
-        let pairs = candidates(copy.destination, &copies, copy.sources, snapshot);
+        let pairs = candidates(copy.destination, &copies, &copy.sources.snapshots, snapshot);
         let earlier: Vec<&Snapshot> = pairs.iter().map(|(copy, _)| *copy).collect();
         let opened = ParentSource::open(copy.destination, copy.cache, &earlier, copy.reporter);
         let opened = opened.map_err(Trouble::Store)?;
