@@ -10,7 +10,7 @@
 //! Invariants: what was seen is only ever added to, and what is forgotten taken out; a listing that fails changes nothing.
 //! The memory lies in the cache, sealed, and no error of the cache is an error of the command.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use minicbor::{Decode, Encode};
 
@@ -118,7 +118,7 @@ impl Memory {
     }
 
     /// What of these was not there when it should have been, by what was known before they were listed.
-    pub(super) fn unseen(&self, snapshots: &[Snapshot], now: Timestamp) -> HashSet<Id> {
+    pub(super) fn unseen(&self, snapshots: &[Snapshot], now: Timestamp) -> BTreeSet<Id> {
         let known: HashMap<&Id, bool> =
             self.seen.iter().map(|seen| (&seen.id, seen.unseen == Some(true))).collect();
         // A clock that was turned back since says nothing of what came meanwhile; nor does a memory that is full.

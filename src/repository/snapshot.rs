@@ -2,7 +2,7 @@
 //!
 //! Follows `format-spec/09-snapshot.md`.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::kept::Kept;
 use super::keys::check_certificate;
@@ -86,7 +86,7 @@ pub struct Snapshots {
     /// Those that this computer saw before and that are gone without a mark.
     pub vanished: Vec<Vanished>,
     /// Those that were not there when this computer looked, though they say that they were finished long before.
-    pub unseen: HashSet<Id>,
+    pub unseen: BTreeSet<Id>,
 }
 
 impl Repository {

@@ -1,5 +1,7 @@
 //! Prune and unlock, from the outside: what goes, what stays, what waits, and when nothing is touched.
 
+mod waiting;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -380,44 +382,4 @@ fn most_packs_gone_since_the_last_prune_is_a_reason_to_stop() {
     nights.prune(0, &["--allow-fewer-packs"]);
     nights.prune(0, &[]);
     nights.site.assert_sound();
-}
-
-#[test]
-fn what_a_waiting_prune_has_condemned_comes_back_and_stays() {
-    let mut nights = Nights::new(4011);
-    let first = nights.night(24);
-    let before = see(&nights.site.join("data"));
-    nights.night(24);
-    nights.site.run(0, ["forget", &first]);
-    let repository = open(&nights.site);
-    let cache = Cache::open(&nights.site.join("other-cache"), repository.id()).unwrap();
-    let mut session = begin(&repository, &cache);
-    let blocked = nights.prune(0, &[]);
-    assert!(number(&blocked["pending"], "packs") > 0, "{blocked}");
-    nights.site.run(0, ["unforget", "--dry-run", &first]);
-    let said = nights.site.json(0, ["unforget", &first]);
-    let changed = said.iter().find(|object| object["message_type"] == "changed").unwrap();
-    let back = changed["new_snapshot_id"].as_str().unwrap().to_owned();
-    session.end();
-    nights.prune(0, &[]);
-    assert_eq!((nights.site.count("gc"), nights.site.count("sessions")), (0, 0));
-    nights.site.assert_sound();
-    let restored = nights.site.restore(&back, "back");
-    assert_same(&before, &see(&restored.join("data")));
-}
-
-#[test]
-fn a_session_that_died_before_its_snapshot_landed_is_shown_as_given_up() {
-    let mut nights = Nights::new(4012);
-    nights.night(24);
-    let repository = open(&nights.site);
-    let cache = Cache::open(&nights.site.join("other-cache"), repository.id()).unwrap();
-    let session = begin(&repository, &cache);
-    let id = *session.id();
-    nights.site.run(0, ["unlock", &id.to_hex()]);
-    // Its manifest comes late.
-    let manifest = repository.snapshots().unwrap().snapshots.pop().unwrap().manifest;
-    assert_eq!(session.commit(&manifest).unwrap(), Commit::Abandoned);
-    let shown = nights.site.run(0, ["unlock", "--dry-run"]).out();
-    assert!(shown.contains("given up; a prune clears it up"), "{shown}");
 }

@@ -10,7 +10,7 @@
 //! change because others were forgotten: their marks say when they were finished, so that a forged snapshot does not come
 //! into order once those are gone that it contradicts.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::group::{GroupBy, GroupKey};
 use crate::format::key_slot::Role;
@@ -70,7 +70,7 @@ struct Last {
 pub fn judge(
     snapshots: &[Snapshot],
     used: &[UsedNumber],
-    unseen: &HashSet<Id>,
+    unseen: &BTreeSet<Id>,
     now: Timestamp,
 ) -> Vec<Place> {
     let mut order: Vec<Place> = snapshots
@@ -131,7 +131,7 @@ impl Bearers<'_> {
 struct Key<'a> {
     now: Timestamp,
     /// What was not there when it should have been.
-    unseen: &'a HashSet<Id>,
+    unseen: &'a BTreeSet<Id>,
     /// Whether it is believed about the past.
     trusted: bool,
     /// The last one in order.

@@ -5,7 +5,7 @@
 //! of order and those of crowded days are never the reason that another goes. A backup counts once, by the last snapshot
 //! that stands for it; whatever stands for it as well and holds something else stays as long as that one does.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use jiff::tz::TimeZone;
 
@@ -48,7 +48,7 @@ pub struct Choice {
     /// Now: what is dated later is dated in the future. Nothing else depends on it.
     pub now: Timestamp,
     /// What this computer did not see when it should have, by the time at which it says that it was finished.
-    pub unseen: HashSet<Id>,
+    pub unseen: BTreeSet<Id>,
     /// The guards that are lifted.
     pub lifted: Lifted,
 }

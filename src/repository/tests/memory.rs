@@ -113,9 +113,7 @@ fn put_finished(repository: &Repository, byte: u8, hours_ago: i64) -> Id {
 }
 
 fn unseen(repository: &Repository) -> Vec<Id> {
-    let mut unseen: Vec<Id> = repository.snapshots().unwrap().unseen.into_iter().collect();
-    unseen.sort_unstable();
-    unseen
+    repository.snapshots().unwrap().unseen.into_iter().collect()
 }
 
 #[test]
