@@ -150,9 +150,11 @@ fn object(summary: &Summary, took: Duration) -> serde_json::Value {
 fn print(summary: &Summary, options: Options, took: Duration, output: &Output) -> Result<()> {
     let read = match (options.read, summary.read) {
         (Some(_), Some(read)) => format!(
-            ", {} of {} packs read, {} of {}",
+            ", {} of {} packs {}read, {} of {}",
             human::count(summary.packs_read),
             human::count(read.packs),
+            // A pack that a prune condemned or a run left behind is there and holds nothing that the index names.
+            if read.packs == summary.packs { "" } else { "of the index " },
             human::bytes(summary.bytes_read),
             human::bytes(read.bytes)
         ),

@@ -24,7 +24,11 @@ use crate::repository::{Repository, host};
     strongroom copy --from-repo /srv/backup --host server latest\n\n\
     The repository given by -r is the one that is written to; a key of role backup is enough for it. The\n\
     one copied from is only read, with a full key. The two have keys of their own: whoever opens one does\n\
-    not open the other. A snapshot that is there already is not copied again."
+    not open the other. A snapshot that is there already, and holds as much, is not copied again.\n\n\
+    A key of role backup is not believed about the past. With one, copy everything once and then the new\n\
+    snapshots soon after they are made: what is copied after a newer one, or days after it was made, counts\n\
+    as out of order in the repository that it is written to, and the rules of `forget` keep it there. With\n\
+    a maintain or full key a copy stands for its backup, whenever it is made."
 )]
 pub(super) struct Arguments {
     /// Snapshots: prefixes of their ids, `latest`, `latest~1`; all of them if none is named
@@ -40,6 +44,13 @@ pub(super) struct Arguments {
     /// Store nothing; tell what would be copied
     #[arg(short = 'n', long)]
     dry_run: bool,
+}
+
+impl Arguments {
+    /// Whether it is said, by a flag or in the environment, where the snapshots come from.
+    pub(super) fn names_the_source(&self) -> bool {
+        location(self.from_repo.as_ref(), "--from-repo").is_ok()
+    }
 }
 
 pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Result<Outcome> {
@@ -65,7 +76,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
     Ok(Outcome::of(summary.failed.saturating_add(unreadable)))
 }
 
-/// The snapshots that are meant, oldest first, and how many more there are that cannot be read.
+/// The snapshots that are meant, the first that was finished first, and how many more there are that cannot be read.
 fn chosen(source: &Repository, arguments: &Arguments, output: &Output) -> Result<(Vec<Snapshot>, u64)> {
     let filter = arguments.filter.get()?;
     let found = source.snapshots()?;
@@ -78,15 +89,21 @@ fn chosen(source: &Repository, arguments: &Arguments, output: &Output) -> Result
         });
         report_all(output, "snapshots", findings);
         let matching = found.snapshots.into_iter().filter(|snapshot| filter.matches(&snapshot.manifest));
-        return Ok((matching.collect(), unreadable));
+        return Ok((in_order(matching.collect()), unreadable));
     }
     let mut named = Vec::new();
     for name in &arguments.snapshots {
         named.push(source.find_snapshot_among(&filter, name, output)?);
     }
-    named.sort_by(|one, other| one.manifest.time.cmp(&other.manifest.time).then(one.id.cmp(&other.id)));
+    let mut named = in_order(named);
     named.dedup_by_key(|snapshot| snapshot.id);
     Ok((named, 0))
+}
+
+/// The order in which they were finished: the numbers that the copies get rise with it, as they do where backups are made.
+fn in_order(mut snapshots: Vec<Snapshot>) -> Vec<Snapshot> {
+    snapshots.sort_by_key(|snapshot| (snapshot.manifest.finished, snapshot.manifest.time, snapshot.id));
+    snapshots
 }
 
 fn tell(copied: &Copied, output: &Output) -> Result<()> {

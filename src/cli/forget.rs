@@ -33,10 +33,13 @@ use rules::Rules;
     Snapshots are held against each other only within a group: one key, host, job and list of paths.\n\
     --group-by makes groups wider or narrower; two keys never share one. A rule for a period keeps the\n\
     newest snapshot of each, and --keep-within counts back from the newest snapshot, not from now.\n\n\
-    A snapshot that is out of order, that is dated in the future, or whose day holds far more of them\n\
-    than usual may be forged. It is kept, and never the reason that another goes. Each guard has one\n\
-    option that lifts it; see what would go by --dry-run first. A group of which the rules would forget\n\
-    more than half stays as it is: the others are thinned out all the same, and the exit code is 1.\n\n\
+    A backup counts once, by the snapshot that was stored last for it. As long as that one stays, one that\n\
+    it was made from stays beside it if it holds something else; name it to forget it.\n\n\
+    A snapshot that is out of order, that is dated in the future or back into days without backups, or\n\
+    whose day holds far more of them than usual may be forged. It is kept, and never the reason that\n\
+    another goes. Each guard has one option that lifts it; see what would go by --dry-run first. A group\n\
+    of which the rules would forget more than half stays as it is: the others are thinned out all the\n\
+    same, and the exit code is 1.\n\n\
     Forgetting frees no space; `strongroom prune` does."
 )]
 pub(super) struct Arguments {
@@ -101,6 +104,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
         group_by: arguments.group_by,
         zone: zone.clone(),
         now: host::now(),
+        unseen: found.unseen.clone(),
         lifted: arguments.lifted(),
     };
     let wanted = arguments.wanted();
@@ -182,11 +186,24 @@ impl Arguments {
 /// What the guards keep grows until a person looks at it.
 fn warn_of_guarded(plan: &Plan, output: &Output) {
     let staying = || plan.groups.iter().flat_map(|group| &group.members).filter(|member| !member.goes());
-    let held = staying().filter(|member| member.standing != Standing::InOrder).count();
+    let with =
+        |standing: &dyn Fn(Standing) -> bool| staying().filter(|member| standing(member.standing)).count();
+    let ahead = with(&|standing| standing == Standing::Future);
+    if ahead > 0 {
+        let ahead = counted(ahead, "snapshot is", "snapshots are");
+        output.warn(
+            &format!("{ahead} dated in the future, and kept"),
+            Some(
+                "where a clock was wrong, forget them by name before that day: afterwards all that was made until then \
+                 counts as out of order",
+            ),
+        );
+    }
+    let held = with(&|standing| !matches!(standing, Standing::InOrder | Standing::Future));
     if held > 0 {
         let held = counted(held, "snapshot is", "snapshots are");
         output.warn(
-            &format!("{held} out of order or dated in the future, and kept"),
+            &format!("{held} out of order or dated back, and kept"),
             Some("find out who wrote them; name them, or give --forget-out-of-order, to forget them"),
         );
     }

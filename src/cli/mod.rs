@@ -147,6 +147,13 @@ pub fn run() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return exit::usage(&error),
     };
+    if let Command::Copy(copy) = &arguments.command
+        && !copy.names_the_source()
+    {
+        let kind = clap::error::ErrorKind::MissingRequiredArgument;
+        let cause = "no repository to copy from is named: give its folder by --from-repo, or in STRONGROOM_FROM_REPOSITORY\n";
+        return exit::usage(&self::command().error(kind, cause));
+    }
     raise_open_file_limit();
     let output = Output::new(&arguments.global, signals);
     let result = dispatch(&arguments.global, arguments.command, &output);

@@ -100,7 +100,7 @@ impl Flags {
         if output.json {
             output.object(&json(&summary, started.elapsed().as_secs_f64()))?;
         } else {
-            tell_plan(&summary.plan, summary.dry_run, output)?;
+            tell_plan(&summary.plan, self.max_repack_size.is_some(), summary.dry_run, output)?;
             if !dry_run {
                 tell_done(&summary, started, output)?;
             }
@@ -113,7 +113,7 @@ fn packs(amount: Amount) -> String {
     format!("{} in {}", human::bytes(amount.bytes), human::counted(amount.packs, "pack"))
 }
 
-fn tell_plan(plan: &Plan, dry_run: bool, output: &Output) -> Result<()> {
+fn tell_plan(plan: &Plan, bounded: bool, dry_run: bool, output: &Output) -> Result<()> {
     let mut rows = vec![
         ["in the store".to_owned(), packs(plan.total)],
         [
@@ -141,7 +141,9 @@ fn tell_plan(plan: &Plan, dry_run: bool, output: &Output) -> Result<()> {
     let verb = if dry_run { "would be freed" } else { "to be freed" };
     rows.push([verb.to_owned(), human::bytes(plan.freed_bytes)]);
     if plan.left_bytes > 0 {
-        rows.push(["stays unused, not worth the work".to_owned(), human::bytes(plan.left_bytes)]);
+        let why =
+            if bounded { "more work than --max-repack-size, or not worth it" } else { "not worth the work" };
+        rows.push([format!("stays unused, {why}"), human::bytes(plan.left_bytes)]);
     }
     let rows: Vec<Vec<String>> = rows.into_iter().map(|row| row.to_vec()).collect();
     human::table(&rows).iter().try_for_each(|line| output.say(line))
@@ -177,7 +179,7 @@ fn tell_done(summary: &Summary, started: Instant, output: &Output) -> Result<()>
         };
         output.say(&format!("cleared up {}{bytes}", cleared.join(", ")))?;
     }
-    if summary.pending.packs > 0 || !summary.open_sessions.is_empty() {
+    if summary.pending.packs > 0 {
         let sessions: Vec<String> = summary.open_sessions.iter().map(Id::short).collect();
         let cause = format!(
             "{} wait for the end of {} {}",

@@ -16,7 +16,12 @@ const PATHS_SHOWN: usize = 5;
 /// Arguments of `snapshots`.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  strongroom snapshots --host server --tag nightly\n  \
-    strongroom snapshots --tag before,update --tag monthly")]
+    strongroom snapshots --tag before,update --tag monthly\n\n\
+    Exit code 3 if a snapshot or a mark cannot be read. One that vanished from the store, though nobody\n\
+    forgot it, is told once and leaves the exit code at 0, for all that is there was listed; `check` tells it\n\
+    each time, with exit code 1.\n\n\
+    \"was damaged, repaired as ID\" says that `repair snapshots` stored what was left of it. Whether something\n\
+    is lost of it now, after `repair --from` or another backup, tells `check`.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     filter: Filter,
@@ -94,7 +99,8 @@ pub(super) fn state(snapshot: &Snapshot, repaired: Option<&Id>) -> String {
         (_, problems) => human::counted(problems, "problem"),
     };
     match (repaired, snapshot.original()) {
-        (Some(id), _) => format!("damaged, repaired as {}", id.short()),
+        // Whether it still is, only a check knows: what was lost may have been found since.
+        (Some(id), _) => format!("was damaged, repaired as {}", id.short()),
         (None, Some(original)) => {
             format!("{state}, {} from {}", json::change(original.change), original.made_from.short())
         }

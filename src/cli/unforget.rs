@@ -17,7 +17,8 @@ use crate::repository::snapshot::{Snapshot, Snapshots};
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  strongroom unforget\n  strongroom unforget 1a2b3c4d\n\n\
     Without an id it lists the forgotten snapshots that are still there. A snapshot that comes back has a\n\
-    new id. Once a prune has taken what it held, it cannot come back, and the exit code is 1.")]
+    new id. Once a prune has taken what it held, it cannot come back, and the exit code is 1. While a prune\n\
+    waits for a running backup, what it is about to delete is copied first.")]
 pub(super) struct Arguments {
     /// Forgotten snapshots: prefixes of their ids
     #[arg(value_name = "ID")]

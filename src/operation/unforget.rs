@@ -1,9 +1,9 @@
 //! Unforget: bringing a forgotten snapshot back, as long as all that it needs is there.
 //!
 //! Invariant: the mark stays. The same tree is committed under a new id, and only where every blob of it may be
-//! referred to.
+//! referred to. What lies in packs that a prune has condemned is copied into new ones first.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::node::NodeKind;
 use crate::format::snapshot::Change;
 use crate::repository::Repository;
@@ -41,7 +41,7 @@ pub fn run(
     around: Around<'_>,
     told: &mut dyn FnMut(&Snapshot, Made),
 ) -> Result<()> {
-    let drafts = recommit::plan(repository, &ORDER, forgotten, around)?;
+    let drafts = recommit::plan(repository, &ORDER, forgotten, around).map_err(before_the_prune)?;
     if let Some((snapshot, draft)) = forgotten.iter().zip(&drafts).find(|(_, draft)| !draft.is_sound()) {
         return Err(gone(snapshot, draft));
     }
@@ -55,8 +55,19 @@ pub fn run(
         }
         told(snapshot, made);
     };
-    recommit::commit(repository, &ORDER, forgotten.to_vec(), around, &mut tell)?;
+    recommit::commit(repository, &ORDER, forgotten.to_vec(), around, &mut tell).map_err(before_the_prune)?;
     refused.map_or(Ok(()), Err)
+}
+
+/// Who waits for the prune to end waits for what he wants back to be deleted.
+fn before_the_prune(error: Error) -> Error {
+    if error.kind() != ErrorKind::Busy {
+        return error;
+    }
+    error.hint(
+        "run this again before the next prune, which deletes what nothing needs; copy the repository's files first, \
+         if that may come in between",
+    )
 }
 
 fn gone(snapshot: &Snapshot, draft: &Draft) -> Error {

@@ -4,6 +4,7 @@
 //! is never given up. Giving up a backup that lives after all costs that backup, never data: it learns of it when it
 //! commits, and starts again.
 
+use crate::backend::{ObjectKind, ObjectName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::marks::Session;
 use crate::format::node::Timestamp;
@@ -35,6 +36,7 @@ pub fn list(repository: &Repository, cache: Option<&Cache>) -> Result<Vec<Sessio
     let snapshots = if states.is_empty() { Vec::new() } else { repository.snapshots()?.snapshots };
     let mut found = Vec::new();
     for (id, state) in states {
+        let state = if died_before(repository, &id, state)? { SessionState::GivenUp } else { state };
         let record = match repository.read_session(&id) {
             // It ended meanwhile.
             Err(error) if error.kind() == ErrorKind::Missing => continue,
@@ -65,6 +67,18 @@ pub fn list(repository: &Repository, cache: Option<&Cache>) -> Result<Vec<Sessio
     }
     found.sort_by_key(|info| (info.record.as_ref().ok().map(|session| session.started), info.id));
     Ok(found)
+}
+
+/// Whether a session was given up before its snapshot landed: the two marks stand, and the manifest counts for nothing.
+fn died_before(repository: &Repository, id: &Id, state: SessionState) -> Result<bool> {
+    let is_there = |kind| match repository.backend().size(&ObjectName::new(kind, *id)) {
+        Err(error) if error.kind() == ErrorKind::Missing => Ok(false),
+        found => found.map(|_| true),
+    };
+    Ok(state == SessionState::Committed
+        && is_there(ObjectKind::Abandoned)?
+        && is_there(ObjectKind::Forgotten)?
+        && repository.read_forgotten(id).is_ok())
 }
 
 /// Gives up one session by the protocol.

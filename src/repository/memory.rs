@@ -3,19 +3,25 @@
 //! Every listing of snapshots is held against what was seen before: one that is neither listed nor forgotten by a mark
 //! that verifies has vanished. A mark ends that, for it says that somebody with a maintain key agrees.
 //!
+//! The same memory tells what is dated back: a snapshot that comes to be listed, and says that it was finished long before
+//! the last time that all of them were listed from here, was not there then. Only what a key of role backup wrote is
+//! looked at so: whoever copies or tags with another key brings old snapshots in good faith.
+//!
 //! Invariants: what was seen is only ever added to, and what is forgotten taken out; a listing that fails changes nothing.
 //! The memory lies in the cache, sealed, and no error of the cache is an error of the command.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use minicbor::{Decode, Encode};
 
 use super::Repository;
 use super::cache::Cache;
 use super::kept::Kept;
-use super::snapshot::Snapshots;
+use super::snapshot::{Snapshot, Snapshots};
+use crate::backend::ObjectKind;
 use crate::crypto::derive::{self, Purpose};
 use crate::format::cbor;
+use crate::format::key_slot::Role;
 use crate::format::node::Timestamp;
 use crate::format::snapshot::Manifest;
 use crate::id::Id;
@@ -26,6 +32,12 @@ const SEEN_MAX: usize = 1 << 17;
 
 /// So many bytes of a host's name are remembered.
 const HOST_MAX: usize = 64;
+
+/// So many seconds before the last listing a snapshot may say that it was finished, for clocks differ and stores are slow.
+const SLACK: i64 = 86_400;
+
+/// So many seconds after a listing the next one is noted: each note is written whole.
+const NOTED_AFTER: i64 = 3_600;
 
 /// So many vanished snapshots are named one by one.
 const NAMED_MAX: usize = 20;
@@ -43,6 +55,9 @@ struct Seen {
     /// Whether it is told that it vanished.
     #[n(3)]
     told: bool,
+    /// Whether it was not there when it should have been.
+    #[n(4)]
+    unseen: Option<bool>,
 }
 
 /// What is remembered.
@@ -51,6 +66,9 @@ struct Seen {
 pub(super) struct Memory {
     #[n(0)]
     seen: Vec<Seen>,
+    /// When the snapshots were last listed and could all be read.
+    #[n(1)]
+    listed: Option<Timestamp>,
 }
 
 /// A snapshot that was there and is not, though nobody forgot it.
@@ -93,10 +111,35 @@ impl Memory {
         let gone =
             self.seen.iter().filter(|seen| !listed.contains(&seen.id) && !forgotten.contains(&seen.id));
         gone.map(|seen| {
-            let Seen { id, time, host, told } = seen.clone();
+            let Seen { id, time, host, told, .. } = seen.clone();
             Vanished { id, time, host, told }
         })
         .collect()
+    }
+
+    /// What of these was not there when it should have been, by what was known before they were listed.
+    pub(super) fn unseen(&self, snapshots: &[Snapshot], now: Timestamp) -> BTreeSet<Id> {
+        let known: HashMap<&Id, bool> =
+            self.seen.iter().map(|seen| (&seen.id, seen.unseen == Some(true))).collect();
+        // A clock that was turned back since says nothing of what came meanwhile; nor does a memory that is full.
+        let edge = self.listed.filter(|listed| *listed <= now && self.seen.len() < SEEN_MAX);
+        let is_late = |snapshot: &&Snapshot| match (known.get(&snapshot.id), edge) {
+            (Some(unseen), _) => *unseen,
+            (None, Some(edge)) => {
+                let least = edge.seconds.saturating_sub(SLACK);
+                snapshot.writer_role < Role::Maintain && snapshot.manifest.finished.seconds < least
+            }
+            (None, None) => false,
+        };
+        snapshots.iter().filter(is_late).map(|snapshot| snapshot.id).collect()
+    }
+
+    /// Takes note of when a listing began in which everything could be read.
+    fn note_listing(&mut self, began: Timestamp) {
+        let known = self.listed.map(|listed| began.seconds.saturating_sub(listed.seconds));
+        if known.is_none_or(|passed| !(0..NOTED_AFTER).contains(&passed)) {
+            self.listed = Some(began);
+        }
     }
 
     fn add(&mut self, new: impl Iterator<Item = Seen>) {
@@ -116,7 +159,7 @@ impl Memory {
 fn seen(id: &Id, manifest: &Manifest) -> Seen {
     let end = manifest.host.floor_char_boundary(HOST_MAX);
     let host = manifest.host.get(..end).unwrap_or_default().to_owned();
-    Seen { id: *id, time: manifest.time, host, told: false }
+    Seen { id: *id, time: manifest.time, host, told: false, unseen: None }
 }
 
 impl Repository {
@@ -145,11 +188,22 @@ impl Repository {
         self.memory_cache().map(|cache| self.read_memory(&cache)).unwrap_or_default()
     }
 
-    /// Remembers what a listing found.
-    pub(super) fn remember(&self, found: &Snapshots, forgotten: &HashSet<Id>) {
+    /// Remembers what a listing found that began at this time.
+    pub(super) fn remember(&self, found: &Snapshots, forgotten: &HashSet<Id>, began: Timestamp) {
         self.update(|memory| {
             memory.seen.retain(|seen| !forgotten.contains(&seen.id));
-            memory.add(found.snapshots.iter().map(|snapshot| seen(&snapshot.id, &snapshot.manifest)));
+            // What was noted of one stays: this computer may have made it while it was listed.
+            let noted: HashMap<Id, Option<bool>> =
+                memory.seen.iter().map(|seen| (seen.id, seen.unseen)).collect();
+            memory.add(found.snapshots.iter().map(|snapshot| {
+                let now = found.unseen.contains(&snapshot.id).then_some(true);
+                let unseen = noted.get(&snapshot.id).copied().unwrap_or(now);
+                Seen { unseen, ..seen(&snapshot.id, &snapshot.manifest) }
+            }));
+            // One that cannot be read now may come to be read later, and was there all the same.
+            if found.damaged.iter().all(|(kind, ..)| *kind != ObjectKind::Snapshot) {
+                memory.note_listing(began);
+            }
         });
     }
 

@@ -79,6 +79,11 @@ impl<'a> Session<'a> {
         &self.id
     }
 
+    /// What tells whether the session is still worth working for.
+    pub fn announced(&self) -> Announced {
+        Announced { repository: self.repository.clone(), id: self.id }
+    }
+
     /// Step 2: what is stored and may be referred to. Lists `gc/` first, then `index/`, then `packs/`.
     pub fn usable(&self) -> Result<Usable> {
         usable(self.repository)
@@ -125,6 +130,34 @@ impl<'a> Session<'a> {
         if let (Ok(()), Some(lock)) = (removed, self.lock.take()) {
             lock.remove();
         }
+    }
+}
+
+/// A session that was announced, for whoever stores something in its name.
+///
+/// Once it is given up, no prune waits for it, and packs that it stored may be gone: an index object that names them then
+/// makes a repository look damaged that is not.
+#[derive(Clone)]
+pub struct Announced {
+    repository: Repository,
+    id: Id,
+}
+
+impl Announced {
+    /// Looks before step 3 ends whether the session is there and nobody gave it up. It decides nothing about the commit.
+    ///
+    /// # Errors
+    /// `Abandoned` where it is not worth going on.
+    pub fn check(&self) -> Result<()> {
+        let is_there = |kind| match self.repository.backend().size(&ObjectName::new(kind, self.id)) {
+            Err(error) if error.kind() == ErrorKind::Missing => Ok(false),
+            found => found.map(|_| true),
+        };
+        if is_there(ObjectKind::Session)? && !is_there(ObjectKind::Abandoned)? {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Abandoned, "this session was given up by somebody else")
+            .hint("run this again; find out who unlocks the repository while this host works on it"))
     }
 }
 

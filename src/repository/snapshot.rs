@@ -2,14 +2,14 @@
 //!
 //! Follows `format-spec/09-snapshot.md`.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
-use super::Repository;
 use super::kept::Kept;
 use super::keys::check_certificate;
 use super::memory::Vanished;
 use super::tree::Root;
 use super::unread::is_passed_over;
+use super::{Repository, host};
 use crate::backend::{ObjectKind, ObjectName};
 use crate::crypto::secret::Secret;
 use crate::crypto::sign::{self, SignaturePurpose};
@@ -86,6 +86,8 @@ pub struct Snapshots {
     pub marks: Vec<Forgotten>,
     /// Those that this computer saw before and that are gone without a mark.
     pub vanished: Vec<Vanished>,
+    /// Those that were not there when this computer looked, though they say that they were finished long before.
+    pub unseen: BTreeSet<Id>,
 }
 
 impl Snapshots {
@@ -139,6 +141,7 @@ impl Repository {
     fn read_listed(&self, list: impl FnOnce() -> Result<Vec<Id>>, kept: Option<&Kept>) -> Result<Snapshots> {
         // What was seen is looked at first: what another command sees meanwhile is not missed here.
         let seen = self.seen();
+        let began = host::now();
         let mut found = Snapshots::default();
         let ids = list()?;
         found.marks = self.forgotten(&mut found.damaged)?;
@@ -162,7 +165,8 @@ impl Repository {
             let made = snapshot.original().map(|_| manifest.sequence);
             (manifest.time, made, snapshot.id)
         });
-        self.remember(&found, &forgotten);
+        found.unseen = seen.unseen(&found.snapshots, began);
+        self.remember(&found, &forgotten, began);
         Ok(found)
     }
 

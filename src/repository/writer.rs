@@ -2,7 +2,8 @@
 //!
 //! Invariants: a blob that the index knows, or that this writer took already, is not stored again. An index
 //! object is written only after every pack it names was acknowledged by the backend. After a failure nothing
-//! more is published, whoever saw the failure and whatever he made of it.
+//! more is published, whoever saw the failure and whatever he made of it. Nor is anything published for a session that
+//! was given up.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,11 +16,11 @@ use super::Repository;
 use super::blob::{ContentKey, OpenBuffers};
 use super::index::{Index, publish_packs};
 use super::packer::{OpenPack, PACK_TARGET, Packer};
+use super::session::{Adopted, Announced, Session};
 use crate::backend::{ObjectKind, ObjectName};
 use crate::error::{Error, Result};
 use crate::format::blob::{BlobKind, Class};
 use crate::format::index::IndexedPack;
-use crate::format::pack::Envelope;
 use crate::id::Id;
 
 /// Threads that close packs and upload them: while one waits for the disk, another looks into its pack.
@@ -52,6 +53,7 @@ pub trait BlobSink: Sync {
 pub struct BlobWriter<'a> {
     repository: &'a Repository,
     index: &'a Index,
+    announced: Option<Announced>,
     taken: Vec<Mutex<HashSet<Id>>>,
     packers: Arc<[Packer; 2]>,
     upload: Option<Upload>,
@@ -80,15 +82,25 @@ struct Uploaded {
 impl<'a> BlobWriter<'a> {
     /// A writer that deduplicates against `index`.
     pub fn new(repository: &'a Repository, index: &'a Index) -> Result<Self> {
-        Self::build(repository, index, false)
+        Self::build(repository, index, false, None)
+    }
+
+    /// The same, that publishes nothing once its session was given up.
+    pub fn announced(repository: &'a Repository, index: &'a Index, session: &Session<'_>) -> Result<Self> {
+        Self::build(repository, index, false, Some(session.announced()))
     }
 
     /// A writer that stores nothing and counts what it would.
     pub fn dry(repository: &'a Repository, index: &'a Index) -> Result<Self> {
-        Self::build(repository, index, true)
+        Self::build(repository, index, true, None)
     }
 
-    fn build(repository: &'a Repository, index: &'a Index, dry: bool) -> Result<Self> {
+    fn build(
+        repository: &'a Repository,
+        index: &'a Index,
+        dry: bool,
+        announced: Option<Announced>,
+    ) -> Result<Self> {
         let packers = Arc::new([
             Packer::new(repository, Class::Data, PACK_TARGET)?,
             Packer::new(repository, Class::Metadata, PACK_TARGET)?,
@@ -97,7 +109,8 @@ impl<'a> BlobWriter<'a> {
             repository,
             index,
             taken: std::iter::repeat_with(Mutex::default).take(SHARDS).collect(),
-            upload: if dry { None } else { Some(start_upload(repository, &packers)?) },
+            upload: if dry { None } else { Some(start_upload(repository, &packers, announced.as_ref())?) },
+            announced,
             packers,
             dry_key: if dry { Some(ContentKey::new(repository.keyring(), Class::Data)?) } else { None },
             broken: AtomicBool::new(false),
@@ -177,7 +190,7 @@ impl<'a> BlobWriter<'a> {
     ///
     /// # Errors
     /// Also where any blob given to this writer before could not be stored.
-    pub fn finish(mut self, adopted: Vec<(IndexedPack, Vec<Envelope>)>) -> Result<Written> {
+    pub fn finish(mut self, adopted: Adopted) -> Result<Written> {
         if self.broken.load(Ordering::Acquire) {
             return Err(self.cause());
         }
@@ -206,8 +219,8 @@ impl<'a> BlobWriter<'a> {
         }
         written.stored_bytes = done.bytes;
         let packs = std::mem::take(&mut done.packs);
-        written.stored_bytes =
-            written.stored_bytes.saturating_add(publish(self.repository, &self.packers, packs, adopted)?);
+        let publisher = Publisher::new(self.repository, &self.packers, self.announced.as_ref());
+        written.stored_bytes = written.stored_bytes.saturating_add(publisher.publish(packs, adopted)?);
         Ok(written)
     }
 }
@@ -239,78 +252,85 @@ fn packer(packers: &[Packer; 2], class: Class) -> &Packer {
     }
 }
 
-fn start_upload(repository: &Repository, packers: &Arc<[Packer; 2]>) -> Result<Upload> {
+fn start_upload(
+    repository: &Repository,
+    packers: &Arc<[Packer; 2]>,
+    announced: Option<&Announced>,
+) -> Result<Upload> {
     // No queue: packs wait where they were filled, which bounds memory.
     let (packs, incoming) = bounded::<OpenPack>(0);
     let done = Arc::new(Mutex::new(Uploaded::default()));
     let mut workers = Vec::new();
     for _ in 0..UPLOADERS {
-        let (repository, packers) = (repository.clone(), Arc::clone(packers));
+        let publisher = Publisher::new(repository, packers, announced);
         let (incoming, done) = (incoming.clone(), Arc::clone(&done));
         let worker = std::thread::Builder::new()
             .name("upload".into())
-            .spawn(move || upload(&repository, &packers, &incoming, &done))
+            .spawn(move || upload(&publisher, &incoming, &done))
             .map_err(|error| Error::io("cannot start a thread", error))?;
         workers.push(worker);
     }
     Ok(Upload { packs, workers, done })
 }
 
-/// Names packs that the backend acknowledged in index objects; gives their bytes.
-fn publish(
-    repository: &Repository,
-    packers: &[Packer; 2],
-    packs: Vec<IndexedPack>,
-    adopted: Vec<(IndexedPack, Vec<Envelope>)>,
-) -> Result<u64> {
-    let own = packs.into_iter().map(|pack| {
-        let envelope = packer(packers, pack.class).envelope();
-        (pack, vec![envelope])
-    });
-    Ok(publish_packs(repository, adopted.into_iter().chain(own))?.bytes)
+/// Stores packs and names them in index objects.
+struct Publisher {
+    repository: Repository,
+    packers: Arc<[Packer; 2]>,
+    announced: Option<Announced>,
 }
 
-/// Takes note of a pack that is stored, and names what gathered in an index object: what a long first backup
-/// stored is then known to the next one, should this one be interrupted.
-fn note_stored(
-    repository: &Repository,
-    packers: &[Packer; 2],
-    done: &Mutex<Uploaded>,
-    pack: IndexedPack,
-) -> Result<()> {
-    let gathered = {
+impl Publisher {
+    fn new(repository: &Repository, packers: &Arc<[Packer; 2]>, announced: Option<&Announced>) -> Self {
+        let (repository, packers) = (repository.clone(), Arc::clone(packers));
+        Self { repository, packers, announced: announced.cloned() }
+    }
+
+    /// Names packs that the backend acknowledged in index objects; gives their bytes.
+    fn publish(&self, packs: Vec<IndexedPack>, adopted: Adopted) -> Result<u64> {
+        if packs.is_empty() && adopted.is_empty() {
+            return Ok(0);
+        }
+        self.announced.as_ref().map_or(Ok(()), Announced::check)?;
+        let own = packs.into_iter().map(|pack| {
+            let envelope = packer(&self.packers, pack.class).envelope();
+            (pack, vec![envelope])
+        });
+        Ok(publish_packs(&self.repository, adopted.into_iter().chain(own))?.bytes)
+    }
+
+    /// Takes note of a pack that is stored, and names what gathered in an index object: what a long first backup
+    /// stored is then known to the next one, should this one be interrupted.
+    fn note_stored(&self, done: &Mutex<Uploaded>, pack: IndexedPack) -> Result<()> {
+        let gathered = {
+            let mut done = done.lock().map_err(|_| failed())?;
+            if done.error.is_some() {
+                return Err(failed());
+            }
+            done.bytes = done.bytes.saturating_add(pack.size);
+            done.packs.push(pack);
+            if done.packs.len() < INDEX_OBJECT_PACKS {
+                return Ok(());
+            }
+            std::mem::take(&mut done.packs)
+        };
+        let size = self.publish(gathered, Vec::new())?;
         let mut done = done.lock().map_err(|_| failed())?;
-        if done.error.is_some() {
-            return Err(failed());
-        }
-        done.bytes = done.bytes.saturating_add(pack.size);
-        done.packs.push(pack);
-        if done.packs.len() < INDEX_OBJECT_PACKS {
-            return Ok(());
-        }
-        std::mem::take(&mut done.packs)
-    };
-    let size = publish(repository, packers, gathered, Vec::new())?;
-    let mut done = done.lock().map_err(|_| failed())?;
-    done.bytes = done.bytes.saturating_add(size);
-    Ok(())
+        done.bytes = done.bytes.saturating_add(size);
+        Ok(())
+    }
 }
 
 /// Closes and stores packs until there are no more, or one fails.
-fn upload(
-    repository: &Repository,
-    packers: &[Packer; 2],
-    incoming: &Receiver<OpenPack>,
-    done: &Mutex<Uploaded>,
-) {
+fn upload(publisher: &Publisher, incoming: &Receiver<OpenPack>, done: &Mutex<Uploaded>) {
     let mut buffers = OpenBuffers::default();
     for pack in incoming {
-        let packer = packer(packers, pack.class());
-        let stored = packer.close(repository, pack, &mut buffers).and_then(|pack| {
+        let packer = packer(&publisher.packers, pack.class());
+        let stored = packer.close(&publisher.repository, pack, &mut buffers).and_then(|pack| {
             let name = ObjectName::new(ObjectKind::Pack, pack.indexed.id);
-            repository.backend().put(&name, pack.bytes.as_slice())?;
+            publisher.repository.backend().put(&name, pack.bytes.as_slice())?;
             packer.recycle(pack.bytes);
-            note_stored(repository, packers, done, pack.indexed)
+            publisher.note_stored(done, pack.indexed)
         });
         if let Err(error) = stored {
             // Where another pack failed before, that is the error to tell: this session will not be committed.

@@ -1,6 +1,8 @@
 //! Copying snapshots to a repository with other keys: what comes back from the copy is what came back from the first,
 //! nothing is read or stored twice, and a copy that was killed is taken up by the next.
 
+mod again;
+
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -222,7 +224,8 @@ fn the_same_repository_is_refused_and_so_is_a_copy_of_its_files() {
     );
     let outcome = site.run(1, ["copy", "--from-repo", "twin", "--from-key-file", "full.key"]);
     assert!(outcome.err().contains("repair --from"), "{}", outcome.err());
-    site.run(10, ["copy"]);
+    let nothing = site.run(2, ["copy"]);
+    assert!(nothing.err().contains("give its folder by --from-repo"), "{}", nothing.err());
     site.run(10, ["copy", "--from-repo", "nowhere", "--from-key-file", "full.key"]);
     let mut wrong =
         second(&site, "second.key", &["copy", "--from-repo", "repo", "--from-key-file", "second.key"]);

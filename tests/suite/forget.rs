@@ -232,7 +232,7 @@ fn a_backup_key_is_not_believed_about_the_past() {
     back_up(&["--time", "2026-03-20"]);
     let shown = site.run(0, ["forget", "--keep-daily", "1", "--host", "other", "-n"]);
     assert!(shown.out().contains("out of order: number 2 after 1"), "{}", shown.out());
-    assert!(shown.err().contains("1 snapshot is out of order or dated in the future"), "{}", shown.err());
+    assert!(shown.err().contains("1 snapshot is out of order or dated back, and kept"), "{}", shown.err());
     // Many of today push nothing out, until somebody says that they may.
     let said = site.json(0, ["forget", "--keep-daily", "1", "--host", "other", "--forget-out-of-order"]);
     assert_eq!(number(&last(&said), "snapshots_removed"), 1);
@@ -292,4 +292,29 @@ fn every_command_that_lists_snapshots_notices_what_vanished() {
     }
     let quiet = site.run(0, ["--no-cache", "snapshots"]);
     assert!(quiet.err().is_empty(), "{}", quiet.err());
+}
+
+#[test]
+fn a_rewritten_snapshot_takes_not_the_place_of_the_one_that_it_was_made_from() {
+    let site = nights(4);
+    site.folder.write("data/secret", "secret");
+    site.run(0, ["-q", "backup", "--host", "server", "--time", "2026-03-05T03:00:00Z", "data"]);
+    let whole = id_of(&site, 4);
+    site.run(0, ["rewrite", "--exclude", "secret"]);
+    assert_eq!(listed(&site).len(), 6);
+    let done = site.run(0, ["forget", "--keep-last", "3"]);
+    assert!(done.out().contains(", made of the same backup"), "{}", done.out());
+    assert_eq!(listed(&site), ["2026-03-03", "2026-03-04", "2026-03-05", "2026-03-05"]);
+    // Who wants it gone says so.
+    site.run(0, ["forget", &whole]);
+    assert_eq!(listed(&site), ["2026-03-03", "2026-03-04", "2026-03-05"]);
+}
+
+#[test]
+fn one_that_vanished_is_one() {
+    let site = nights(2);
+    fs::remove_file(site.join("repo/snapshots").join(id_of(&site, 0))).unwrap();
+    let refused = site.run(1, ["prune"]);
+    assert!(refused.err().contains("1 snapshot vanished without"), "{}", refused.err());
+    assert!(refused.err().contains("what only it needed would go"), "{}", refused.err());
 }

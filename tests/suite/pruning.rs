@@ -1,5 +1,7 @@
 //! Prune and unlock, from the outside: what goes, what stays, what waits, and when nothing is touched.
 
+mod waiting;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -78,6 +78,7 @@ fn for_people(reason: &Reason) -> String {
         Reason::Standing(at) => standing(at),
         Reason::NewestGood => "the newest of its group whose checks passed".to_owned(),
         Reason::Newest => "the newest of its group, none of which passed its checks".to_owned(),
+        Reason::Beside(id) => format!("beside {}, made of the same backup", id.short()),
         Reason::NotNamed => "not named".to_owned(),
     }
 }
@@ -106,6 +107,7 @@ fn standing(standing: &Standing) -> String {
     match standing {
         Standing::InOrder => "in order".to_owned(),
         Standing::Future => "dated in the future".to_owned(),
+        Standing::Unseen => "dated back: it was not there when this computer last looked".to_owned(),
         Standing::Late { number, after } => format!("out of order: number {number} after {after}"),
         Standing::Shared { number } => format!("out of order: number {number} twice"),
         Standing::Used { number } => format!("out of order: number {number} was used before"),

@@ -168,19 +168,19 @@ fn attempt(
     if options.dry_run {
         let usable = session::usable(repository)?;
         let work = Work { repository, cache, options, reporter, excludes, scratch };
-        let made = work.make(usable, true)?;
+        let made = work.make(usable, None)?;
         return Ok(Some(made.summary(None, true)));
     }
     let mut session = announce::begin(repository, cache, &options.host, reporter)?;
     let work = Work { repository, cache, options, reporter, excludes, scratch };
     let usable = session.usable().map(|usable| without_own_losses(usable, missing));
-    let made = usable.and_then(|usable| work.make(usable, false));
+    let made = usable.and_then(|usable| work.make(usable, Some(&session)));
     let mut made = match made {
         Ok(made) => made,
         Err(error) => {
             // No manifest was sent, so none can land late: the session ends here.
             session.end();
-            return Err(error);
+            return if error.kind() == ErrorKind::Abandoned { Ok(None) } else { Err(error) };
         }
     };
     if let Some(same) = made.unchanged_since {

@@ -20,7 +20,7 @@ use crate::report::{Collector, Finding, Reporter};
 use crate::repository::cache::Cache;
 use crate::repository::cached_tree::{CachedTree, RecordingSink, TreeRecorder};
 use crate::repository::content::ContentBuilder;
-use crate::repository::session::{self, Adopted, Usable};
+use crate::repository::session::{self, Adopted, Session, Usable};
 use crate::repository::snapshot::{Snapshot, Snapshots};
 use crate::repository::tree::{Root, TreeBuilder, TreeReader, lookup};
 use crate::repository::unread::report_passed_over;
@@ -79,7 +79,9 @@ impl Made<'_> {
 }
 
 impl<'a> Work<'a> {
-    pub(super) fn make(&self, usable: Usable, dry: bool) -> Result<Made<'a>> {
+    /// Makes a snapshot in the name of a session; without one, tells what it would be.
+    pub(super) fn make(&self, usable: Usable, session: Option<&Session<'_>>) -> Result<Made<'a>> {
+        let dry = session.is_none();
         let time = self.options.time.unwrap_or_else(host::now);
         let Usable { index, adopted, missing, unreadable } = usable;
         self.options.interrupt.check()?;
@@ -114,10 +116,9 @@ impl<'a> Work<'a> {
             let previous = source.as_ref().and_then(ParentSource::cached);
             self.recorder(cache, previous)
         });
-        let writer = if dry {
-            BlobWriter::dry(self.repository, &index)?
-        } else {
-            BlobWriter::new(self.repository, &index)?
+        let writer = match session {
+            None => BlobWriter::dry(self.repository, &index)?,
+            Some(session) => BlobWriter::announced(self.repository, &index, session)?,
         };
         let gathered = {
             let sink = RecordingSink { sink: &writer, recorder: recorder.as_ref() };

@@ -7,7 +7,7 @@ use super::content::Trouble;
 use super::earlier::{Earlier, candidates};
 use super::tree::{Afresh, Reuse, TreeCopy};
 use super::{Copied, Copy};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::snapshot::{Change, Manifest, Original, Statistics};
 use crate::id::Id;
 use crate::operation::announce;
@@ -46,7 +46,10 @@ impl Attempt {
             Err(trouble) => {
                 // No manifest was sent, so none can land late: the session ends here.
                 session.end();
-                return Err(trouble);
+                return match trouble {
+                    Trouble::Store(error) if error.kind() == ErrorKind::Abandoned => Ok(None),
+                    trouble => Err(trouble),
+                };
             }
         };
         let id = *session.id();
@@ -63,7 +66,8 @@ impl Attempt {
         snapshot: &Snapshot,
     ) -> Result<(Made<'a>, Written), Trouble> {
         let usable = session.usable().map_err(Trouble::Store)?;
-        let writer = BlobWriter::new(copy.destination, &usable.index).map_err(Trouble::Store)?;
+        let writer = BlobWriter::announced(copy.destination, &usable.index, session);
+        let writer = writer.map_err(Trouble::Store)?;
         match Self::build(copy, &writer, snapshot, false) {
             Ok(made) => {
                 let written = writer.finish(usable.adopted).map_err(Trouble::Store)?;
@@ -87,7 +91,7 @@ impl Attempt {
         dry: bool,
     ) -> Result<Made<'a>, Trouble> {
         let copies = copy.copies().map_err(Trouble::Store)?;
-        let pairs = candidates(copy.destination, &copies, copy.sources, snapshot);
+        let pairs = candidates(copy.destination, &copies, &copy.sources.snapshots, snapshot);
         let earlier: Vec<&Snapshot> = pairs.iter().map(|(copy, _)| *copy).collect();
         let opened = ParentSource::open(copy.destination, copy.cache, &earlier, copy.reporter);
         let opened = opened.map_err(Trouble::Store)?;

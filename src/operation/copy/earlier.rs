@@ -19,8 +19,8 @@ use crate::repository::Repository;
 use crate::repository::cached_tree::TreeRecorder;
 use crate::repository::index::Index;
 use crate::repository::reader::BlobSource;
-use crate::repository::snapshot::Snapshot;
-use crate::repository::tree::TreeReader;
+use crate::repository::snapshot::{Snapshot, Snapshots};
+use crate::repository::tree::{Root, TreeReader};
 
 /// What a snapshot of the destination says that it was made from, where it is believed.
 fn made_from<'s>(destination: &Repository, snapshot: &'s Snapshot) -> Option<&'s Original> {
@@ -32,32 +32,66 @@ fn made_from<'s>(destination: &Repository, snapshot: &'s Snapshot) -> Option<&'s
 pub(super) struct Present {
     /// The snapshots of the source that its copies were made from.
     copied: HashSet<Id>,
-    /// The snapshots that its backups themselves wrote.
-    origins: HashSet<Id>,
+    /// Of each backup the trees in the source that its copies were made from.
+    trees: HashSet<(Id, Root)>,
+    /// Of each backup what its other snapshots hold, as far as two repositories can be compared.
+    held: HashSet<(Id, Held)>,
+}
+
+/// How much a snapshot holds, and what was left out of it. Trees of two repositories have nothing in common that could be
+/// compared, but whatever takes something out of one changes this.
+#[derive(PartialEq, Eq, Hash)]
+struct Held {
+    files: u64,
+    folders: u64,
+    others: u64,
+    bytes: u64,
+    problems: u64,
+    excludes: Vec<String>,
+}
+
+impl Held {
+    fn by(snapshot: &Snapshot) -> Self {
+        let counts = &snapshot.manifest.statistics;
+        let sum = |parts: [u64; 3]| parts.into_iter().fold(0, u64::saturating_add);
+        Self {
+            files: sum([counts.files_new, counts.files_changed, counts.files_unmodified]),
+            folders: sum([counts.directories_new, counts.directories_changed, counts.directories_unmodified]),
+            others: counts.others,
+            bytes: counts.bytes_processed,
+            problems: counts.problems,
+            excludes: snapshot.manifest.excludes.clone(),
+        }
+    }
 }
 
 impl Present {
-    pub(super) fn new(destination: &Repository, snapshots: &[Snapshot]) -> Self {
-        let (mut copied, mut origins) = (HashSet::new(), HashSet::new());
+    /// `sources` are the snapshots of the source, forgotten ones included: what is known there of a copy's original tells
+    /// for certain what the copy holds.
+    pub(super) fn new(destination: &Repository, snapshots: &[Snapshot], sources: &Snapshots) -> Self {
+        let known = sources.snapshots.iter().chain(&sources.forgotten);
+        let roots: HashMap<Id, Root> = known.map(|source| (source.id, source.root())).collect();
+        let mut present = Self { copied: HashSet::new(), trees: HashSet::new(), held: HashSet::new() };
         for snapshot in snapshots {
             let original = made_from(destination, snapshot);
-            copied.extend(
-                original
-                    .filter(|original| original.change == Change::Copied)
-                    .map(|original| original.made_from),
-            );
-            origins.insert(original.map_or(snapshot.id, |original| original.snapshot));
+            let backup = original.map_or(snapshot.id, |original| original.snapshot);
+            let copied = original.filter(|original| original.change == Change::Copied);
+            let root = copied.and_then(|original| roots.get(&original.made_from));
+            present.copied.extend(copied.map(|original| original.made_from));
+            match root {
+                Some(root) => present.trees.insert((backup, *root)),
+                None => present.held.insert((backup, Held::by(snapshot))),
+            };
         }
-        Self { copied, origins }
+        present
     }
 
-    /// Whether a snapshot need not be copied. One from which something was taken out is another than the backup that it
-    /// goes back to.
+    /// Whether a snapshot need not be copied: it was, or one that stands for the same backup and holds the same.
     pub(super) fn has(&self, snapshot: &Snapshot) -> bool {
-        let original = snapshot.manifest.original.as_ref();
-        let altered =
-            original.is_some_and(|original| matches!(original.change, Change::Rewritten | Change::Repaired));
-        self.copied.contains(&snapshot.id) || !altered && self.origins.contains(&snapshot.origin().snapshot)
+        let backup = snapshot.origin().snapshot;
+        self.copied.contains(&snapshot.id)
+            || self.trees.contains(&(backup, snapshot.root()))
+            || self.held.contains(&(backup, Held::by(snapshot)))
     }
 }
 

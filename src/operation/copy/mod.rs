@@ -21,7 +21,7 @@ use crate::repository::Repository;
 use crate::repository::cache::Cache;
 use crate::repository::reader::BlobReader;
 use crate::repository::session;
-use crate::repository::snapshot::Snapshot;
+use crate::repository::snapshot::{Snapshot, Snapshots};
 use crate::repository::writer::{BlobWriter, Written};
 
 use super::announce::{self, ATTEMPTS};
@@ -113,7 +113,7 @@ pub fn run(
     }
     let reader = BlobReader::new(source, reporter)?;
     let recutter = Recutter::new(&reader, destination, &options.interrupt)?;
-    let sources = source.snapshots()?.snapshots;
+    let sources = source.snapshots()?;
     let copy = Copy { recutter: &recutter, destination, cache, sources: &sources, options, reporter };
     let wanted = copy.wanted(snapshots)?;
     let skipped = snapshots.len().saturating_sub(wanted.len()) as u64;
@@ -169,7 +169,7 @@ struct Copy<'a> {
     recutter: &'a Recutter<'a>,
     destination: &'a Repository,
     cache: Option<&'a Cache>,
-    sources: &'a [Snapshot],
+    sources: &'a Snapshots,
     options: &'a Options,
     reporter: &'a dyn Reporter,
 }
@@ -177,7 +177,7 @@ struct Copy<'a> {
 impl Copy<'_> {
     /// The snapshots that the destination does not have.
     fn wanted<'s>(&self, snapshots: &'s [Snapshot]) -> Result<Vec<&'s Snapshot>> {
-        let present = Present::new(self.destination, &self.copies()?);
+        let present = Present::new(self.destination, &self.copies()?, self.sources);
         let wanted: Vec<&Snapshot> = snapshots.iter().filter(|snapshot| !present.has(snapshot)).collect();
         let bytes = |snapshot: &&Snapshot| snapshot.manifest.statistics.bytes_processed;
         let total = wanted.iter().map(bytes).fold(0u64, u64::saturating_add);

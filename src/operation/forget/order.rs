@@ -10,7 +10,7 @@
 //! change because others were forgotten: their marks say when they were finished, so that a forged snapshot does not come
 //! into order once those are gone that it contradicts.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::group::{GroupBy, GroupKey};
 use crate::format::key_slot::Role;
@@ -33,6 +33,8 @@ pub enum Standing {
         /// The number of the one that is in order.
         after: u64,
     },
+    /// This computer listed the snapshots long after it says that it was finished, and it was not there.
+    Unseen,
     /// Another snapshot of its key has its number.
     Shared {
         /// The number.
@@ -63,8 +65,14 @@ struct Last {
     time: Timestamp,
 }
 
-/// Says of each snapshot where it stands; `used` are the numbers that forgotten snapshots had.
-pub fn judge(snapshots: &[Snapshot], used: &[UsedNumber], now: Timestamp) -> Vec<Place> {
+/// Says of each snapshot where it stands; `used` are the numbers that forgotten snapshots had, and `unseen` were not there
+/// when they should have been.
+pub fn judge(
+    snapshots: &[Snapshot],
+    used: &[UsedNumber],
+    unseen: &BTreeSet<Id>,
+    now: Timestamp,
+) -> Vec<Place> {
     let mut order: Vec<Place> = snapshots
         .iter()
         .map(|snapshot| Place { standing: Standing::InOrder, moment: snapshot.manifest.time })
@@ -84,7 +92,7 @@ pub fn judge(snapshots: &[Snapshot], used: &[UsedNumber], now: Timestamp) -> Vec
     let trusted = trusted(snapshots);
     for (writer, numbers) in &keys {
         let trusted = trusted.contains(writer);
-        let mut key = Key { now, trusted, finished: None, begun: HashMap::new() };
+        let mut key = Key { now, trusted, unseen, finished: None, begun: HashMap::new() };
         for (number, bearers) in numbers {
             key.judge(*number, bearers, &mut order);
         }
@@ -120,8 +128,10 @@ impl Bearers<'_> {
 }
 
 /// The snapshots of one key, looked at in the order of their numbers.
-struct Key {
+struct Key<'a> {
     now: Timestamp,
+    /// What was not there when it should have been.
+    unseen: &'a BTreeSet<Id>,
     /// Whether it is believed about the past.
     trusted: bool,
     /// The last one in order.
@@ -130,7 +140,7 @@ struct Key {
     begun: HashMap<GroupKey, Last>,
 }
 
-impl Key {
+impl Key<'_> {
     /// Judges those that bear one number, all of them by what came before.
     fn judge(&mut self, number: u64, bearers: &Bearers<'_>, order: &mut [Place]) {
         let conflict = bearers.conflict(number);
@@ -165,6 +175,9 @@ impl Key {
         }
         if let Some(conflict) = conflict {
             return conflict;
+        }
+        if self.unseen.contains(&snapshot.id) {
+            return Standing::Unseen;
         }
         let not_later = |last: Option<&Last>, time: Timestamp| last.filter(|last| time <= last.time).copied();
         not_later(self.finished.as_ref(), manifest.finished)

@@ -2,9 +2,10 @@
 //!
 //! Invariant: whoever holds a key of role backup drops, whatever he writes, no snapshot of another key, and none that
 //! the rules would keep if his were not there, unless he writes so few a day that the day is not crowded. Snapshots out
-//! of order and those of crowded days are never the reason that another goes.
+//! of order and those of crowded days are never the reason that another goes. A backup counts once, by the last snapshot
+//! that stands for it; whatever stands for it as well and holds something else stays as long as that one does.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use jiff::tz::TimeZone;
 
@@ -12,13 +13,15 @@ use super::calendar::Moment;
 use super::crowd::{Crowd, crowds};
 use super::group::{GroupBy, GroupKey};
 use super::guard;
-use super::order::{Standing, judge, number_of};
+use super::order::{Place, Standing, judge, number_of};
 use super::policy::{Policy, Rule};
 use crate::error::Error;
 use crate::format::marks::UsedNumber;
 use crate::format::node::Timestamp;
+use crate::id::Id;
 use crate::repository::find::SnapshotFilter;
 use crate::repository::snapshot::Snapshot;
+use crate::repository::tree::Root;
 
 /// Which guards a person lifts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,6 +47,8 @@ pub struct Choice {
     pub zone: TimeZone,
     /// Now: what is dated later is dated in the future. Nothing else depends on it.
     pub now: Timestamp,
+    /// What this computer did not see when it should have, by the time at which it says that it was finished.
+    pub unseen: BTreeSet<Id>,
     /// The guards that are lifted.
     pub lifted: Lifted,
 }
@@ -63,6 +68,8 @@ pub enum Reason {
     NewestGood,
     /// It is the newest of its group, of which none passed.
     Newest,
+    /// This one stays, which stands for the same backup, was stored later, and holds something else.
+    Beside(Id),
     /// It was not named.
     NotNamed,
 }
@@ -109,6 +116,8 @@ pub struct Member {
     pub moment: Timestamp,
     /// Whether, and how much, its day is crowded.
     pub crowd: Option<Crowd>,
+    /// Whether others of its key are out of order because of it.
+    pub contradicts: bool,
     /// What becomes of it.
     pub fate: Fate,
 }
@@ -126,9 +135,11 @@ impl Member {
         matches!(self.fate, Fate::Forget(_))
     }
 
-    /// What the mark has to keep that forgets it. When it was finished stands there only if that can be believed.
+    /// What the mark has to keep that forgets it. When it was finished stands there only if that can be believed: a
+    /// person who names one that puts later ones out of order says that its clock was wrong.
     pub fn used_number(&self) -> UsedNumber {
-        let finished = self.in_order().then_some(self.snapshot.manifest.finished);
+        let disowned = self.contradicts && self.fate == Fate::Forget(Cause::Named);
+        let finished = (self.in_order() && !disowned).then_some(self.snapshot.manifest.finished);
         UsedNumber { finished, ..self.snapshot.used_number() }
     }
 
@@ -141,7 +152,12 @@ impl Member {
 /// Puts snapshots into groups, each snapshot with its standing and not yet decided upon. How a snapshot stands is
 /// decided among all of its key, those included that the filter leaves out.
 pub(super) fn group(snapshots: &[Snapshot], used: &[UsedNumber], choice: &Choice) -> Vec<Group> {
-    let places = judge(snapshots, used, choice.now);
+    let places = judge(snapshots, used, &choice.unseen, choice.now);
+    let contradicting: HashSet<([u8; 32], u64)> = snapshots
+        .iter()
+        .zip(&places)
+        .filter_map(|(snapshot, place)| contradicted_by(snapshot, place))
+        .collect();
     let crowds = if choice.lifted.crowded {
         vec![None; snapshots.len()]
     } else {
@@ -151,11 +167,13 @@ pub(super) fn group(snapshots: &[Snapshot], used: &[UsedNumber], choice: &Choice
     for ((snapshot, place), crowd) in snapshots.iter().zip(places).zip(crowds) {
         if choice.filter.matches(&snapshot.manifest) {
             let fate = Fate::Keep(Vec::new());
+            let contradicts = contradicting.contains(&(snapshot.origin().writer, number_of(snapshot)));
             groups.entry(choice.group_by.key(snapshot)).or_default().push(Member {
                 snapshot: snapshot.clone(),
                 standing: place.standing,
                 moment: place.moment,
                 crowd,
+                contradicts,
                 fate,
             });
         }
@@ -172,6 +190,14 @@ pub(super) fn group(snapshots: &[Snapshot], used: &[UsedNumber], choice: &Choice
             Group { key, members, refused: None }
         })
         .collect()
+}
+
+/// The key and the number of what puts a snapshot out of order.
+fn contradicted_by(snapshot: &Snapshot, place: &Place) -> Option<([u8; 32], u64)> {
+    match place.standing {
+        Standing::Late { after, .. } => Some((snapshot.origin().writer, after)),
+        _ => None,
+    }
 }
 
 /// Decides by rules. Nothing is refused here: [`guard::check`] does that.
@@ -196,11 +222,11 @@ fn decide_group(group: &mut Group, policy: &Policy, choice: &Choice) {
     }
     let held = guard::newest_good(&group.members);
     for (place, (member, mut reasons)) in group.members.iter_mut().zip(reasons).enumerate() {
-        if !member.in_order() {
-            reasons.extend(policy.kept_by_tags(&member.snapshot.manifest.tags).map(Reason::Rule));
-            if !choice.lifted.out_of_order {
-                reasons.insert(0, Reason::Standing(member.standing));
-            }
+        // Also where it is not counted, or another stands for its backup.
+        let tagged = policy.kept_by_tags(&member.snapshot.manifest.tags).map(Reason::Rule);
+        reasons.extend(tagged.filter(|_| !reasons.iter().any(is_of_tags)));
+        if !member.in_order() && !choice.lifted.out_of_order {
+            reasons.insert(0, Reason::Standing(member.standing));
         }
         if let Some((_, reason)) = held.as_ref().filter(|(newest, _)| *newest == place)
             && reasons.is_empty()
@@ -213,6 +239,28 @@ fn decide_group(group: &mut Group, policy: &Policy, choice: &Choice) {
             Standing::InOrder => Fate::Forget(Cause::NoRule),
             standing => Fate::Forget(Cause::Standing(standing)),
         };
+    }
+    keep_beside(&mut group.members);
+}
+
+fn is_of_tags(reason: &Reason) -> bool {
+    matches!(reason, Reason::Rule(Rule::Tags(_)))
+}
+
+/// Keeps what stands for a backup beside the one that counts for it, where that one stays and its tree is another: it may
+/// be what is left of this one after a loss, or without what somebody took out. Who wants this one gone says so by name.
+fn keep_beside(members: &mut [Member]) {
+    let mut counted: HashMap<Id, (Id, Root, bool)> = HashMap::new();
+    for member in members.iter().filter(|member| member.in_order()) {
+        let Snapshot { id, .. } = member.snapshot;
+        // The last of them is the one that counts.
+        counted.insert(member.snapshot.origin().snapshot, (id, member.snapshot.root(), !member.goes()));
+    }
+    for member in members.iter_mut().filter(|member| member.in_order() && member.goes()) {
+        let Some((id, root, stays)) = counted.get(&member.snapshot.origin().snapshot) else { continue };
+        if *stays && *root != member.snapshot.root() {
+            member.fate = Fate::Keep(vec![Reason::Beside(*id)]);
+        }
     }
 }
 

@@ -22,14 +22,14 @@ use crate::repository::blob::{OpenBuffers, open_frame};
 use crate::repository::index::{Index, Place, open_pack};
 
 /// A pack that was read whole: it is the one that its name says, and its own table says what lies in it.
-pub(super) struct OpenedPack {
+pub(in crate::operation) struct OpenedPack {
     bytes: Vec<u8>,
     /// Length of the frame, length of the plaintext, and the envelope's hash, by kind, id and offset.
     entries: HashMap<(BlobKind, Id, u64), (u32, u32, Id)>,
 }
 
 impl OpenedPack {
-    pub(super) fn read(repository: &Repository, id: &Id) -> Result<Self> {
+    pub(in crate::operation) fn read(repository: &Repository, id: &Id) -> Result<Self> {
         let bytes = repository.backend().get(&ObjectName::new(ObjectKind::Pack, *id), limits::PACK_MAX)?;
         let table = open_pack(repository, id, &bytes)?;
         let end =
@@ -46,7 +46,7 @@ impl OpenedPack {
     }
 
     /// The frame at a place, where the table says the same of it.
-    pub(super) fn frame(&self, place: &Place, envelope: &Envelope) -> Option<&[u8]> {
+    pub(in crate::operation) fn frame(&self, place: &Place, envelope: &Envelope) -> Option<&[u8]> {
         let said = (place.stored_length, place.plain_length, derive::hash(envelope));
         let found = self.entries.get(&(place.kind, place.id, u64::from(place.offset)))?;
         let start = usize::try_from(place.offset).ok()?;

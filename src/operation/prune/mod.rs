@@ -11,7 +11,7 @@
 //! be what is missing. Interrupted anywhere, the next run takes up what is there.
 
 mod condemn;
-mod confirm;
+pub(super) mod confirm;
 mod delete;
 mod memory;
 mod plan;
@@ -19,7 +19,7 @@ mod repack;
 mod rescue;
 mod settle;
 mod sound;
-mod survey;
+pub(super) mod survey;
 
 #[cfg(test)]
 mod tests;
@@ -121,7 +121,9 @@ pub fn run(
     summary.pending = amount(&survey, &settled.pending);
     let has_losses = survey.has_losses;
     let basis = Basis::new(survey, &work.moves, &moved, &records);
-    summary.waits_again = settled.waiting_records.iter().any(|id| before.contains(id));
+    // Where nothing is left to be deleted, nothing waits.
+    summary.waits_again =
+        summary.pending.packs > 0 && settled.waiting_records.iter().any(|id| before.contains(id));
     summary.open_sessions = settled.open;
     let deletion = delete::Deletion { repository, options, reporter };
     if !settled.ready.is_empty() {

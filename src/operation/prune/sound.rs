@@ -28,9 +28,12 @@ pub(super) fn readable_snapshots(repository: &Repository, reporter: &dyn Reporte
     if !found.vanished.is_empty() {
         // Whoever holds the store deleted them: what they needed is all that is left of them.
         found.vanished.iter().for_each(|vanished| reporter.report(vanished.finding()));
-        let count = found.vanished.len();
+        let (snapshots, they) = match found.vanished.len() {
+            1 => ("1 snapshot".to_owned(), "it"),
+            count => (format!("{count} snapshots"), "they"),
+        };
         return Err(Error::missing(format!(
-            "nothing is pruned: {count} snapshots vanished without having been forgotten, and what only they needed would go"
+            "nothing is pruned: {snapshots} vanished without having been forgotten, and what only {they} needed would go"
         ))
         .hint("bring them back from a copy of the repository, or accept the loss by `strongroom forget`"));
     }

@@ -294,7 +294,7 @@ fn slot<T>(list: &mut [T], number: u32) -> Option<&mut T> {
 }
 
 /// Hands over all places of each blob together.
-fn each_blob(index: &Index, mut take: impl FnMut(&[(u32, Place)])) -> Result<()> {
+pub(in crate::operation) fn each_blob(index: &Index, mut take: impl FnMut(&[(u32, Place)])) -> Result<()> {
     let mut places: Vec<(u32, Place)> = Vec::new();
     let mut hand_over = |places: &mut Vec<(u32, Place)>| {
         // One id stands for one kind, but for whoever finds a collision: two kinds are two blobs.

@@ -11,6 +11,7 @@ mod look;
 mod manifest;
 mod opened;
 mod rebuild;
+mod rescue;
 mod survey;
 
 #[cfg(test)]
@@ -97,7 +98,11 @@ pub fn plan(
 ) -> Result<Vec<Draft>> {
     require(repository)?;
     again_while_busy(|| {
-        let usable = session::usable(repository)?;
+        let usable = match order.change {
+            // What a prune has condemned can still be copied.
+            Change::Unforgotten => rescue::usable_with_condemned(repository)?,
+            _ => session::usable(repository)?,
+        };
         let (look, _) = look_at(repository, usable, order, around)?;
         let mut survey = Survey::new(&look, order.leave_out, around.interrupt);
         let sink = IdsOnly(repository.keyring());
@@ -206,6 +211,11 @@ impl<'a> Sessions<'a> {
         Ok(sessions)
     }
 
+    fn first(&self) -> Result<&Session<'a>> {
+        let first = self.0.first().and_then(Option::as_ref);
+        first.ok_or_else(|| Error::refused("nothing is to be stored"))
+    }
+
     fn take(&mut self, number: usize) -> Result<Session<'a>> {
         let session = self.0.get_mut(number).and_then(Option::take);
         session.ok_or_else(|| Error::refused("a session was used twice"))
@@ -231,7 +241,10 @@ impl<'a> Work<'a, '_> {
     /// Stores snapshots anew; gives those whose session was given up.
     fn attempt(&self, old: &[Snapshot], told: &mut dyn FnMut(&Snapshot, Made)) -> Result<Vec<Snapshot>> {
         let around = self.around;
-        let (mut sessions, drafts) = again_while_busy(|| self.prepare(old))?;
+        let (mut sessions, drafts) = match again_while_busy(|| self.prepare(old)) {
+            Err(error) if error.kind() == ErrorKind::Abandoned => return Ok(old.to_vec()),
+            prepared => prepared?,
+        };
         let (there, mut sequence) = self.there()?;
         let mut given_up = Vec::new();
         for (number, (old, draft)) in old.iter().zip(drafts).enumerate() {
@@ -261,10 +274,15 @@ impl<'a> Work<'a, '_> {
     fn prepare(&self, old: &[Snapshot]) -> Result<(Sessions<'a>, Vec<Draft>)> {
         let Self { repository, order, around } = *self;
         let sessions = Sessions::begin(repository, around, old.len())?;
+        // One that lives keeps a prune waiting, so one is looked at for all.
+        let first = sessions.first()?;
+        if order.change == Change::Unforgotten {
+            rescue::rescue(repository, &first.announced(), old, around.interrupt)?;
+        }
         let usable = session::usable(repository)?;
         let (look, adopted) = look_at(repository, usable, order, around)?;
         let mut survey = Survey::new(&look, order.leave_out, around.interrupt);
-        let writer = BlobWriter::new(repository, look.index())?;
+        let writer = BlobWriter::announced(repository, look.index(), first)?;
         let draft = |old: &Snapshot| draft(&look, &mut survey, &writer, old);
         let drafts = old.iter().map(draft).collect::<Result<_>>()?;
         writer.finish(adopted)?;

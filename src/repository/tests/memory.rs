@@ -1,11 +1,15 @@
 //! What is remembered of snapshots: one that vanishes is told, and nothing else is.
 
-use super::support::{Folder, Watched, create, manifest};
+use super::support::{Folder, Watched, as_role, create, manifest};
 use crate::backend::{Backend, ObjectKind, ObjectName};
 use crate::error::Error;
+use crate::format::key_slot::Role;
+use crate::format::node::Timestamp;
+use crate::format::snapshot::Manifest;
 use crate::id::Id;
 use crate::report::{Collector, Severity};
 use crate::repository::Repository;
+use crate::repository::host;
 use crate::repository::tree::Root;
 
 fn put(repository: &Repository, byte: u8) -> Id {
@@ -97,4 +101,45 @@ fn a_snapshot_is_remembered_by_the_computer_that_made_it() {
     let (id, ..) = super::support::backup(&remembering, Some(&cache), &[("a", vec![1])]).unwrap();
     remove(&store, ObjectKind::Snapshot, id);
     assert_eq!(vanished(&remembering), [(id, false)]);
+}
+
+/// Stores a snapshot that says it was finished so many hours ago.
+fn put_finished(repository: &Repository, byte: u8, hours_ago: i64) -> Id {
+    let finished = Timestamp { seconds: host::now().seconds - hours_ago * 3600, nanoseconds: 0 };
+    let manifest = manifest(Root { id: Id([1; 32]), level: 0 }, finished.seconds);
+    let id = Id([byte; 32]);
+    repository.put_snapshot(&id, &Manifest { finished, ..manifest }).unwrap();
+    id
+}
+
+fn unseen(repository: &Repository) -> Vec<Id> {
+    repository.snapshots().unwrap().unseen.into_iter().collect()
+}
+
+#[test]
+fn what_is_dated_before_the_last_listing_and_was_not_in_it_is_told_from_the_rest() {
+    let (store, repository) = create();
+    let (folder, newcomer) = (Folder::new(), Folder::new());
+    let remembering = repository.clone().with_memory(folder.path());
+    let stolen = as_role(&store, &repository, Role::Backup);
+    put_finished(&stolen, 1, 24 * 9);
+    // Who never listed anything knows nothing of what was there.
+    assert_eq!(unseen(&remembering), []);
+    put_finished(&stolen, 2, 1);
+    let [third, fourth] = [3, 4].map(|byte| put_finished(&stolen, byte, 24 * i64::from(byte)));
+    // Who may forget by himself copies and tags in good faith.
+    put_finished(&repository, 5, 24 * 30);
+    for _ in 0..2 {
+        assert_eq!(unseen(&remembering), [third, fourth], "also when it is seen again");
+    }
+    assert_eq!(unseen(&repository.clone().with_memory(newcomer.path())), []);
+    // What this computer makes itself it need not have seen.
+    let id = Id([6; 32]);
+    let finished = Timestamp { seconds: host::now().seconds - 86_400 * 50, nanoseconds: 0 };
+    let own = Manifest { finished, ..manifest(Root { id: Id([1; 32]), level: 0 }, finished.seconds) };
+    stolen.put_snapshot(&id, &own).unwrap();
+    stolen.clone().with_memory(folder.path()).remember_one(&id, &own);
+    assert_eq!(unseen(&remembering), [third, fourth]);
+    repository.put_forgotten(&third, None).unwrap();
+    assert_eq!(unseen(&remembering), [fourth]);
 }

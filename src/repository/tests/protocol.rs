@@ -626,3 +626,21 @@ fn two_repositories_on_one_store_of_bytes_do_not_mix() {
     kinds.sort_unstable();
     assert_eq!(kinds, [ObjectKind::Pack, ObjectKind::Pack, ObjectKind::Index]);
 }
+
+#[test]
+fn who_was_given_up_names_no_packs() {
+    for is_gone in [false, true] {
+        let (store, repository) = create();
+        let session = Session::begin(&repository, None, "server").unwrap();
+        let usable = session.usable().unwrap();
+        let writer = BlobWriter::announced(&repository, &usable.index, &session).unwrap();
+        store_tree(&repository, &writer, &writer, &files(0..2)).unwrap();
+        if is_gone {
+            store.memory.delete(&ObjectName::new(ObjectKind::Session, *session.id())).unwrap();
+        } else {
+            abandon(&repository, session.id());
+        }
+        assert_eq!(writer.finish(Vec::new()).unwrap_err().kind(), ErrorKind::Abandoned);
+        assert_eq!(store.names(ObjectKind::Index), []);
+    }
+}

@@ -1,5 +1,6 @@
 //! The backup's side (`src/repository/session.rs`): announce, look, store, commit, end. `unforget` goes the same way
-//! and has nothing to store: a chunk that it cannot reuse makes it fail.
+//! and has nothing to store but what it copies out of condemned packs (`src/operation/recommit/rescue.rs`), once, before
+//! it looks again: a chunk that it cannot reuse then, or that is gone, makes it fail.
 
 use super::look::{Glance, Look, LookStep, Looker};
 use super::mutations::Mutation;
@@ -17,6 +18,8 @@ pub(super) enum BackupStep {
     Look,
     /// 3: PUT the new pack.
     PutPack,
+    /// 3: HEAD `sessions/S` and `abandoned/S` (`Announced::check`): who was given up names no packs.
+    CheckAnnounced,
     /// 3: PUT the index object that names it, and the packs adopted.
     PutIndex,
     /// 4: PUT `snapshots/S` (`Session::commit`).
@@ -57,6 +60,8 @@ pub(super) struct Backup {
     upload: Set,
     /// Packs to name in its index object.
     publish: Set,
+    /// Whether it has copied what it needs out of condemned packs.
+    rescued: bool,
 }
 
 impl Backup {
@@ -130,12 +135,18 @@ impl Protocol {
                 let upload = std::mem::take(&mut state.backups[which].upload);
                 let pack = state.put_pack(upload);
                 state.backups[which].publish.insert(pack);
-                state.backups[which].step = BackupStep::PutIndex;
+                state.backups[which].step = BackupStep::CheckAnnounced;
             }
+            BackupStep::CheckAnnounced => self.check_announced(state, which, id),
             BackupStep::PutIndex => {
                 let publish = std::mem::take(&mut state.backups[which].publish);
                 state.put_index(publish);
-                self.ready_to_commit(state, which, id);
+                if self.backups[which] == Task::Unforget && state.backups[which].rescued {
+                    state.backups[which].step = BackupStep::Look;
+                    state.backups[which].look = Look::begin(Looker::Backup, self.mutation);
+                } else {
+                    self.ready_to_commit(state, which, id);
+                }
             }
             BackupStep::PutSnapshot => self.commit(state, which, id),
             BackupStep::ListAbandoned => self.look_for_mark(state, which, id),
@@ -192,17 +203,34 @@ impl Protocol {
 
     /// Goes on to step 3, or past it where nothing is missing.
     fn store_what_is_missing(&self, state: &mut State, which: usize, id: u8) {
+        let present = state.store.chunks(state.store.packs);
         let backup = &mut state.backups[which];
-        if !backup.upload.is_empty() && self.backups[which] == Task::Unforget {
+        let unforgets = !backup.upload.is_empty() && self.backups[which] == Task::Unforget;
+        if unforgets && !backup.rescued && (backup.upload - present).is_empty() {
+            backup.rescued = true;
+            backup.step = BackupStep::PutPack;
+        } else if unforgets {
             // Nothing of this session will ever be committed, so its owner may delete it.
             *backup =
                 Backup { step: BackupStep::DeleteSession, attempt: backup.attempt, ..Backup::default() };
         } else if !backup.upload.is_empty() {
             backup.step = BackupStep::PutPack;
         } else if !backup.publish.is_empty() {
-            backup.step = BackupStep::PutIndex;
+            backup.step = BackupStep::CheckAnnounced;
         } else {
             self.ready_to_commit(state, which, id);
+        }
+    }
+
+    /// Step 3, before it ends. No manifest was sent, so the owner of a session that was given up may delete it.
+    fn check_announced(&self, state: &mut State, which: usize, id: u8) {
+        let is_live = state.store.sessions.contains(id) && !state.store.abandoned.contains(id);
+        let backup = &mut state.backups[which];
+        if is_live || self.mutation == Mutation::SessionAnnouncedLate {
+            backup.step = BackupStep::PutIndex;
+        } else {
+            *backup =
+                Backup { step: BackupStep::DeleteSession, attempt: backup.attempt, ..Backup::default() };
         }
     }
 

@@ -1,5 +1,7 @@
 //! Examples: each guard, each reason, groups.
 
+use std::collections::BTreeSet;
+
 use jiff::tz::TimeZone;
 
 use super::{choice, fates, snapshot};
@@ -15,10 +17,10 @@ use crate::operation::forget::{
 use crate::repository::snapshot::Snapshot;
 
 const DAY: i64 = 86_400;
-const NOW: i64 = 1_800_000_000;
+pub(super) const NOW: i64 = 1_800_000_000;
 
 /// Nightly snapshots, numbered from one, the last of them a day before now.
-fn nights(count: u64) -> Vec<Snapshot> {
+pub(super) fn nights(count: u64) -> Vec<Snapshot> {
     (1..=count)
         .map(|number| {
             let begun = NOW - (count - number + 1) as i64 * DAY;
@@ -27,12 +29,12 @@ fn nights(count: u64) -> Vec<Snapshot> {
         .collect()
 }
 
-fn daily(number: u64) -> Policy {
+pub(super) fn daily(number: u64) -> Policy {
     Policy { periods: vec![(Period::Day, Amount::Number(number))], ..Policy::default() }
 }
 
-fn standings(snapshots: &[Snapshot], used: &[UsedNumber]) -> Vec<Standing> {
-    let order = judge(snapshots, used, Timestamp { seconds: NOW, nanoseconds: 0 });
+pub(super) fn standings(snapshots: &[Snapshot], used: &[UsedNumber]) -> Vec<Standing> {
+    let order = judge(snapshots, used, &BTreeSet::new(), Timestamp { seconds: NOW, nanoseconds: 0 });
     order.into_iter().map(|place| place.standing).collect()
 }
 
@@ -69,9 +71,9 @@ fn numbers_and_times_that_do_not_rise_together_are_out_of_order() {
     assert_eq!(standings(&snapshots, &[]), [Standing::InOrder; 6]);
     // It stands for when the one before it was finished, unless its key has another role than backup.
     let now = Timestamp { seconds: NOW, nanoseconds: 0 };
-    assert_eq!(judge(&snapshots, &[], now)[5].moment, snapshots[4].manifest.finished);
+    assert_eq!(judge(&snapshots, &[], &BTreeSet::new(), now)[5].moment, snapshots[4].manifest.finished);
     snapshots[5].writer_role = Role::Full;
-    assert_eq!(judge(&snapshots, &[], now)[5].moment, snapshots[5].manifest.time);
+    assert_eq!(judge(&snapshots, &[], &BTreeSet::new(), now)[5].moment, snapshots[5].manifest.time);
     snapshots[5].writer_role = Role::Backup;
     snapshots[5].manifest.finished.seconds = NOW + 1;
     assert_eq!(standings(&snapshots, &[])[5], Standing::Future);
@@ -101,7 +103,7 @@ fn what_is_out_of_order_does_not_come_into_order_when_others_go() {
         .drain(2..8)
         .map(|gone| UsedNumber { finished: Some(gone.manifest.finished), ..gone.used_number() })
         .collect();
-    let order = judge(&snapshots, &used, Timestamp { seconds: NOW, nanoseconds: 0 });
+    let order = judge(&snapshots, &used, &BTreeSet::new(), Timestamp { seconds: NOW, nanoseconds: 0 });
     assert_eq!(order[2].standing, Standing::Late { number: 9, after: 8 });
     // The other one may count, but for the day on which it was written.
     assert_eq!((order[3].standing, order[3].moment), (Standing::InOrder, used[5].finished.unwrap()));

@@ -162,7 +162,7 @@ impl World {
 
     /// What there is of the key that was stolen, a snapshot a line: number, job, begun, finished, and what becomes of it.
     fn history(&self, fates: &BTreeMap<Id, Fate>, choice: &Choice) -> String {
-        let order = judge(&self.live, &self.used, choice.now);
+        let order = judge(&self.live, &self.used, &choice.unseen, choice.now);
         let mut lines = String::new();
         for (one, place) in self.live.iter().zip(order).filter(|(one, _)| one.writer == [1; 32]) {
             let Manifest { sequence, job, time, finished, .. } = &one.manifest;
@@ -221,7 +221,7 @@ impl World {
         let before = self.live.clone();
         let gone: Vec<Snapshot> =
             self.live.extract_if(.., |one| matches!(with[&one.id], Fate::Forget(_))).collect();
-        let order = judge(&before, &self.used, choice.now);
+        let order = judge(&before, &self.used, &choice.unseen, choice.now);
         let number = |one: &Snapshot| {
             let place = before.iter().position(|other| other.id == one.id).unwrap();
             let in_order = order[place].standing == Standing::InOrder;

@@ -1,6 +1,7 @@
 //! Retention: the calendar against a naive model, examples, and forged history.
 #![allow(clippy::cast_possible_wrap, clippy::cast_sign_loss, reason = "made-up times are small")]
 
+mod beside;
 mod calendar;
 mod examples;
 mod forged;
@@ -47,6 +48,7 @@ fn choice(zone: &TimeZone, now: i64) -> Choice {
         group_by: GroupBy::default(),
         zone: zone.clone(),
         now: Timestamp { seconds: now, nanoseconds: 0 },
+        unseen: std::collections::BTreeSet::new(),
         lifted: Lifted::default(),
     }
 }
