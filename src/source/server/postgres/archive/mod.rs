@@ -273,8 +273,8 @@ impl Archive {
             (EntryField::Offset, Value::Offset { state, position }) => {
                 return self.end_entry(*state, *position);
             }
-            (EntryField::Text | EntryField::Dependency, Value::Text(_))
-            | (EntryField::Int, Value::Int(_)) => {}
+            (EntryField::Text | EntryField::AccessMethod | EntryField::Dependency, Value::Text(_))
+            | (EntryField::Int | EntryField::RelationKind, Value::Int(_)) => {}
             _ => return Err(self.wrong("an entry is malformed")),
         }
         let mut next = at.saturating_add(1);
