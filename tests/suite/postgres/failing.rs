@@ -295,7 +295,7 @@ fn a_dump_whose_rows_are_not_those_of_the_server_is_an_error() {
     says(&error, &["the dump lacks the rows of public.more"]);
     let error = take(address(), prefix("exec \"$@\" --exclude-table-data=users")).err().unwrap();
     says(&error, &["the dump lacks the rows of public.users"]);
-    let error = take(address(), prefix("\"$@\" | head -c 3000; exit 0")).err().unwrap();
+    let error = take(address(), prefix("\"$@\" | head -c 1500; exit 0")).err().unwrap();
     says(&error, &["the archive is not whole"]);
     let error = take(address(), prefix("exit 0")).err().unwrap();
     says(&error, &["the archive is not whole"]);

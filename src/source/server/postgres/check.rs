@@ -29,8 +29,8 @@ AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend d WHERE d.deptype = 'e' AND (
 /// A table's rows and what limits them: of an extension's tables only what its users added is dumped.
 const WITH_CONDITIONS: &str =
     "FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-LEFT JOIN (SELECT u.id, NULLIF(u.condition, '') AS condition FROM pg_catalog.pg_extension x,
-    pg_catalog.unnest(x.extconfig, x.extcondition) AS u(id, condition)) e ON e.id = c.oid";
+LEFT JOIN (SELECT x.extconfig[i] AS id, NULLIF(x.extcondition[i], '') AS condition
+    FROM pg_catalog.pg_extension x, pg_catalog.generate_subscripts(x.extconfig, 1) AS i) e ON e.id = c.oid";
 
 /// What the server has, asked before the dump begins.
 #[derive(Default)]

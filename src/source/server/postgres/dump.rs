@@ -65,7 +65,7 @@ impl Work {
                 && self.locked.is_none()
                 && let Some(tables) = self.archive.listed()
             {
-                self.locked = Some(check::lock(&mut self.session, &tables)?);
+                self.locked = Some(check::lock(&mut self.session, tables)?);
             }
         }
         Ok(filled)

@@ -85,8 +85,7 @@ impl Dump for GlobalsDump<'_> {
         self.judge().map_err(|error| self.explain(error))?;
         let mut messages = Vec::new();
         if !self.facts.reads_passwords {
-            messages
-                .push("the roles are without their passwords, which only a superuser may read".to_owned());
+            messages.push("the roles are without their passwords, which this user may not read".to_owned());
         }
         let report = DumpReport {
             place: place::GLOBALS.as_bytes().to_vec(),

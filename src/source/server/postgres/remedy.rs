@@ -52,6 +52,10 @@ const REMEDIES: &[(&[&str], &str)] = &[
         "the server has no connection left: raise max_connections, or run at another time",
     ),
     (
+        &["statement timeout", "lock table"],
+        "somebody holds a lock on the table, such as a migration or VACUUM FULL: run again once that is done",
+    ),
+    (
         &["lock timeout"],
         "somebody holds a lock on the table, such as a migration or VACUUM FULL: run again once that is done",
     ),

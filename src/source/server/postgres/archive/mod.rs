@@ -82,6 +82,7 @@ pub struct Archive {
     awaited: BTreeMap<i64, DataEntry>,
     reading: Reading,
     listed: bool,
+    tables: Vec<u32>,
 }
 
 impl Default for Archive {
@@ -99,6 +100,7 @@ impl Default for Archive {
             awaited: BTreeMap::new(),
             reading: Reading::default(),
             listed: false,
+            tables: Vec::new(),
         }
     }
 }
@@ -118,11 +120,8 @@ impl Archive {
     }
 
     /// The tables with data, once the list was read: from then on `pg_dump` holds its locks on all of them.
-    pub fn listed(&self) -> Option<Vec<u32>> {
-        let tables = || {
-            self.awaited.values().filter_map(|entry| entry.table).chain(self.reading.tables.keys().copied())
-        };
-        self.listed.then(|| tables().collect())
+    pub fn listed(&self) -> Option<&[u32]> {
+        self.listed.then_some(self.tables.as_slice())
     }
 
     /// Ends it.
@@ -315,6 +314,7 @@ impl Archive {
             return Err(Error::new(ErrorKind::Unsupported, what));
         }
         let table = entry.table_data.then_some(entry.object);
+        self.tables.extend(table);
         if self.awaited.insert(entry.number, DataEntry { table, position }).is_some() {
             return Err(self.wrong("two entries bear the same number"));
         }

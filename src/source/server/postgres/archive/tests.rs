@@ -90,10 +90,10 @@ fn rows_and_large_objects_are_counted_in_every_layout() {
         for cut in 0..bytes.len() {
             let mut archive = Archive::default();
             archive.feed(&bytes[..cut]).unwrap();
-            let listed = archive.listed();
+            let listed = archive.listed().map(<[u32]>::len);
             archive.feed(&bytes[cut..]).unwrap();
             assert_eq!(archive.finish().unwrap(), reading, "cut at {cut}");
-            assert!(listed.is_none_or(|tables| tables.len() == 2));
+            assert!(listed.is_none_or(|tables| tables == 2));
         }
     }
 }
