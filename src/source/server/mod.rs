@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod client;
+pub mod postgres;
 pub mod stream;
 
 use std::time::Duration;
