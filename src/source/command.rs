@@ -146,6 +146,15 @@ impl Running {
         }
     }
 
+    /// Reads what it has written, waiting only where there is nothing: for one that answers before it ends. Gives
+    /// nothing only at the end of its output.
+    pub fn read(&mut self, room: &mut [u8]) -> Result<usize> {
+        match &mut self.output {
+            Some(output) => output.read(room).map_err(|error| self.explain(error)),
+            None => Ok(0),
+        }
+    }
+
     /// Waits for its end.
     ///
     /// # Errors

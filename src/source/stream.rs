@@ -79,7 +79,11 @@ impl Stream {
         Ok(filled)
     }
 
-    fn read(&mut self, room: &mut [u8]) -> Result<usize> {
+    /// Reads what there is, waiting only where there is nothing; gives nothing only at the stream's end.
+    ///
+    /// # Errors
+    /// As [`Stream::fill`].
+    pub fn read(&mut self, room: &mut [u8]) -> Result<usize> {
         let failed = |error: io::Error| Error::io("cannot be read", error);
         let since = Instant::now();
         loop {

@@ -6,6 +6,8 @@
 
 pub mod address;
 pub mod client;
+pub mod mysql;
+pub mod redis;
 pub mod stream;
 
 use std::time::Duration;
