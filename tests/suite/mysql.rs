@@ -81,15 +81,16 @@ fn restore(server: &Mysql, database: &str, content: &[u8]) {
     assert!(client.wait().unwrap().success());
 }
 
-/// Clients of a server that run: those whose arguments name its folder.
-fn clients(folder: &Path) -> Vec<String> {
+/// Clients of a server that run, by their processes: those whose arguments name its folder.
+fn clients(folder: &Path) -> Vec<(u32, String)> {
     let folder = folder.to_str().unwrap();
     let mut found = Vec::new();
     for process in fs::read_dir("/proc").unwrap().flatten() {
+        let Some(id) = process.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
         let line = String::from_utf8_lossy(&line).replace('\0', " ");
         if line.contains(folder) && !line.contains("mariadbd") {
-            found.push(line);
+            found.push((id, line));
         }
     }
     found

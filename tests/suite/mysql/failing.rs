@@ -57,6 +57,9 @@ fn whoever_may_not_is_told_why_and_what_to_grant() {
     let taken = take(server.address("app:right", "vault"), options()).unwrap();
     let said = taken[0].finished.report.messages.join("\n");
     assert!(said.contains("lacks GRANT LOCK TABLES") && said.contains("stored procedures"), "{said}");
+    // A password passes a prefix unseen.
+    let behind = Options { prefix: vec!["env".into()], ..options() };
+    assert!(take(server.address("app:right", "vault"), behind).is_ok());
     assert_eq!(rows(&taken[0], "t"), 2, "nobody changed it, so it is compared all the same");
     grant("LOCK TABLES, EXECUTE");
     server.sql("", "GRANT SELECT ON mysql.proc TO app@localhost");
@@ -104,9 +107,10 @@ fn what_ends_in_the_middle_is_an_error_and_leaves_nothing() {
     assert_eq!(error.kind(), ErrorKind::Interrupted);
     nothing_runs(&server);
     let folder = server.folder().to_owned();
-    let kill = &mut |_| {
-        let pattern = format!("mariadb-dump.*{}", folder.display());
-        drop(Command::new("pkill").args(["-KILL", "-f", &pattern]).status());
+    let kill = &mut |_: usize| {
+        for (process, _) in clients(&folder).iter().filter(|(_, line)| line.contains("mariadb-dump")) {
+            drop(Command::new("kill").args(["-KILL", &process.to_string()]).status());
+        }
     };
     let error = take_with(address.clone(), options(), Interrupt::default(), kill).err().unwrap();
     says(&error, &["was killed by signal 9", "ended from outside"]);

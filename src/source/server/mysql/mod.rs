@@ -122,9 +122,6 @@ impl Mysql {
         let [version, cipher, databases, grants] = answer else {
             return Err(Error::new(ErrorKind::Io, "the server gave another answer than was asked for"));
         };
-        fn texts(rows: &[session::Row]) -> Vec<String> {
-            rows.iter().filter_map(|row| row.last().cloned().flatten()).collect()
-        }
         if self.connection.must_be_encrypted() && texts(cipher).iter().all(String::is_empty) {
             return Err(Error::refused(
                 "the connection is not encrypted, and the address says that it must be",
@@ -238,4 +235,9 @@ impl Server for Mysql {
         self.look(&patience)
             .map_err(|error| remedy::explain(error, format!("{} cannot be dumped", self.shown())))
     }
+}
+
+/// The last column of each row.
+fn texts(rows: &[session::Row]) -> Vec<String> {
+    rows.iter().filter_map(|row| row.last().cloned().flatten()).collect()
 }

@@ -36,7 +36,9 @@ impl Programs {
         let read = running.fill(&mut buffer)?;
         running.finish()?;
         let said = String::from_utf8_lossy(buffer.get(..read).unwrap_or_default()).into_owned();
-        let found: Vec<Self> = said.lines().map(programs).collect::<Result<_>>()?;
+        let mut found: Vec<Self> = said.lines().map(programs).collect::<Result<_>>()?;
+        // MariaDB's clients often go by MySQL's names as well.
+        found.dedup_by(|one, other| one.version == other.version);
         if found.is_empty() {
             return Err(missing(!options.prefix.is_empty()));
         }

@@ -16,6 +16,7 @@ const REMEDIES: &[(&[&str], &str)] = &[
         &["1698"],
         "this user logs in by the system's own user: run as that user through the socket, or make a user with a password for backups",
     ),
+    (&["no such container"], "check the container's name in --prefix"),
     (
         &["unknown database"],
         "check the database's name in the address; SHOW DATABASES names those that the user may see",

@@ -4,6 +4,7 @@
 //! server the client ends, so nothing is ever asked in a transaction that failed.
 
 use std::ffi::OsString;
+use std::fmt::Write;
 
 use super::xml;
 pub(super) use super::xml::Row;
@@ -19,7 +20,7 @@ const ANSWER_MAX: usize = 256 << 20;
 const PIECE: usize = 64 << 10;
 /// How the client is to behave: answers at once, in a form in which NULL is told from the word, and an end at the first
 /// error. A host that does not answer is given up.
-const MANNERS: [&str; 8] = [
+const MANNERS: [&str; 9] = [
     "--batch",
     "--xml",
     "--unbuffered",
@@ -27,6 +28,7 @@ const MANNERS: [&str; 8] = [
     "--skip-reconnect",
     "--default-character-set=utf8mb4",
     "--connect-timeout=30",
+    "--skip-safe-updates",
     "--loose-skip-print-query-on-error",
 ];
 
@@ -112,7 +114,11 @@ pub(super) fn text(text: &str) -> String {
     if text.is_empty() {
         return "''".to_owned();
     }
-    let digits: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let mut digits = String::new();
+    for byte in text.bytes() {
+        // Writing to a text does not fail.
+        write!(digits, "{byte:02x}").ok();
+    }
     format!("CONVERT(X'{digits}' USING utf8mb4)")
 }
 

@@ -4,6 +4,7 @@
 //! Invariant: a table whose rows were not counted is named in a message, and never among those that agree.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use super::script::Reading;
 use super::session::{self, Session};
@@ -178,7 +179,8 @@ fn shown(name: &str) -> String {
 fn some_of(names: &[&str]) -> String {
     let mut text = names.iter().take(NAMED_MAX).map(|name| shown(name)).collect::<Vec<_>>().join(", ");
     if let Some(more @ 1..) = names.len().checked_sub(NAMED_MAX) {
-        text.push_str(&format!(" and {more} more"));
+        // Writing to a text does not fail.
+        write!(text, " and {more} more").ok();
     }
     text
 }

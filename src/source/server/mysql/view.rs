@@ -30,8 +30,11 @@ impl Lock {
     /// Where the server does not give it, in time.
     pub(super) fn take(mut session: Session, database: &str, tables: &[Table]) -> Result<Self> {
         let database = session::name(database);
-        let names: Vec<String> =
-            tables.iter().map(|table| format!("{database}.{} READ", session::name(&table.name))).collect();
+        let names: Vec<String> = tables
+            .iter()
+            .filter(|table| !table.elsewhere)
+            .map(|table| format!("{database}.{} READ", session::name(&table.name)))
+            .collect();
         if !names.is_empty() {
             session.ask(&format!(
                 "SET SESSION lock_wait_timeout = {WAIT_SECONDS};\nLOCK TABLES {}",
@@ -64,10 +67,13 @@ impl Drop for Lock {
     }
 }
 
-/// Opens a view of the data in a session. Limits of time that the server has for statements are not for backups.
+/// Opens a view of the data in a session. Limits of time that the server has for statements, and for sessions that say
+/// nothing while a dump passes, are not for backups.
 pub(super) fn open(session: &mut Session) -> Result<()> {
     session.ask(
-        "/*M!100100 SET SESSION max_statement_time = 0 */;\n/*!50708 SET SESSION net_write_timeout = 600 */;\n\
+        "/*M!100100 SET SESSION max_statement_time = 0 */;\n/*!50708 SET SESSION max_execution_time = 0 */;\n\
+         /*M!100300 SET SESSION idle_transaction_timeout = 0 */;\n\
+         /*M!100300 SET SESSION idle_readonly_transaction_timeout = 0 */;\nSET SESSION wait_timeout = 2147483;\n\
          SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ;\n\
          START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
     )?;

@@ -77,7 +77,15 @@ impl Redis {
         running.told_all();
         let mut buffer = vec![0; ANSWER_MAX];
         let read = running.fill(&mut buffer)?;
-        running.finish()?;
+        let words = running.words().unwrap_or_default();
+        running.finish().map_err(|error| match error.kind() {
+            ErrorKind::Interrupted => error,
+            kind => Error::new(kind, format!("{error}: {words}")),
+        })?;
+        // It goes on all the same, as whoever needs no password.
+        if words.contains("AUTH failed") {
+            return Err(Error::new(ErrorKind::Denied, words));
+        }
         Ok(String::from_utf8_lossy(buffer.get(..read).unwrap_or_default()).into_owned())
     }
 

@@ -11,6 +11,7 @@ const REMEDIES: &[(&str, &str)] = &[
         "noperm",
         "give the user what replicas need: ACL SETUSER USER +sync +psync +replconf +info +ping allchannels",
     ),
+    ("no such container", "check the container's name in --prefix"),
     ("loading", "the server is loading its data: run again once it is done"),
     (
         "nomasterlink",
