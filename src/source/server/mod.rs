@@ -6,7 +6,9 @@
 
 pub mod address;
 pub mod client;
+pub mod mysql;
 pub mod postgres;
+pub mod redis;
 pub mod stream;
 
 use std::time::Duration;

@@ -7,11 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::archive::Reading;
-use super::session::{Row, Session};
+use super::session::Session;
 use super::{pattern, strange};
 use crate::error::{Error, Result};
 use crate::format::snapshot::TableRows;
 use crate::report::printable;
+use crate::source::server::Row;
 
 /// Tables of one statement: few enough that a pipe holds it.
 const AT_ONCE: usize = 400;

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use super::archive::Archive;
 use super::check::{self, Expected, Verdict};
-use super::session::{Row, Session};
+use super::session::Session;
 use super::{Facts, Postgres, place, remedy};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::snapshot::{DumpKind, DumpReport};
 use crate::report::printable;
 use crate::source::command::Running;
+use crate::source::server::Row;
 use crate::source::server::{Dump, Finished};
 use crate::source::stream::Patience;
 
@@ -84,9 +85,8 @@ impl<'a> DatabaseDump<'a> {
     }
 
     fn begin(&self) -> Result<Work> {
-        let prefix = &self.server.options.prefix;
         let client = self.server.connection.client("psql", &self.database);
-        let mut session = Session::open(client, prefix, &self.patience)?;
+        let mut session = Session::open(client, &self.server.options, &self.patience)?;
         session.ask(BEGIN)?;
         let shared = !self.facts.in_recovery || self.facts.major.standby_exports();
         let view = if shared { Some(exported(&session.ask(EXPORT)?)?) } else { None };
@@ -108,7 +108,7 @@ impl<'a> DatabaseDump<'a> {
         client
             .arguments
             .extend(without.iter().map(|pattern| format!("--exclude-table-data={pattern}").into()));
-        let mut running = client.start(&self.server.options.prefix, &self.patience)?;
+        let mut running = client.start(&self.server.options, &self.patience)?;
         running.told_all();
         Ok(running)
     }

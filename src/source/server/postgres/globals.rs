@@ -41,7 +41,7 @@ impl<'a> GlobalsDump<'a> {
         if !self.facts.reads_passwords {
             client.arguments.push("--no-role-passwords".into());
         }
-        let mut running = client.start(&self.server.options.prefix, &self.patience)?;
+        let mut running = client.start(&self.server.options, &self.patience)?;
         running.told_all();
         Ok(running)
     }

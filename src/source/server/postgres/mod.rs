@@ -22,14 +22,14 @@ use std::ffi::OsString;
 
 use super::address::Address;
 use super::client::Client;
-use super::{Dump, Options, Server};
+use super::{Dump, Options, Row, Server};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Finding, Reporter, printable};
 use crate::source::stream::Patience;
 use connection::Connection;
 use dump::DatabaseDump;
 use globals::GlobalsDump;
-use session::{Row, Session};
+use session::Session;
 use version::Major;
 
 /// The database that a server has for those who only want to connect, and the one that is always there.
@@ -91,8 +91,7 @@ impl Postgres {
     }
 
     fn session(&self, database: &str, patience: &Patience) -> Result<Session> {
-        let mut session =
-            Session::open(self.connection.client("psql", database), &self.options.prefix, patience)?;
+        let mut session = Session::open(self.connection.client("psql", database), &self.options, patience)?;
         session.ask("SET client_encoding = 'UTF8';")?;
         Ok(session)
     }
@@ -113,7 +112,7 @@ impl Postgres {
     /// What a client says of its version.
     fn version(&self, program: &'static str, patience: &Patience) -> Result<String> {
         let client = Client { arguments: vec![OsString::from("--version")], ..Client::new(program) };
-        let answer = client.start(&self.options.prefix, patience).and_then(|mut running| {
+        let answer = client.start(&self.options, patience).and_then(|mut running| {
             running.told_all();
             let mut buffer = vec![0; VERSION_MAX];
             let read = running.fill(&mut buffer)?;
@@ -151,9 +150,12 @@ impl Server for Postgres {
         self.shown()
     }
 
-    fn origin(&self) -> String {
-        let named: Vec<String> = self.named().iter().map(|name| printable(name.as_bytes())).collect();
-        format!("postgresql://{}/{}", self.connection.shown(), named.join(","))
+    fn roots(&self) -> Vec<Vec<u8>> {
+        let named = self.named();
+        if named.is_empty() {
+            return vec![place::FOLDER.as_bytes().to_vec()];
+        }
+        named.iter().map(|name| place::of_database(name)).collect()
     }
 
     fn dumps<'a>(
@@ -180,6 +182,18 @@ impl Server for Postgres {
             dumps.push(Box::new(GlobalsDump::new(self, Facts { client, ..facts }, patience)));
         }
         Ok(dumps)
+    }
+
+    fn ask(&self, question: &str, patience: &Patience) -> Result<Vec<Row>> {
+        let silence = self.options.silence.or(patience.silence);
+        let patience = Patience { interrupt: patience.interrupt.clone(), silence };
+        let named = self.named();
+        let asked = self.any_session(&named, &patience).and_then(|(mut session, _)| {
+            let rows = session.rows(question)?;
+            session.close()?;
+            Ok(rows)
+        });
+        asked.map_err(|error| remedy::explain(error, format!("{} cannot be asked", self.shown())))
     }
 }
 

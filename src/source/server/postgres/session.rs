@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::command::Running;
 use crate::source::server::client::Client;
+use crate::source::server::{Options, Row};
 use crate::source::stream::Patience;
 
 /// Longest answer that is read, in bytes: rows that a service asks for.
@@ -17,9 +18,6 @@ const PIECE: usize = 64 << 10;
 /// How `psql` is to behave: no settings of the user's, nothing but values, and an end at the first error.
 const MANNERS: [&str; 6] =
     ["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--field-separator=|", "--set=ON_ERROR_STOP=1"];
-
-/// A row: columns, NULL being nothing.
-pub(super) type Row = Vec<Option<String>>;
 
 /// An open session; dropped, it ends, and its transaction with it.
 pub(super) struct Session {
@@ -31,9 +29,9 @@ pub(super) struct Session {
 
 impl Session {
     /// Opens one.
-    pub(super) fn open(mut client: Client, prefix: &[OsString], patience: &Patience) -> Result<Self> {
+    pub(super) fn open(mut client: Client, options: &Options, patience: &Patience) -> Result<Self> {
         client.arguments.extend(MANNERS.map(OsString::from));
-        Ok(Self { psql: Some(client.start(prefix, patience)?), unread: Vec::new(), asked: 0 })
+        Ok(Self { psql: Some(client.start(options, patience)?), unread: Vec::new(), asked: 0 })
     }
 
     /// Tells it SQL or `psql`'s own commands, and gives the lines of its answer. An error ends the session.

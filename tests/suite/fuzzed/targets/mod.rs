@@ -9,6 +9,7 @@
 pub(crate) mod bench;
 mod bytes;
 mod cutting;
+mod dumps;
 pub(crate) mod local;
 mod records;
 mod sealed;
@@ -96,6 +97,8 @@ pub(crate) const TARGETS: &[Target] = &[
     low("key_file", texts::key_file),
     middle("pattern", texts::pattern),
     middle("command_line", texts::command_line),
+    low("mysql_script", dumps::mysql_script),
+    low("rdb", dumps::rdb),
 ];
 
 thread_local! {
