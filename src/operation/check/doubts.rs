@@ -28,6 +28,8 @@ impl Check<'_> {
         found: &[Snapshot],
     ) {
         let (gone, there) = (look.gone(), look.listed.len());
+        // A wrong index, or a pack that is damaged, may be all that is wrong, and what mends it is named with it.
+        let explained = !faults.is_empty() || !look.read.damaged.is_empty();
         let nothing_at_all = there == 0 && !found.is_empty();
         let damaged: HashSet<Id> =
             faults.iter().filter(|fault| fault.mend == Mend::Pack).map(|fault| fault.pack).collect();
@@ -41,7 +43,7 @@ impl Check<'_> {
             let hint = "look at this machine and at the store, and check from another machine; `strongroom repair packs --help` \
                         tells what can be done where they are damaged indeed";
             self.doubt(doubt::damaged_in_words(damaged.len(), there), hint);
-        } else if doubt::mostly_ruined(&ruined(losses), found) {
+        } else if !explained && doubt::mostly_ruined(&ruined(losses), found) {
             let (lost, all) = (ruined(losses).len(), found.len());
             let better = "which a wrong path or a disk that is not mounted explains better";
             self.doubt(format!("nothing is left of {lost} of {all} snapshots, {better}"), LOOK);

@@ -6,7 +6,7 @@ use super::{Options, Summary, run};
 use crate::backend::{Backend, Listed, MemoryBackend, ObjectKind, ObjectName};
 use crate::crypto::kdf::Cost;
 use crate::crypto::secret::Secret;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::format::blob::BlobKind;
 use crate::format::index as format;
 use crate::format::node::Timestamp;
@@ -138,7 +138,14 @@ fn a_pack_that_a_listing_leaves_out_stays_named() {
     assert_eq!(objects(&repository), before);
     // One that is gone indeed is not.
     odd.memory.delete(&ObjectName::new(ObjectKind::Pack, pack)).unwrap();
-    let repaired = repair(&repository, false);
+    let repaired = |packs_are_gone| {
+        let options = Options { packs_are_gone, ..Options::default() };
+        run(&repository, options, &Collector::default(), &Interrupt::default())
+    };
+    // It is the only one: somebody has to say that it is.
+    assert_eq!(repaired(false).unwrap_err().kind(), ErrorKind::Refused);
+    assert_eq!(objects(&repository), before);
+    let repaired = repaired(true).unwrap();
     assert_eq!((repaired.packs_dropped, repaired.objects_deleted, repaired.objects_written), (1, 1, 0));
     assert!(objects(&repository).is_empty());
 }
