@@ -1,5 +1,6 @@
 //! `strongroom backup`
 
+mod databases;
 mod lists;
 mod selection;
 
@@ -22,12 +23,22 @@ use crate::service::vaultwarden;
 use crate::source::files::Plan;
 use crate::source::server::Server;
 use crate::source::sqlite;
+use databases::Databases;
 use selection::Selection;
 pub(super) use selection::patterns;
 
 /// What stands in for a path on the command line.
-const SOURCES: [&str; 6] =
-    ["vaultwarden", "files_from", "files_from_verbatim", "files_from_raw", "stdin", "stdin_from_command"];
+const SOURCES: [&str; 9] = [
+    "vaultwarden",
+    "files_from",
+    "files_from_verbatim",
+    "files_from_raw",
+    "stdin",
+    "stdin_from_command",
+    "postgres",
+    "mysql",
+    "redis",
+];
 
 /// Arguments of `backup`.
 #[derive(clap::Args)]
@@ -35,7 +46,9 @@ const SOURCES: [&str; 6] =
     strongroom backup /etc /srv/www --exclude '*.tmp' --tag nightly\n  \
     find /srv -name '*.conf' -print0 | strongroom backup --files-from-raw -\n  \
     strongroom backup --stdin-filename db.dump --stdin-from-command -- pg_dump -Fc -Z0 db\n  \
-    zcat export.gz | strongroom backup --stdin --stdin-filename export.sql\n\n\
+    zcat export.gz | strongroom backup --stdin --stdin-filename export.sql\n  \
+    strongroom backup --postgres postgresql://backup@db.example/authentik /srv/authentik/media\n  \
+    strongroom backup --postgres postgresql://authentik@/authentik --prefix 'docker exec -i authentik-postgresql-1'\n\n\
     SQLite databases met on the way are copied through SQLite itself while their servers go on\n\
     writing. With --vaultwarden the database comes first, then the files, and then every attachment\n\
     that the database names is proved to be in the snapshot. Exit code 3: the snapshot is there, but\n\
@@ -51,6 +64,8 @@ pub(super) struct Arguments {
     paths: Vec<PathBuf>,
     #[command(flatten)]
     stream: Streams,
+    #[command(flatten)]
+    databases: Databases,
     /// Store a Vaultwarden: its data folder, with what its settings moved elsewhere
     #[arg(long, value_name = "DATA_FOLDER")]
     vaultwarden: Option<PathBuf>,
@@ -192,19 +207,14 @@ fn options(arguments: &Arguments, parent: ParentChoice, output: &Output) -> Resu
             with_built_in_copies: arguments.with_built_in_backups,
         };
         let layout = vaultwarden::discover(&options, output)?;
-        if let vaultwarden::Database::Server { kind, .. } = &layout.database {
-            return Err(Error::refused(format!(
-                "this Vaultwarden keeps its rows in {}, which this command does not back up",
-                kind.name()
-            ))
-            .hint(
-                "dump the database with its own client, and back up the dump together with the data folder",
-            ));
+        if let vaultwarden::Database::Server { kind, address } = &layout.database {
+            servers.push(arguments.databases.of_vaultwarden(*kind, address)?);
         }
         paths.push(layout.data_folder.as_os_str().as_bytes().to_vec());
         plan = vaultwarden_plan(&layout)?;
         vaultwarden = Some((layout, options.with_sends));
     } else {
+        servers = arguments.databases.servers()?;
         arguments.paths.iter().try_for_each(|path| plan.add_path(path))?;
         problems = arguments.selection.add_listed(&mut plan, output)?;
         paths.extend(plan.hosts().map(|(_, host)| host.as_os_str().as_bytes().to_vec()));

@@ -27,6 +27,7 @@ mod copying;
 mod damage;
 mod demo;
 mod diffing;
+mod dumped;
 mod dumping;
 mod durability;
 mod faults;

@@ -176,8 +176,9 @@ pub fn from_answers(mut tables: Vec<(String, u64)>, answers: &[Vec<Row>]) -> Res
     Ok(settled(contents))
 }
 
+/// A column's text; what a server fills up a CHAR with is none of it.
 fn column(row: &Row, number: usize) -> Option<&str> {
-    row.get(number)?.as_deref()
+    row.get(number)?.as_deref().map(|text| text.trim_end_matches(' '))
 }
 
 /// A row that needs a file.

@@ -24,7 +24,7 @@ mod view;
 mod xml;
 
 use super::address::Address;
-use super::{Dump, Options, Server};
+use super::{Dump, Options, Row, Server};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Reporter, printable};
 use crate::source::stream::Patience;
@@ -98,7 +98,7 @@ impl Mysql {
     }
 
     /// Asks the server what it is.
-    fn ask(&self, found: &[Programs], patience: &Patience) -> Result<Said> {
+    fn facts(&self, found: &[Programs], patience: &Patience) -> Result<Said> {
         let mut failed = None;
         for programs in found {
             let asked = self.session(programs, None, patience).and_then(|mut session| {
@@ -118,7 +118,7 @@ impl Mysql {
         Err(failed.unwrap_or_else(|| Error::missing("there is no client")))
     }
 
-    fn said(&self, answer: &[Vec<session::Row>]) -> Result<Said> {
+    fn said(&self, answer: &[Vec<Row>]) -> Result<Said> {
         let [version, cipher, databases, grants] = answer else {
             return Err(Error::new(ErrorKind::Io, "the server gave another answer than was asked for"));
         };
@@ -189,7 +189,7 @@ impl Mysql {
 
     fn look<'a>(&'a self, patience: &Patience) -> Result<Vec<Box<dyn Dump + 'a>>> {
         let found = Programs::find(&self.options, patience)?;
-        let said = self.ask(&found, patience)?;
+        let said = self.facts(&found, patience)?;
         let (programs, note) = Programs::choose(&found, &said.server)?;
         let mut facts = Facts { server: said.server.clone(), programs, messages: note.into_iter().collect() };
         let hidden = self.check_rights(&said, &facts, patience)?;
@@ -235,9 +235,22 @@ impl Server for Mysql {
         self.look(&patience)
             .map_err(|error| remedy::explain(error, format!("{} cannot be dumped", self.shown())))
     }
+
+    fn ask(&self, question: &str, patience: &Patience) -> Result<Vec<Row>> {
+        let patience = Patience { silence: self.options.silence.or(patience.silence), ..patience.clone() };
+        let named = self.named();
+        let asked = Programs::find(&self.options, &patience).and_then(|found| {
+            let programs = found.first().ok_or_else(|| Error::missing("there is no client"))?;
+            let mut session = self.session(programs, named.first().map(String::as_str), &patience)?;
+            let rows = session.rows(question)?;
+            session.close()?;
+            Ok(rows)
+        });
+        asked.map_err(|error| remedy::explain(error, format!("{} cannot be asked", self.shown())))
+    }
 }
 
 /// The last column of each row.
-fn texts(rows: &[session::Row]) -> Vec<String> {
+fn texts(rows: &[Row]) -> Vec<String> {
     rows.iter().filter_map(|row| row.last().cloned().flatten()).collect()
 }

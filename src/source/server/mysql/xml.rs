@@ -5,7 +5,7 @@
 use crate::error::{Error, ErrorKind, Result};
 
 /// A row: columns, NULL being nothing.
-pub(super) type Row = Vec<Option<String>>;
+pub(super) use crate::source::server::Row;
 
 const FIELD: &str = "<field name=\"";
 const NOTHING: &str = "\" xsi:nil=\"true\" />";

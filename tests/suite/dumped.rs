@@ -1,0 +1,149 @@
+//! Database servers through the executable: a dump lies in the snapshot beside the files and comes back by the server's
+//! own client; a Vaultwarden on a server is proved whole; what fails makes no snapshot.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::servers::mysql::Mysql;
+use crate::servers::postgres::Postgres;
+use crate::site::{DEADLINE, Site};
+use crate::support::run;
+
+/// What of Vaultwarden's schema tells which files there are, for both kinds of server.
+const VAULTWARDEN: &str = "
+    CREATE TABLE users (uuid CHAR(36) PRIMARY KEY, email TEXT);
+    CREATE TABLE ciphers (uuid CHAR(36) PRIMARY KEY, updated_at TIMESTAMP NULL);
+    CREATE TABLE attachments (id VARCHAR(40) PRIMARY KEY, cipher_uuid CHAR(36), file_name TEXT, file_size BIGINT);
+    CREATE TABLE sends (uuid CHAR(36) PRIMARY KEY, atype INTEGER, data TEXT, revision_date TIMESTAMP NULL);
+    CREATE TABLE __diesel_schema_migrations (version VARCHAR(50) PRIMARY KEY, run_on TIMESTAMP NULL);
+    INSERT INTO __diesel_schema_migrations VALUES ('20260101000000', '2026-01-01 00:00:00');
+    INSERT INTO users VALUES ('u', 'a@example.org');
+    INSERT INTO ciphers VALUES ('c', '2026-01-01 00:00:00');
+    INSERT INTO attachments VALUES ('a1', 'c', 'n', 5), ('a2', 'c', 'n', 3);
+    INSERT INTO sends VALUES ('s', 1, '{\"id\":\"f\",\"size\":2}', '2026-01-01 00:00:00');
+";
+
+/// A data folder whose settings name a database on a server.
+fn data_folder(site: &Site, url: &str) {
+    site.folder.write("data/config.json", format!("{{\"database_url\": \"{url}\"}}"));
+    site.folder.write("data/rsa_key.pem", "key");
+    site.folder.write("data/attachments/c/a1", "12345");
+    site.folder.write("data/attachments/c/a2", "123");
+    site.folder.write("data/sends/s/f", "12");
+}
+
+fn summary(lines: &[Value]) -> &Value {
+    lines.iter().find(|line| line["message_type"] == "summary").expect("a summary")
+}
+
+/// Stores the Vaultwarden, then loses an attachment and stores it again.
+fn proves_its_files(site: &Site, place: &str) {
+    let lines = site.json(0, ["backup", "--vaultwarden", "data"]);
+    let service = &summary(&lines)["service"];
+    assert_eq!(
+        (&service["whole"], &service["files_proved"]),
+        (&Value::from(true), &Value::from(3)),
+        "{service}"
+    );
+    assert_eq!(service["schema_version"], "20260101000000");
+    let dump = &summary(&lines)["dumps"][0];
+    assert_eq!(dump["path"], place);
+    assert_eq!(site.run(0, ["dump", "latest", "/attachments/c/a1"]).stdout, b"12345");
+
+    fs::remove_file(site.join("data/attachments/c/a1")).unwrap();
+    let lost = site.run(3, ["backup", "--vaultwarden", "data"]);
+    assert!(lost.err().contains("attachments/c/a1"), "{}", lost.err());
+    let lines = site.json(3, ["backup", "--vaultwarden", "data"]);
+    assert_eq!(summary(&lines)["service"]["whole"], false);
+    site.assert_sound();
+}
+
+#[test]
+fn a_postgres_database_lies_beside_the_files_and_comes_back() {
+    let Some(server) = Postgres::start("backups of PostgreSQL through the executable") else { return };
+    server.sql("postgres", "CREATE DATABASE vault");
+    server.sql(
+        "vault",
+        "CREATE TABLE items AS SELECT n, repeat(md5(n::text), 9) AS t FROM generate_series(1, 5000) AS n",
+    );
+    let site = Site::new();
+    site.folder.write("data/file", "kept");
+    let url = format!("postgresql://postgres@/vault?host={}", server.folder().display());
+    let lines = site.json(0, ["backup", "data", "--postgres", &url]);
+    let dump = &summary(&lines)["dumps"][0];
+    assert_eq!(
+        (&dump["path"], &dump["rows"]["public.items"]),
+        (&"/postgres/vault.dump".into(), &5000.into())
+    );
+    let listed = site.run(0, ["ls", "latest"]);
+    assert!(
+        listed.out().contains("/data/file") && listed.out().contains("/postgres/vault.dump"),
+        "{}",
+        listed.out()
+    );
+
+    // As a person would, without us.
+    let content = site.run(0, ["dump", "latest", "/postgres/vault.dump"]).stdout;
+    let file = server.folder().join("back.dump");
+    fs::write(&file, content).unwrap();
+    server.sql("postgres", "CREATE DATABASE back");
+    let mut restore = server.client("pg_restore", "back");
+    run(restore.arg("--exit-on-error").arg(&file), DEADLINE).expect_code(0);
+    assert_eq!(server.sql("back", "SELECT count(*) FROM items").trim(), "5000");
+
+    // The second night shares what did not change, and a dump that shrank is told.
+    server.sql("vault", "UPDATE items SET t = 'changed' WHERE n = 7");
+    let lines = site.json(0, ["backup", "data", "--postgres", &url]);
+    let added = summary(&lines)["data_added"].as_u64().unwrap();
+    assert!(added < dump["size"].as_u64().unwrap() / 2, "{added}");
+    server.sql("vault", "DELETE FROM items WHERE n > 10");
+    let shrunk = site.run(3, ["backup", "data", "--postgres", &url]);
+    assert!(shrunk.err().contains("--accept-smaller-dump"), "{}", shrunk.err());
+    // Told until somebody says that it is right.
+    site.run(3, ["backup", "data", "--postgres", &url]);
+    site.run(0, ["backup", "data", "--postgres", &url, "--accept-smaller-dump"]);
+    site.run(0, ["backup", "data", "--postgres", &url]);
+    site.assert_sound();
+}
+
+#[test]
+fn what_cannot_be_dumped_makes_no_snapshot() {
+    let Some(server) = Postgres::start("failing backups of PostgreSQL through the executable") else {
+        return;
+    };
+    let site = Site::new();
+    let url = |rest: &str| format!("postgresql://postgres@/{rest}host={}", server.folder().display());
+    let refused = site.run(1, ["backup", "--postgres", "postgresql://postgres:hunter2@localhost/vault"]);
+    assert!(refused.err().contains("PGPASSWORD") && !refused.err().contains("hunter2"), "{}", refused.err());
+    let missing = site.run(1, ["backup", "--postgres", &url("nothing?")]);
+    assert!(missing.err().contains("does not exist"), "{}", missing.err());
+    let absent = site.run(1, ["backup", "--postgres", "postgresql://postgres@/vault?host=/nowhere"]);
+    assert!(absent.err().contains("/nowhere"), "{}", absent.err());
+    let prefixed = site.run(1, ["backup", "--postgres", &url("postgres?"), "--prefix", "false"]);
+    assert!(prefixed.err().contains("false"), "{}", prefixed.err());
+    site.run(0, ["backup", "--postgres", &url("postgres?"), "--prefix", "env"]);
+    assert_eq!(site.json(0, ["snapshots"]).len(), 1);
+    site.assert_sound();
+}
+
+#[test]
+fn a_vaultwarden_on_postgres_is_proved_whole() {
+    let Some(server) = Postgres::start("a Vaultwarden on PostgreSQL") else { return };
+    server.sql("postgres", "CREATE DATABASE vault");
+    server.sql("vault", VAULTWARDEN);
+    let site = Site::new();
+    data_folder(&site, &format!("postgresql://postgres:unused@/vault?host={}", server.folder().display()));
+    proves_its_files(&site, "/postgres/vault.dump");
+}
+
+#[test]
+fn a_vaultwarden_on_mariadb_is_proved_whole() {
+    let Some(server) = Mysql::start("a Vaultwarden on MariaDB") else { return };
+    server.sql("", "CREATE DATABASE vault");
+    server.sql("vault", VAULTWARDEN);
+    let socket = server.folder().join("s").to_str().unwrap().replace('/', "%2F");
+    let site = Site::new();
+    data_folder(&site, &format!("mysql://root@{socket}/vault"));
+    proves_its_files(&site, "/mysql/vault.sql");
+}
