@@ -1,8 +1,10 @@
 //! `strongroom backup`
 
-mod databases;
+pub(super) mod databases;
+pub(super) mod job;
 mod lists;
 mod selection;
+pub(super) mod servers;
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -17,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::format::node::Timestamp;
 use crate::format::snapshot::{DatabaseOutcome, DumpReport, ServiceReport};
 use crate::operation::backup::{self, ParentChoice, Summary, vaultwarden_plan};
-use crate::report::printable;
+use crate::report::{Reporter, printable};
 use crate::repository::{Repository, host};
 use crate::service::vaultwarden;
 use crate::source::files::Plan;
@@ -25,7 +27,7 @@ use crate::source::server::Server;
 use crate::source::sqlite;
 use databases::Databases;
 use selection::Selection;
-pub(super) use selection::patterns;
+pub(super) use selection::{parse_marker, patterns};
 
 /// What stands in for a path on the command line.
 const SOURCES: [&str; 9] = [
@@ -126,7 +128,7 @@ pub(super) struct Arguments {
     dry_run: bool,
 }
 
-fn parse_map(text: &str) -> std::result::Result<(String, PathBuf), String> {
+pub(super) fn parse_map(text: &str) -> std::result::Result<(String, PathBuf), String> {
     match text.split_once('=') {
         Some((container, host)) if container.starts_with('/') && !host.is_empty() => {
             Ok((container.to_owned(), PathBuf::from(host)))
@@ -135,7 +137,7 @@ fn parse_map(text: &str) -> std::result::Result<(String, PathBuf), String> {
     }
 }
 
-fn parse_host(text: &str) -> std::result::Result<String, String> {
+pub(super) fn parse_host(text: &str) -> std::result::Result<String, String> {
     if text.is_empty() || text.len() > 255 {
         return Err("a host's name has 1 to 255 characters".to_owned());
     }
@@ -147,7 +149,7 @@ pub(super) fn parse_seconds(text: &str) -> std::result::Result<u64, String> {
     text.parse().map_err(|_| "give a whole number of seconds, such as 30".to_owned())
 }
 
-fn parse_tag(text: &str) -> std::result::Result<String, String> {
+pub(super) fn parse_tag(text: &str) -> std::result::Result<String, String> {
     if text.is_empty() || text.contains(',') || text.len() > 256 {
         return Err("a tag has 1 to 256 characters and no comma".to_owned());
     }
@@ -162,7 +164,8 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
     let repository = global.open(output)?;
     let cache = global.cache(&repository, output);
     let parent = parent(arguments, &repository, output)?;
-    let options = options(arguments, parent, output)?;
+    let servers = servers::of_flags(&arguments.stream, &arguments.databases, &arguments.paths)?;
+    let options = options(arguments, servers, parent, (output, output))?;
     warn_of_repository_inside(global, &options, output);
     let progress = output.start_progress("backing up");
     let summary = backup::run(&repository, cache.as_ref(), &options, output);
@@ -186,17 +189,20 @@ fn parent(arguments: &Arguments, repository: &Repository, output: &Output) -> Re
     })
 }
 
-fn options(arguments: &Arguments, parent: ParentChoice, output: &Output) -> Result<backup::Options> {
+/// What is backed up, and how; `servers` are dumped before any file.
+fn options(
+    arguments: &Arguments,
+    mut servers: Vec<Box<dyn Server>>,
+    parent: ParentChoice,
+    (output, reporter): (&Output, &dyn Reporter),
+) -> Result<backup::Options> {
     let interrupt = output.signals.in_good_order();
     let excludes = arguments.selection.excludes()?;
     let mut problems = 0;
-    let mut servers: Vec<Box<dyn Server>> = Vec::new();
     let mut plan = Plan::new();
     let mut vaultwarden = None;
     let mut paths: Vec<Vec<u8>> = Vec::new();
-    if let Some(stream) = arguments.stream.source(&arguments.paths)? {
-        servers.push(Box::new(stream));
-    } else if let Some(folder) = &arguments.vaultwarden {
+    if let Some(folder) = &arguments.vaultwarden {
         let options = vaultwarden::Options {
             data_folder: folder.clone(),
             env_file: arguments.env_file.clone(),
@@ -206,17 +212,17 @@ fn options(arguments: &Arguments, parent: ParentChoice, output: &Output) -> Resu
             with_temporary: arguments.with_tmp,
             with_built_in_copies: arguments.with_built_in_backups,
         };
-        let layout = vaultwarden::discover(&options, output)?;
+        let layout = vaultwarden::discover(&options, reporter)?;
         if let vaultwarden::Database::Server { kind, address } = &layout.database {
-            servers.push(arguments.databases.of_vaultwarden(*kind, address)?);
+            // First: it is the one that is asked about single rows.
+            servers.insert(0, arguments.databases.of_vaultwarden(*kind, address)?);
         }
         paths.push(layout.data_folder.as_os_str().as_bytes().to_vec());
         plan = vaultwarden_plan(&layout)?;
         vaultwarden = Some((layout, options.with_sends));
-    } else {
-        servers = arguments.databases.servers()?;
+    } else if !arguments.stream.asked_for() {
         arguments.paths.iter().try_for_each(|path| plan.add_path(path))?;
-        problems = arguments.selection.add_listed(&mut plan, output)?;
+        problems = arguments.selection.add_listed(&mut plan, reporter)?;
         paths.extend(plan.hosts().map(|(_, host)| host.as_os_str().as_bytes().to_vec()));
     }
     let roots = servers.iter().flat_map(|server| server.roots());
@@ -235,6 +241,7 @@ fn options(arguments: &Arguments, parent: ParentChoice, output: &Output) -> Resu
         databases_as_files: arguments.no_sqlite,
         tags: arguments.tag.clone(),
         host: arguments.host.clone().unwrap_or_else(host::name),
+        job: None,
         time: arguments.time,
         dry_run: arguments.dry_run,
         count_first: !output.quiet,

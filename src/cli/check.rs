@@ -60,7 +60,7 @@ impl Arguments {
     }
 }
 
-fn parse_subset(text: &str) -> std::result::Result<Subset, String> {
+pub(super) fn parse_subset(text: &str) -> std::result::Result<Subset, String> {
     let unfit = || "give n/t such as 1/7, a share such as 5% or 2.5%, or a size such as 10G".to_owned();
     if let Some((part, of)) = text.split_once('/') {
         let number = |text: &str| text.parse::<u32>().ok().filter(|number| *number > 0);
@@ -120,7 +120,7 @@ fn ended(problems: u64, output: &Output) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn object(summary: &Summary, took: Duration) -> serde_json::Value {
+pub(super) fn object(summary: &Summary, took: Duration) -> serde_json::Value {
     let hex = |ids: &mut dyn Iterator<Item = &Id>| ids.map(Id::to_hex).collect::<Vec<_>>();
     let time = |seconds: i64| human::utc(Timestamp { seconds, nanoseconds: 0 });
     let remembered = summary.read.and_then(|read| read.remembered);

@@ -6,12 +6,12 @@ use std::process::ExitCode;
 use super::output::Output;
 use crate::error::{Error, ErrorKind, Result};
 
-const FAILED: u8 = 1;
+pub(super) const FAILED: u8 = 1;
 const USAGE: u8 = 2;
-const INCOMPLETE: u8 = 3;
-const NO_REPOSITORY: u8 = 10;
-const BUSY: u8 = 11;
-const WRONG_KEY: u8 = 12;
+pub(super) const INCOMPLETE: u8 = 3;
+pub(super) const NO_REPOSITORY: u8 = 10;
+pub(super) const BUSY: u8 = 11;
+pub(super) const WRONG_KEY: u8 = 12;
 /// Also after SIGTERM and SIGHUP: whoever sent it knows which it was.
 pub(super) const INTERRUPTED: u8 = 130;
 
@@ -22,6 +22,8 @@ pub(super) enum Outcome {
     Done,
     /// Done, but something could not be read or failed its check.
     Incomplete,
+    /// As the worst of several parts did, each of which has told why.
+    Ended(u8),
     /// Whoever read the output went before its end: no word is lost on it, but not all was written.
     Unread,
 }
@@ -34,7 +36,7 @@ impl Outcome {
 }
 
 /// The exit code of a class of errors.
-fn code(kind: ErrorKind) -> u8 {
+pub(super) fn code(kind: ErrorKind) -> u8 {
     match kind {
         ErrorKind::NoRepository => NO_REPOSITORY,
         ErrorKind::Busy => BUSY,
@@ -53,7 +55,7 @@ fn code(kind: ErrorKind) -> u8 {
 }
 
 /// Adds what most often helps with errors of a class, where nothing better is known.
-fn with_next_step(error: Error) -> Error {
+pub(super) fn with_next_step(error: Error) -> Error {
     let next = match error.kind() {
         _ if is_of(&error, std::io::ErrorKind::NotADirectory) => {
             "a file stands where a folder is wanted: name another path"
@@ -131,6 +133,7 @@ pub(super) fn finish(result: Result<Outcome>, output: &Output) -> ExitCode {
         Ok(Outcome::Done) if output.passed_over_unread() => ExitCode::from(INCOMPLETE),
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Incomplete) => ExitCode::from(INCOMPLETE),
+        Ok(Outcome::Ended(code)) => ExitCode::from(code),
         Ok(Outcome::Unread) => ExitCode::from(FAILED),
         Err(error) => {
             let code = code(error.kind());

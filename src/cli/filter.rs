@@ -1,4 +1,4 @@
-//! Options that choose among snapshots: `--host`, `--path`, `--tag`.
+//! Options that choose among snapshots: `--host`, `--job`, `--path`, `--tag`.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -13,6 +13,9 @@ pub(super) struct Filter {
     /// Only snapshots of this host; given more than once, of any of them
     #[arg(long, value_name = "NAME", help_heading = "Which snapshots")]
     host: Vec<String>,
+    /// Only snapshots of this job of a configuration; given more than once, of any of them
+    #[arg(long, value_name = "NAME", help_heading = "Which snapshots")]
+    job: Vec<String>,
     /// Only snapshots of this path; given more than once, of all of them
     #[arg(long, value_name = "PATH", help_heading = "Which snapshots")]
     path: Vec<PathBuf>,
@@ -28,6 +31,7 @@ impl Filter {
         let tags = |list: &String| list.split(',').filter(|tag| !tag.is_empty()).map(str::to_owned).collect();
         Ok(SnapshotFilter {
             hosts: self.host.clone(),
+            jobs: self.job.clone(),
             paths: self.path.iter().map(path).collect::<Result<_>>()?,
             tags: self.tag.iter().map(tags).collect(),
         })

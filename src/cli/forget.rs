@@ -21,6 +21,7 @@ use crate::report::{Finding, Reporter};
 use crate::repository::snapshot::Snapshots;
 use crate::repository::{Repository, host};
 use rules::Rules;
+pub(super) use rules::{parse_amount, parse_reach};
 
 /// Arguments of `forget`.
 #[derive(clap::Args)]
@@ -79,7 +80,7 @@ pub(super) struct Arguments {
 }
 
 /// Reads `host,paths`; the empty text groups by the key alone.
-fn parse_group_by(text: &str) -> std::result::Result<GroupBy, String> {
+pub(super) fn parse_group_by(text: &str) -> std::result::Result<GroupBy, String> {
     let mut by = GroupBy { host: false, job: false, paths: false, tags: false };
     for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
         match name {
@@ -137,7 +138,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
 }
 
 /// Why groups stay as they are of which rules would forget too much.
-fn refused(plan: &Plan) -> Option<Error> {
+pub(super) fn refused(plan: &Plan) -> Option<Error> {
     let refused: Vec<&Error> = plan.groups.iter().filter_map(|group| group.refused.as_ref()).collect();
     let causes: Vec<String> = refused.iter().map(ToString::to_string).collect();
     let hints = refused.iter().filter_map(|error| error.next_step());

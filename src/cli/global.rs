@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
+use uzers::os::unix::UserExt;
 
 use super::output::Output;
 use super::password;
@@ -25,7 +26,7 @@ use crate::repository::keys::Credential;
 const KEY_FILE_MAX: u64 = 64 << 10;
 
 /// Options of every command.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(super) struct Global {
     /// Folder of the repository [environment: STRONGROOM_REPOSITORY]
     #[arg(short, long, global = true, value_name = "FOLDER", help_heading = "Everywhere")]
@@ -89,6 +90,26 @@ impl Global {
         .into_iter()
         .flat_map(|(what, paths)| paths.into_iter().map(move |path| Needed { what, path }))
         .collect()
+    }
+
+    /// The same for a repository that a configuration names, with its folder for caches.
+    pub(super) fn at(&self, repository: &Path, cache_dir: Option<&Path>) -> Self {
+        let cache_dir = self.cache_dir.clone().or_else(|| cache_dir.map(Path::to_path_buf));
+        Self { repo: Some(repository.to_path_buf()), cache_dir, ..self.clone() }
+    }
+
+    /// Whether a flag names a repository.
+    pub(super) fn names_repository(&self) -> bool {
+        self.repo.is_some()
+    }
+
+    /// Refuses flags that name a repository or a key where a configuration does.
+    pub(super) fn refuse_repository(&self) -> Result<()> {
+        if self.repo.is_some() || self.key_file.is_some() || self.recovery_key || self.names_password() {
+            return Err(Error::refused("the configuration names the repositories and their keys")
+                .hint("leave -r, --key-file, --recovery-key and the options for passwords out"));
+        }
+        Ok(())
     }
 
     /// Opens the repository.
@@ -199,11 +220,18 @@ impl Global {
         {
             return Ok(folder.join("strongroom"));
         }
-        let home = variable("HOME").map(PathBuf::from).ok_or_else(|| {
+        let home = variable("HOME").map(PathBuf::from).or_else(home_of_this_user).ok_or_else(|| {
             Error::refused("there is no home folder to keep a cache in").hint("name a folder by --cache-dir")
         })?;
         Ok(home.join(".cache").join("strongroom"))
     }
+}
+
+/// The home folder that the system has for this user: what starts services sets no HOME.
+fn home_of_this_user() -> Option<PathBuf> {
+    let user = uzers::get_user_by_uid(rustix::process::geteuid().as_raw())?;
+    let home = user.home_dir().to_path_buf();
+    (home != Path::new("/") && home.is_dir()).then_some(home)
 }
 
 pub(super) fn read_key_file(path: &Path) -> Result<Credential> {

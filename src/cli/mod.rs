@@ -9,6 +9,7 @@ mod cache;
 mod changed;
 mod check;
 mod completions;
+mod config;
 mod copy;
 mod demo;
 mod diff;
@@ -31,10 +32,12 @@ mod recovery_key;
 mod repair;
 mod restore;
 mod rewrite;
+mod run;
 mod signals;
 mod size;
 mod snapshots;
 mod stats;
+mod status;
 mod stream;
 mod tag;
 mod time;
@@ -76,6 +79,12 @@ enum Command {
     Init(init::Arguments),
     /// Make a snapshot of files, folders, databases, or a whole Vaultwarden
     Backup(Box<backup::Arguments>),
+    /// Run the jobs of the configuration: back up, forget, prune, check, tell
+    Run(run::Arguments),
+    /// Tell of each job when it last made a good snapshot, and whether that is too long ago
+    Status(status::Arguments),
+    /// Check a configuration, begin one, or make systemd units of it
+    Config(config::Arguments),
     /// List the snapshots
     Snapshots(snapshots::Arguments),
     /// List what a snapshot holds
@@ -164,6 +173,9 @@ fn dispatch(global: &Global, command: Command, output: &Output) -> Result<Outcom
     match command {
         Command::Init(arguments) => init::run(global, &arguments, output),
         Command::Backup(arguments) => backup::run(global, &arguments, output),
+        Command::Run(arguments) => run::run(global, &arguments, output),
+        Command::Status(arguments) => status::run(global, &arguments, output),
+        Command::Config(arguments) => config::run(global, &arguments, output),
         Command::Snapshots(arguments) => snapshots::run(global, &arguments, output),
         Command::Ls(arguments) => ls::run(global, &arguments, output),
         Command::Find(arguments) => find::run(global, &arguments, output),

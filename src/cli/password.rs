@@ -101,7 +101,8 @@ fn first_line(text: &[u8], what: &str) -> Result<Password> {
     check(Zeroizing::new(line.to_vec()), what)
 }
 
-fn check(password: Password, what: &str) -> Result<Password> {
+/// Refuses an empty password, and one that is far too long.
+pub(super) fn check(password: Password, what: &str) -> Result<Password> {
     if password.is_empty() {
         return Err(
             Error::refused(format!("{what} is empty")).hint("the password has to stand in the first line")

@@ -50,7 +50,7 @@ pub(super) struct Flags {
     allow_fewer_packs: bool,
 }
 
-fn parse_limit(text: &str) -> std::result::Result<Limit, String> {
+pub(super) fn parse_limit(text: &str) -> std::result::Result<Limit, String> {
     if text == "unlimited" {
         return Ok(Limit::Unlimited);
     }
@@ -196,7 +196,7 @@ fn tell_done(summary: &Summary, started: Instant, output: &Output) -> Result<()>
     Ok(())
 }
 
-fn json(summary: &Summary, seconds: f64) -> Value {
+pub(super) fn json(summary: &Summary, seconds: f64) -> Value {
     let amount = |amount: Amount| json!({ "packs": amount.packs, "bytes": amount.bytes });
     let plan = &summary.plan;
     json!({

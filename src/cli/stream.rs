@@ -14,7 +14,7 @@ use crate::source::command::CommandLine;
 use crate::source::server::stream::{Origin, StreamSource};
 
 /// What of `backup` is about streams.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub(super) struct Streams {
     /// Store what comes on standard input, as one file
     #[arg(long, help_heading = "Streams", group = "stream", conflicts_with_all = ["paths", "vaultwarden"])]
@@ -51,18 +51,28 @@ fn parse_timeout(text: &str) -> std::result::Result<u64, String> {
 }
 
 fn parse_name(text: &str) -> std::result::Result<Place, String> {
+    parse_place(text).map(Place)
+}
+
+/// A place in a snapshot for a file that exists nowhere else.
+pub(super) fn parse_place(text: &str) -> std::result::Result<Vec<u8>, String> {
     match path::parse(text.as_bytes()) {
         Ok(place) if place.is_empty() => Err("a file needs a name".to_owned()),
         // Kept, it could be restored nowhere.
         Ok(place) if place.split(|byte| *byte == b'/').any(|name| name.len() > 255) => {
             Err("no file system takes a name of more than 255 bytes".to_owned())
         }
-        Ok(place) => Ok(Place(place)),
+        Ok(place) => Ok(place),
         Err(error) => Err(error.chain()),
     }
 }
 
 impl Streams {
+    /// Whether a stream is asked for, so that the words given are no paths.
+    pub(super) fn asked_for(&self) -> bool {
+        self.stdin || self.stdin_from_command
+    }
+
     /// The stream that is asked for, if one is; `words` are the command and its arguments.
     pub(super) fn source(&self, words: &[PathBuf]) -> Result<Option<StreamSource>> {
         let origin = match (self.stdin, self.stdin_from_command) {
@@ -89,7 +99,8 @@ fn standard_input() -> Result<File> {
     file.map(File::from).map_err(|error| Error::io("cannot read standard input", error))
 }
 
-fn command_line(words: &[PathBuf]) -> Result<CommandLine> {
+/// A command and its arguments, to be run without a shell.
+pub(super) fn command_line(words: &[PathBuf]) -> Result<CommandLine> {
     let mut words = words.iter().map(|word| word.as_os_str().to_owned());
     let program = words.next().filter(|program| !program.as_bytes().is_empty());
     let program = program.ok_or_else(|| Error::refused("no command is given").hint("give it after `--`"))?;

@@ -14,6 +14,8 @@ use crate::report::{Reporter, printable};
 pub struct SnapshotFilter {
     /// One of these hosts.
     pub hosts: Vec<String>,
+    /// One of these jobs of a configuration.
+    pub jobs: Vec<String>,
     /// Every one of these paths, absolute.
     pub paths: Vec<Vec<u8>>,
     /// All tags of one of these lists; the empty list means snapshots without a tag.
@@ -23,7 +25,7 @@ pub struct SnapshotFilter {
 impl SnapshotFilter {
     /// Whether all snapshots are meant.
     pub fn is_empty(&self) -> bool {
-        self.hosts.is_empty() && self.paths.is_empty() && self.tags.is_empty()
+        self.hosts.is_empty() && self.jobs.is_empty() && self.paths.is_empty() && self.tags.is_empty()
     }
 
     /// Whether a snapshot is meant.
@@ -37,6 +39,7 @@ impl SnapshotFilter {
             }
         };
         (self.hosts.is_empty() || self.hosts.contains(&manifest.host))
+            && (self.jobs.is_empty() || manifest.job.as_ref().is_some_and(|job| self.jobs.contains(job)))
             && self.paths.iter().all(has_path)
             && (self.tags.is_empty() || self.tags.iter().any(has_tags))
     }
@@ -51,6 +54,10 @@ impl SnapshotFilter {
         if !self.hosts.is_empty() {
             let hosts: Vec<String> = self.hosts.iter().map(|host| shown(host)).collect();
             words.push(format!("of host {}", hosts.join(" or ")));
+        }
+        if !self.jobs.is_empty() {
+            let jobs: Vec<String> = self.jobs.iter().map(|job| shown(job)).collect();
+            words.push(format!("of job {}", jobs.join(" or ")));
         }
         if !self.paths.is_empty() {
             let paths: Vec<String> = self.paths.iter().map(|path| printable(path)).collect();
@@ -220,9 +227,13 @@ mod tests {
         assert_eq!(SnapshotFilter::default().describe(), "");
         let filter = SnapshotFilter {
             hosts: vec!["one".into(), "two".into()],
+            jobs: vec!["nightly".into()],
             paths: vec![b"/a".to_vec(), b"/b".to_vec()],
             tags: vec![vec!["x".into(), "y".into()], Vec::new()],
         };
-        assert_eq!(filter.describe(), " of host one or two with path /a and /b with tag x,y or no tag");
+        assert_eq!(
+            filter.describe(),
+            " of host one or two of job nightly with path /a and /b with tag x,y or no tag"
+        );
     }
 }

@@ -6,9 +6,16 @@ use std::process::{Command, Stdio};
 use crate::site::{DEADLINE, Site, number, objects, objects_of};
 use crate::support::{Outcome, Rng, TempFolder, has_tool, run, strongroom};
 
-const COMMANDS: [&[&str]; 32] = [
+const COMMANDS: [&[&str]; 39] = [
     &["init"],
     &["backup"],
+    &["run"],
+    &["status"],
+    &["config"],
+    &["config", "check"],
+    &["config", "schema"],
+    &["config", "init"],
+    &["config", "systemd"],
     &["snapshots"],
     &["ls"],
     &["find"],

@@ -141,6 +141,7 @@ pub(crate) fn back_up(
         databases_as_files: false,
         tags: Vec::new(),
         host: host.to_owned(),
+        job: None,
         time: None,
         dry_run: false,
         count_first: false,

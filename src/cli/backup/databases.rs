@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::super::global::variable;
+use crate::cli::config::DatabaseSource;
+use crate::cli::global::variable;
+use crate::cli::output::Output;
+use crate::cli::password;
 use crate::error::{Error, Result};
 use crate::service::vaultwarden::{QUESTIONS, ServerKind};
 use crate::source::server::address::Address;
@@ -15,6 +18,13 @@ use crate::source::server::mysql::Mysql;
 use crate::source::server::postgres::Postgres;
 use crate::source::server::redis::Redis;
 use crate::source::server::{Options, Server};
+
+/// How long a server may say nothing, in seconds, unless somebody says otherwise: counting a large table takes long.
+const SILENCE: u64 = 600;
+
+/// A command's words.
+#[derive(Clone, Debug)]
+struct Words(Vec<String>);
 
 /// What of `backup` is about database servers.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -31,8 +41,8 @@ pub(in crate::cli) struct Databases {
     redis: Vec<String>,
     /// Run the database clients through this command, such as 'docker exec -i NAME' or 'ssh HOST': its words are divided
     /// at spaces, and no shell sees them
-    #[arg(long, value_name = "COMMAND", help_heading = "Database servers", conflicts_with = "stream")]
-    prefix: Option<String>,
+    #[arg(long, value_name = "COMMAND", help_heading = "Database servers", conflicts_with = "stream", value_parser = parse_prefix)]
+    prefix: Option<Words>,
     /// Leave out the rows of a table, as the client names it, and keep its definition; may be repeated
     #[arg(long, value_name = "TABLE", help_heading = "Database servers", conflicts_with = "stream")]
     without_rows: Vec<String>,
@@ -41,22 +51,40 @@ pub(in crate::cli) struct Databases {
         long,
         value_name = "SECONDS",
         help_heading = "Database servers",
-        default_value_t = 600,
+        default_value_t = SILENCE,
         value_parser = clap::value_parser!(u64).range(1..)
     )]
     database_timeout: u64,
 }
 
-/// A kind of server, and what it takes its password from.
-#[derive(Clone, Copy)]
-enum Kind {
+/// A kind of server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cli) enum Kind {
     Postgres,
     Mysql,
     Redis,
 }
 
 impl Kind {
-    /// The variable of the environment that its clients know.
+    /// Its key in a job of the configuration.
+    pub(in crate::cli) fn key(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Mysql => "mysql",
+            Self::Redis => "redis",
+        }
+    }
+
+    /// What its addresses begin with.
+    pub(in crate::cli) fn schemes(self) -> &'static [&'static str] {
+        match self {
+            Self::Postgres => &["postgresql", "postgres"],
+            Self::Mysql => &["mysql", "mariadb"],
+            Self::Redis => &["redis", "rediss"],
+        }
+    }
+
+    /// The variable of the environment that its clients take a password from.
     fn variable(self) -> &'static str {
         match self {
             Self::Postgres => "PGPASSWORD",
@@ -65,7 +93,11 @@ impl Kind {
         }
     }
 
-    fn server(self, address: Address, options: Options) -> Result<Box<dyn Server>> {
+    fn server(self, mut address: Address, options: Options) -> Result<Box<dyn Server>> {
+        if !address.has_password() {
+            let word = variable(self.variable()).and_then(|word| word.into_string().ok());
+            address.password = word.map(Zeroizing::new);
+        }
         Ok(match self {
             Self::Postgres => Box::new(Postgres::new(address, options)?),
             Self::Mysql => Box::new(Mysql::new(address, options)?),
@@ -75,17 +107,20 @@ impl Kind {
 }
 
 impl Databases {
+    /// What a job says of its Vaultwarden's database.
+    pub(super) fn of_job(prefix: &[String]) -> Self {
+        Self { prefix: Some(Words(prefix.to_vec())), database_timeout: SILENCE, ..Self::default() }
+    }
+
     /// The servers that are named.
     pub(super) fn servers(&self) -> Result<Vec<Box<dyn Server>>> {
         let all = [(Kind::Postgres, &self.postgres), (Kind::Mysql, &self.mysql), (Kind::Redis, &self.redis)];
         let all = all.into_iter().flat_map(|(kind, urls)| urls.iter().map(move |url| (kind, url)));
         all.map(|(kind, url)| {
-            let mut address = Address::parse(url)?;
-            if address.password.is_some() || address.parameter("password").is_some() {
+            let address = Address::parse(url)?;
+            if address.has_password() {
                 return Err(password_in_url(kind));
             }
-            address.password =
-                variable(kind.variable()).and_then(|word| word.into_string().ok()).map(Zeroizing::new);
             kind.server(address, self.options(Vec::new()))
         })
         .collect()
@@ -101,17 +136,57 @@ impl Databases {
     }
 
     fn options(&self, questions: Vec<String>) -> Options {
-        let hidden = std::env::vars_os().map(|(name, _)| name);
-        let hidden = hidden.filter(|name| name.as_encoded_bytes().starts_with(b"STRONGROOM_")).collect();
-        let prefix = self.prefix.as_deref().unwrap_or_default();
         Options {
-            prefix: prefix.split_whitespace().map(OsString::from).collect(),
-            hidden,
+            prefix: self.prefix.iter().flat_map(|words| &words.0).map(OsString::from).collect(),
+            hidden: hidden(),
             databases: Vec::new(),
             without_rows: self.without_rows.clone(),
             questions,
             silence: Some(Duration::from_secs(self.database_timeout)),
         }
+    }
+}
+
+/// A server that a job names.
+pub(super) fn of_source(kind: Kind, source: &DatabaseSource, output: &Output) -> Result<Box<dyn Server>> {
+    let no_url = || Error::refused("a database server has no address").hint("add `url`");
+    let mut address = source.url.clone().ok_or_else(no_url)?;
+    let password = match (&source.password_file, &source.password_command) {
+        (Some(file), _) => Some(password::from_file(file)?),
+        (None, Some(command)) => Some(password::from_command(command.as_ref(), output)?),
+        (None, None) => None,
+    };
+    if let Some(bytes) = password {
+        let text = std::str::from_utf8(&bytes).map_err(|_| {
+            Error::refused(format!("the password of {} is not UTF-8", address.shown()))
+                .hint("change it on the server")
+        })?;
+        address.password = Some(Zeroizing::new(text.to_owned()));
+    }
+    let options = Options {
+        prefix: source.prefix.iter().map(OsString::from).collect(),
+        hidden: hidden(),
+        databases: source.databases.clone(),
+        without_rows: source.without_rows.clone(),
+        questions: Vec::new(),
+        silence: Some(source.timeout.unwrap_or(Duration::from_secs(SILENCE))),
+    };
+    kind.server(address, options)
+}
+
+/// What opens the repository is nothing for a client.
+fn hidden() -> Vec<OsString> {
+    let names = std::env::vars_os().map(|(name, _)| name);
+    names.filter(|name| name.as_encoded_bytes().starts_with(b"STRONGROOM_")).collect()
+}
+
+/// The words of a command, divided at spaces.
+fn parse_prefix(text: &str) -> std::result::Result<Words, String> {
+    let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+    if words.is_empty() {
+        Err("give a command, such as 'docker exec -i NAME'".to_owned())
+    } else {
+        Ok(Words(words))
     }
 }
 

@@ -16,7 +16,7 @@ const TEXT_MAX: usize = 4 << 20;
 const ITEMS_MAX: usize = crate::limits::SNAPSHOT_ITEMS_MAX / 4;
 
 /// Options that say what is stored and what is left out.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub(super) struct Selection {
     /// Leave out what matches this pattern, with restic's rules; may be repeated
     #[arg(
@@ -26,40 +26,40 @@ pub(super) struct Selection {
         help_heading = "What to leave out",
         conflicts_with = "stream"
     )]
-    exclude: Vec<String>,
+    pub(super) exclude: Vec<String>,
     /// The same, capital and small letters being equal
     #[arg(long, value_name = "PATTERN", help_heading = "What to leave out", conflicts_with = "stream")]
-    iexclude: Vec<String>,
+    pub(super) iexclude: Vec<String>,
     /// Patterns from a file, a line each; $NAME is taken from the environment, # begins a comment; may be repeated
     #[arg(long, value_name = "FILE", help_heading = "What to leave out", conflicts_with = "stream")]
-    exclude_file: Vec<PathBuf>,
+    pub(super) exclude_file: Vec<PathBuf>,
     /// The same, capital and small letters being equal
     #[arg(long, value_name = "FILE", help_heading = "What to leave out", conflicts_with = "stream")]
-    iexclude_file: Vec<PathBuf>,
+    pub(super) iexclude_file: Vec<PathBuf>,
     /// Leave out the contents of folders that hold a CACHEDIR.TAG with its signature
     #[arg(long, help_heading = "What to leave out", conflicts_with = "stream")]
-    exclude_caches: bool,
+    pub(super) exclude_caches: bool,
     /// Leave out the contents of folders that hold this file, beginning with HEADER if one is given; may be repeated
     #[arg(long, value_name = "NAME[:HEADER]", help_heading = "What to leave out", conflicts_with = "stream", value_parser = parse_marker)]
-    exclude_if_present: Vec<Marker>,
+    pub(super) exclude_if_present: Vec<Marker>,
     /// Leave out files of more bytes than this; k, M, G and T mean 1024 and its powers
     #[arg(long, value_name = "SIZE", help_heading = "What to leave out", conflicts_with = "stream", value_parser = parse_size)]
-    exclude_larger_than: Option<u64>,
+    pub(super) exclude_larger_than: Option<u64>,
     /// Stay on the file systems of what is named; a folder where another is mounted is stored empty
     #[arg(short = 'x', long, help_heading = "What to leave out", conflicts_with = "stream")]
-    one_file_system: bool,
+    pub(super) one_file_system: bool,
     /// Store the paths that patterns in a file name, a line each; # begins a comment, - is standard input
     #[arg(long, value_name = "FILE", help_heading = "Paths from lists", conflicts_with_all = ["vaultwarden", "stream"])]
-    files_from: Vec<PathBuf>,
+    pub(super) files_from: Vec<PathBuf>,
     /// Store the paths in a file, a line each, as they are
     #[arg(long, value_name = "FILE", help_heading = "Paths from lists", conflicts_with_all = ["vaultwarden", "stream"])]
-    files_from_verbatim: Vec<PathBuf>,
+    pub(super) files_from_verbatim: Vec<PathBuf>,
     /// Store the paths in a file, each ended by a zero byte, such as those of `find -print0`
     #[arg(long, value_name = "FILE", help_heading = "Paths from lists", conflicts_with_all = ["vaultwarden", "stream"])]
-    files_from_raw: Vec<PathBuf>,
+    pub(super) files_from_raw: Vec<PathBuf>,
 }
 
-fn parse_marker(text: &str) -> std::result::Result<Marker, String> {
+pub(in crate::cli) fn parse_marker(text: &str) -> std::result::Result<Marker, String> {
     Marker::parse(text).map_err(|error| match error.next_step() {
         Some(hint) => format!("{error}; {hint}"),
         None => error.to_string(),

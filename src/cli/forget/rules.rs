@@ -72,7 +72,7 @@ pub(super) struct Rules {
     keep_tag: Vec<String>,
 }
 
-fn parse_amount(text: &str) -> Result<Amount, String> {
+pub(in crate::cli) fn parse_amount(text: &str) -> Result<Amount, String> {
     match text {
         "unlimited" | "-1" => Ok(Amount::Unlimited),
         _ => match text.parse() {
@@ -83,7 +83,7 @@ fn parse_amount(text: &str) -> Result<Amount, String> {
     }
 }
 
-fn parse_reach(text: &str) -> Result<Reach, String> {
+pub(in crate::cli) fn parse_reach(text: &str) -> Result<Reach, String> {
     Reach::parse(text)
         .ok_or_else(|| "give years, months, weeks, days and hours, such as 1y5m7d2h or 30d".to_owned())
 }

@@ -65,6 +65,8 @@ pub struct Options {
     pub tags: Vec<String>,
     /// Name of the host.
     pub host: String,
+    /// Name of the job, where a configuration names one.
+    pub job: Option<String>,
     /// The time that the snapshot bears, instead of now; never later than now, for the next backup believes it about
     /// what changed since.
     pub time: Option<Timestamp>,

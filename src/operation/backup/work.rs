@@ -312,7 +312,7 @@ impl<'a> Work<'a> {
             time,
             finished: host::now(),
             host: self.options.host.clone(),
-            job: None,
+            job: self.options.job.clone(),
             tags,
             paths: self.options.paths.iter().map(|path| ByteVec::from(path.clone())).collect(),
             root: root.id,

@@ -71,6 +71,11 @@ impl Address {
         self.parameters.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// Whether a password stands in it.
+    pub fn has_password(&self) -> bool {
+        self.password.is_some() || self.parameter("password").is_some()
+    }
+
     /// Where the server is, as it may be shown: neither user nor password.
     pub fn shown(&self) -> String {
         let host = self.host.as_deref().unwrap_or("localhost");

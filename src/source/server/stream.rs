@@ -146,5 +146,5 @@ impl Dump for StreamDump<'_> {
 
 fn nothing_came(origin: &Origin) -> Error {
     Error::refused(format!("{} gave not one byte, and an empty file is no backup", origin.name()))
-        .hint("look why nothing came; if that is right, say --stdin-allow-empty")
+        .hint("look why nothing came; if that is right, say --stdin-allow-empty, or `allow-empty = true` in a configuration")
 }

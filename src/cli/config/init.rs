@@ -1,0 +1,189 @@
+//! `strongroom config init`: a configuration for what is found, with comments, for a person to go on with.
+//!
+//! Invariants: no file is overwritten, and no value of a setting that may hold a password is shown.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use crate::cli::exit::Outcome;
+use crate::cli::global::Global;
+use crate::cli::output::Output;
+use crate::cli::private_file::PrivateFile;
+use crate::error::{Error, Result};
+use crate::report::Collector;
+use crate::service::vaultwarden::{self, Key, Settings};
+
+/// Where the repository lies unless -r says otherwise.
+const REPOSITORY: &str = "/srv/backup/vault";
+
+/// Arguments of `config init`.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  strongroom config init --vaultwarden /srv/vaultwarden/data\n  \
+    strongroom config init --vaultwarden /srv/vaultwarden/data -r /srv/backup/vault \\\n      \
+    --output /etc/strongroom/strongroom.toml\n\n\
+    It looks into the data folder and its settings, and writes a configuration with comments: read it, change\n\
+    what you want otherwise, and see what `strongroom config check` says.")]
+pub(super) struct Arguments {
+    /// Vaultwarden's data folder
+    #[arg(long, value_name = "DATA_FOLDER")]
+    vaultwarden: PathBuf,
+    /// Write it into this new file, for nobody else to read [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// How Vaultwarden keeps its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Database {
+    Sqlite,
+    Postgres,
+    Mysql,
+}
+
+pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Result<Outcome> {
+    let folder = &arguments.vaultwarden;
+    let folder = folder
+        .canonicalize()
+        .map_err(|error| Error::io(format!("cannot find the data folder {}", folder.display()), error))?;
+    let repository = if global.names_repository() { global.location()? } else { PathBuf::from(REPOSITORY) };
+    let repository = std::path::absolute(&repository)
+        .map_err(|error| Error::io("cannot tell which folder is the current one", error))?;
+    let found = find(&folder)?;
+    let text = text(&folder, &repository, &found)?;
+    match &arguments.output {
+        None => output.text(text.as_bytes())?,
+        Some(path) => {
+            let mut file = PrivateFile::create(path, "configuration")?;
+            file.write(&text)?;
+            file.keep();
+            output.say(&format!(
+                "wrote {}; `strongroom config check --config {0}` comes next",
+                path.display()
+            ))?;
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// What there is of a Vaultwarden.
+struct Found {
+    database: Database,
+    /// The settings file, where it is not one that is looked for anyway.
+    settings: Option<PathBuf>,
+    /// What a backup would say about it, as it is.
+    notes: Vec<String>,
+}
+
+fn find(folder: &Path) -> Result<Found> {
+    let collector = Collector::default();
+    let mut settings = Settings::default();
+    let beside = folder.parent().map(|parent| parent.join(".env"));
+    let file = [Some(folder.join(".env")), beside].into_iter().flatten().find(|file| file.is_file());
+    if let Some(file) = &file {
+        settings.read_environment_file(file, &collector)?;
+    }
+    let json = folder.join("config.json");
+    if json.is_file() {
+        settings.read_config(&json, &collector)?;
+    }
+    let url = settings.value(Key::DatabaseUrl).unwrap_or_default();
+    let database = match url.split_once(':').map(|(scheme, _)| scheme) {
+        Some("postgresql" | "postgres") => Database::Postgres,
+        Some("mysql" | "mariadb") => Database::Mysql,
+        _ => Database::Sqlite,
+    };
+    let mut notes = Vec::new();
+    if database == Database::Sqlite {
+        let looked = Collector::default();
+        let found = vaultwarden::discover(&vaultwarden::Options::new(folder), &looked);
+        notes.extend(
+            looked.findings().into_iter().map(|finding| format!("{}: {}", finding.subject, finding.cause)),
+        );
+        notes.extend(found.err().map(|error| error.chain()));
+    }
+    Ok(Found { database, settings: file, notes })
+}
+
+/// A text as TOML writes it: what JSON escapes, it escapes the same way.
+fn quoted(text: &str) -> String {
+    serde_json::Value::String(text.to_owned()).to_string()
+}
+
+fn path(path: &Path) -> Result<String> {
+    let text = path.to_str().filter(|text| !text.chars().any(char::is_control)).ok_or_else(|| {
+        Error::refused(format!("{} cannot stand in a configuration", path.display()))
+            .hint("give it a name of letters and digits, or a link of such a name")
+    })?;
+    Ok(quoted(text))
+}
+
+fn text(folder: &Path, repository: &Path, found: &Found) -> Result<String> {
+    let (data, repository) = (path(folder)?, path(repository)?);
+    let mut text = String::new();
+    let job = match found.database {
+        Database::Sqlite => format!("vaultwarden = {data}\n"),
+        Database::Postgres | Database::Mysql => {
+            let (kind, name, command) = match found.database {
+                Database::Postgres => (
+                    "PostgreSQL",
+                    "vaultwarden.dump",
+                    r#"["pg_dump", "-Fc", "-Z0", "--dbname=service=vaultwarden"]"#,
+                ),
+                _ => (
+                    "MariaDB or MySQL",
+                    "vaultwarden.sql",
+                    r#"["mariadb-dump", "--single-transaction", "--quick", "--routines", "--events", "--triggers", "--hex-blob", "--skip-dump-date", "--order-by-primary", "--no-tablespaces", "vaultwarden"]"#,
+                ),
+            };
+            format!(
+                "# DATABASE_URL names a {kind} server: its dump is taken first, then the files. Let the client find the server\n\
+                 # and its password in a file of its own (~/.pgpass and pg_service.conf, or ~/.my.cnf), never in an argument.\n\
+                 paths = [{data}]\n\
+                 \n\
+                 [[jobs.vaultwarden.commands]]\n\
+                 name = \"{name}\"\n\
+                 command = {command}\n"
+            )
+        }
+    };
+    let settings = match &found.settings {
+        Some(file) => format!("# Its settings are in {}.\n", file.display()),
+        None => "# No .env was found; name it by env-file if it lies elsewhere.\n".to_owned(),
+    };
+    let fail = |_| Error::refused("the text cannot be made");
+    write!(
+        text,
+        "# Strongroom: what is backed up, how long it is kept, and who is told. docs/configuration.md explains every key.\n\
+         # `strongroom config check` looks whether all is well, `strongroom run --dry-run` tries it without storing.\n\
+         \n\
+         [repositories.main]\n\
+         path = {repository}\n\
+         # A key of role backup: it adds snapshots and reads nothing back.\n\
+         key-file = \"/etc/strongroom/backup.key\"\n\
+         # A key of role maintain is what forget, prune and check need. Safer than here it is on another machine.\n\
+         #maintain-key-file = \"/etc/strongroom/maintain.key\"\n\
+         # cron and systemd set no HOME to keep a cache in.\n\
+         cache-dir = \"/var/cache/strongroom\"\n\
+         \n\
+         [jobs.vaultwarden]\n\
+         {settings}{job}"
+    )
+    .map_err(fail)?;
+    let notes: Vec<String> = found.notes.iter().map(|note| format!("# Note: {note}\n")).collect();
+    text.push_str(&notes.concat());
+    text.push_str(
+        "\n# Uncomment with maintain-key-file above:\n\
+         #[retention]\n\
+         #keep-daily = 7\n\
+         #keep-weekly = 5\n\
+         #keep-monthly = 12\n\
+         #[prune]\n\
+         #[check]\n\
+         #read-data-subset = \"5%\"\n\
+         \n\
+         # Somebody has to notice when nothing runs any more, such as https://healthchecks.io:\n\
+         #[jobs.vaultwarden.ping]\n\
+         #url = \"https://hc-ping.com/your-uuid\"\n",
+    );
+    Ok(text)
+}
