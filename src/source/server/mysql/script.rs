@@ -338,7 +338,7 @@ impl Script {
     fn opening(&mut self, byte: u8) -> Result<()> {
         match (self.word.as_slice(), byte) {
             (b"", b'!' | b'M') | (b"M", b'!') => self.word.push(byte),
-            (b"", _) | (b"M", _) => {
+            (b"" | b"M", _) => {
                 self.place = Place::Comment;
                 self.before = byte;
             }
