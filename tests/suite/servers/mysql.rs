@@ -58,7 +58,6 @@ impl Mysql {
         let mut install = made.program("mariadb-install-db");
         install.arg("--no-defaults").arg(format!("--datadir={}", made.folder.join("data").display()));
         install.args(["--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]);
-        // Asynchronous input and output is scarce where many servers are made at once.
         install.args([SMALL[1], SMALL[2], SMALL[5]]);
         run(&mut install, START).expect_code(0);
         made.up();
@@ -68,7 +67,11 @@ impl Mysql {
 
     fn program(&self, name: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(name);
-        command.current_dir(self.folder.path()).env("HOME", self.folder.path());
+        // A server that starts removes what others have left in the folder for temporary files: none shares it.
+        command
+            .current_dir(self.folder.path())
+            .env("HOME", self.folder.path())
+            .env("TMPDIR", self.folder.path());
         if is_root() {
             command.uid(NOBODY).gid(NOBODY);
         }
