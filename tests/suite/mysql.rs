@@ -28,7 +28,7 @@ struct Taken {
 }
 
 fn options() -> Options {
-    Options { silence: Some(Duration::from_secs(60)), ..Options::default() }
+    Options { silence: Some(Duration::from_mins(1)), ..Options::default() }
 }
 
 /// Takes every dump.

@@ -16,7 +16,7 @@ use crate::servers::redis::Redis;
 
 /// Takes the dump; after each piece something may happen.
 fn take_with(address: Address, meanwhile: &mut dyn FnMut(usize)) -> Result<(Vec<u8>, Finished)> {
-    let options = Options { silence: Some(Duration::from_secs(60)), ..Options::default() };
+    let options = Options { silence: Some(Duration::from_mins(1)), ..Options::default() };
     let source = Source::new(address, options)?;
     let reporter = Collector::default();
     let patience = Patience { interrupt: Interrupt::default(), silence: None };

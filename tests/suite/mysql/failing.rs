@@ -97,7 +97,7 @@ fn what_ends_in_the_middle_is_an_error_and_leaves_nothing() {
     let Some(mut server) = Mysql::start("interrupted dumps of MariaDB") else { return };
     server.sql(
         "",
-        "CREATE DATABASE vault; CREATE TABLE vault.large (id INT PRIMARY KEY, x TEXT);
+        "CREATE DATABASE vault; USE vault; CREATE TABLE vault.large (id INT PRIMARY KEY, x TEXT);
         INSERT INTO vault.large SELECT seq, REPEAT('x', 1000) FROM seq_1_to_30000;",
     );
     let address = server.address("root", "vault");

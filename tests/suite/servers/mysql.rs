@@ -20,7 +20,7 @@ const NOBODY: u32 = 65534;
 /// How long it may take to be made and to start, in seconds.
 const START: u64 = 90;
 /// Small, so that it starts at once.
-const SMALL: [&str; 8] = [
+const SMALL: [&str; 9] = [
     "--skip-networking",
     "--innodb-log-file-size=4M",
     "--innodb-buffer-pool-size=16M",
@@ -29,6 +29,7 @@ const SMALL: [&str; 8] = [
     "--innodb-use-native-aio=0",
     "--key-buffer-size=1M",
     "--aria-pagecache-buffer-size=1M",
+    "--character-set-server=utf8mb4",
 ];
 
 /// A server that runs.
@@ -57,7 +58,7 @@ impl Mysql {
         let mut install = made.program("mariadb-install-db");
         install.arg("--no-defaults").arg(format!("--datadir={}", made.folder.join("data").display()));
         install.args(["--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]);
-        install.args(&SMALL[1..3]);
+        install.args([SMALL[1], SMALL[2], SMALL[5]]);
         run(&mut install, START).expect_code(0);
         made.up();
         made.sql("", "DELETE FROM mysql.global_priv WHERE User = ''; FLUSH PRIVILEGES;");
@@ -66,7 +67,11 @@ impl Mysql {
 
     fn program(&self, name: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(name);
-        command.current_dir(self.folder.path()).env("HOME", self.folder.path());
+        // A server that starts removes what others have left in the folder for temporary files: none shares it.
+        command
+            .current_dir(self.folder.path())
+            .env("HOME", self.folder.path())
+            .env("TMPDIR", self.folder.path());
         if is_root() {
             command.uid(NOBODY).gid(NOBODY);
         }

@@ -178,8 +178,10 @@ mod tests {
     const MARK: &[u8] = b"c25c41437eeb6023548f99706379c0df934daea2";
 
     fn file() -> Vec<u8> {
-        let digits: Vec<u8> =
-            FILE.bytes().map(|digit| char::from(digit).to_digit(16).unwrap() as u8).collect();
+        let digits: Vec<u8> = FILE
+            .bytes()
+            .map(|digit| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok()).unwrap())
+            .collect();
         digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
     }
 
