@@ -135,11 +135,6 @@ impl Postgres {
         }
     }
 
-    /// Its process.
-    pub(crate) fn id(&self) -> u32 {
-        self.server.as_ref().expect("it runs").id()
-    }
-
     /// The folder of its socket.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()

@@ -168,7 +168,7 @@ mod tests {
             made.connect_seconds
         };
         assert_eq!(seconds(None), 30);
-        assert_eq!(seconds(Some(Duration::from_secs(600))), 30);
+        assert_eq!(seconds(Some(Duration::from_mins(10))), 30);
         assert_eq!(seconds(Some(Duration::from_secs(7))), 7);
         assert_eq!(seconds(Some(Duration::from_millis(5))), 2);
     }
