@@ -21,7 +21,7 @@ const LARGE: &str = "CREATE TABLE large (id int PRIMARY KEY, filler text);
 /// Waits until the server has no other session, and no client of its runs.
 #[track_caller]
 fn nothing_runs(server: &Postgres) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     let others = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
     while server.sql("postgres", others) != "0" || !clients(server.folder()).is_empty() {
         assert!(Instant::now() < deadline, "{:?}", clients(server.folder()));
@@ -76,7 +76,7 @@ fn a_server_that_is_not_there_is_said_to_be_away() {
         error.chain().contains("timeout expired") || error.chain().contains("nothing came for 2 s"),
         "{error:?}"
     );
-    assert!(error.next_step().is_some() && started.elapsed() < Duration::from_secs(30));
+    assert!(error.next_step().is_some() && started.elapsed() < Duration::from_secs(60));
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn a_server_that_stops_or_hangs_ends_the_dump() {
     nothing_runs(&server);
 
     // Every process of it hangs: it answers nobody, and closes nothing.
-    let short = Options { silence: Some(Duration::from_secs(2)), ..Options::default() };
+    let short = Options { silence: Some(Duration::from_secs(10)), ..Options::default() };
     let mut hung = false;
     let started = Instant::now();
     let backends = || {
@@ -183,8 +183,8 @@ fn a_server_that_stops_or_hangs_ends_the_dump() {
         }
     });
     asleep.iter().for_each(|pid| signal_to(*pid, "CONT"));
-    assert!(!asleep.is_empty() && started.elapsed() < Duration::from_secs(30));
-    says(&error.err().unwrap(), &["nothing came for 2 s", "hangs"]);
+    assert!(!asleep.is_empty() && started.elapsed() < Duration::from_secs(90));
+    says(&error.err().unwrap(), &["nothing came for 10 s", "hangs"]);
     nothing_runs(&server);
 }
 
@@ -199,7 +199,7 @@ fn a_lock_that_somebody_holds_is_told_of() {
     while server.sql("postgres", held) == "0" {
         thread::sleep(Duration::from_millis(20));
     }
-    let short = Options { silence: Some(Duration::from_secs(3)), ..Options::default() };
+    let short = Options { silence: Some(Duration::from_secs(10)), ..Options::default() };
     let error = take(server.address("postgres", "postgres"), short).err().unwrap();
     holder.kill().unwrap();
     holder.wait().unwrap();

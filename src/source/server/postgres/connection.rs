@@ -15,8 +15,6 @@ use crate::source::server::client::Client;
 const SCHEMES: [&str; 2] = ["postgresql", "postgres"];
 /// Parameters that are secrets and that libpq takes from nowhere but a connection's parameters or a service file.
 const SECRETS: [&str; 4] = ["sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"];
-/// Seconds after which a host that does not answer is given up, unless the user says otherwise.
-const CONNECT_SECONDS: u64 = 30;
 /// What libpq takes for the same as 2: fewer are too few for it.
 const CONNECT_SECONDS_MIN: u64 = 2;
 
@@ -24,7 +22,8 @@ const CONNECT_SECONDS_MIN: u64 = 2;
 pub(super) struct Connection {
     address: Address,
     password: Option<Zeroizing<String>>,
-    connect_seconds: u64,
+    /// Seconds after which a host that does not answer is given up, where the user limits silence.
+    connect_seconds: Option<u64>,
 }
 
 impl Connection {
@@ -51,8 +50,8 @@ impl Connection {
                 _ => address.parameters.push((name, value)),
             }
         }
-        let limit = silence.map_or(CONNECT_SECONDS, |limit| limit.as_secs().min(CONNECT_SECONDS));
-        Ok(Self { address, password, connect_seconds: limit.max(CONNECT_SECONDS_MIN) })
+        let connect_seconds = silence.map(|limit| limit.as_secs().max(CONNECT_SECONDS_MIN));
+        Ok(Self { address, password, connect_seconds })
     }
 
     /// The database that the address names.
@@ -77,10 +76,9 @@ impl Connection {
         ];
         client.password = self.password.clone().map(|password| ("PGPASSWORD", password));
         client.environment = vec![("LC_ALL", "C".to_owned())];
-        // Weaker than the address and a service file, as libpq ranks it, and than what the user chose.
-        if std::env::var_os("PGCONNECT_TIMEOUT").is_none() {
-            client.environment.push(("PGCONNECT_TIMEOUT", self.connect_seconds.to_string()));
-        }
+        // Weaker than the address and a service file, as libpq ranks it.
+        let limit = self.connect_seconds.map(|seconds| ("PGCONNECT_TIMEOUT", seconds.to_string()));
+        client.environment.extend(limit);
         client
     }
 
@@ -167,9 +165,8 @@ mod tests {
             let made = Connection::new(Address::parse("postgres://h/d").unwrap(), silence).unwrap();
             made.connect_seconds
         };
-        assert_eq!(seconds(None), 30);
-        assert_eq!(seconds(Some(Duration::from_mins(10))), 30);
-        assert_eq!(seconds(Some(Duration::from_secs(7))), 7);
-        assert_eq!(seconds(Some(Duration::from_millis(5))), 2);
+        assert_eq!(seconds(None), None);
+        assert_eq!(seconds(Some(Duration::from_secs(7))), Some(7));
+        assert_eq!(seconds(Some(Duration::from_millis(5))), Some(2));
     }
 }
