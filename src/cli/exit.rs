@@ -56,6 +56,9 @@ pub(super) fn code(kind: ErrorKind) -> u8 {
 
 /// Adds what most often helps with errors of a class, where nothing better is known.
 pub(super) fn with_next_step(error: Error) -> Error {
+    if error.next_step().is_some() {
+        return error;
+    }
     let next = match error.kind() {
         _ if is_of(&error, std::io::ErrorKind::NotADirectory) => {
             "a file stands where a folder is wanted: name another path"
@@ -137,7 +140,7 @@ pub(super) fn finish(result: Result<Outcome>, output: &Output) -> ExitCode {
         Ok(Outcome::Unread) => ExitCode::from(FAILED),
         Err(error) => {
             let code = code(error.kind());
-            let error = if error.next_step().is_none() { with_next_step(error) } else { error };
+            let error = with_next_step(error);
             output.failure(&error, code);
             ExitCode::from(code)
         }

@@ -29,9 +29,11 @@ impl Jobs {
         this
     }
 
+    /// Writes the configuration: the repository, behind what stands before the first table.
     pub(crate) fn configure(&self, jobs: &str) {
+        let (above, jobs) = jobs.split_at(jobs.find('[').unwrap_or(0));
         let text = format!(
-            "[repositories.main]\npath = \"@/repo\"\nkey-file = \"@/full.key\"\ncache-dir = \"@/cache\"\n{jobs}"
+            "{above}[repositories.main]\npath = \"@/repo\"\nkey-file = \"@/full.key\"\ncache-dir = \"@/cache\"\n{jobs}"
         );
         self.write("strongroom.toml", &text);
     }

@@ -91,7 +91,7 @@ fn without_a_configuration_each_group_is_told_of() {
     let due: Vec<_> =
         told.iter().map(|row| (row["hostname"].as_str().unwrap(), row["due"].as_bool().unwrap())).collect();
     assert_eq!(due, [("new", false), ("old", true)]);
-    site.run(0, ["status", "--max-age", "10000w"]);
+    site.run(0, ["status", "--max-age", "5000w"]);
     site.run(2, ["status", "--max-age", "soon"]);
     site.run(1, ["status", "files"]);
 }

@@ -59,7 +59,8 @@ fn suggestion(key: &str, known: &[&str]) -> String {
 /// The nearest of some names, if one is near.
 pub(in crate::cli) fn nearest<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let near = names.map(|known| (distance(name, known), known)).min()?;
-    (near.0 <= near.1.len().max(3) / 3).then_some(near.1)
+    // Two letters that changed their places count as two.
+    (near.0 <= near.1.len().saturating_add(2) / 3).then_some(near.1)
 }
 
 /// How many characters have to be put in, taken out or changed to make one word of another.

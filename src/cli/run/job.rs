@@ -73,8 +73,7 @@ impl Report {
     }
 
     fn failed(&mut self, step: &str, error: Error) {
-        let error = if error.next_step().is_none() { exit::with_next_step(error) } else { error };
-        self.failures.push((step.to_owned(), error));
+        self.failures.push((step.to_owned(), exit::with_next_step(error)));
     }
 }
 

@@ -87,7 +87,8 @@ impl Row {
         self.snapshots.is_some() && self.age(now).is_none_or(|age| age > self.max_age)
     }
 
-    fn take(&mut self, snapshot: &Snapshot) {
+    /// Counts a snapshot. One that is dated in the future tells nothing about the past, whoever dated it so.
+    fn take(&mut self, snapshot: &Snapshot, now: i64) {
         let manifest = &snapshot.manifest;
         let made = Made {
             id: snapshot.id.to_hex(),
@@ -95,7 +96,7 @@ impl Row {
             problems: manifest.statistics.problems,
         };
         let newer = |other: &Option<Made>| other.as_ref().is_none_or(|other| other.time <= made.time);
-        if is_good(manifest) && newer(&self.good) {
+        if is_good(manifest) && made.time <= now && newer(&self.good) {
             self.good = Some(made.clone());
         }
         if newer(&self.last) {
@@ -199,22 +200,29 @@ fn of_job(
     }
     let found = opened::open(global, table, Purpose::Backup, output).and_then(|repository| {
         let found = repository.snapshots()?;
-        Ok(found.snapshots)
+        Ok((found.snapshots, found.damaged.len()))
     });
     match found {
-        Ok(snapshots) => {
+        Ok((snapshots, damaged)) => {
+            let now = host::now().seconds;
             row.snapshots = Some(0);
             let own = |snapshot: &&Snapshot| {
                 snapshot.manifest.job.as_deref() == Some(name) && snapshot.manifest.host == row.host
             };
             let own: Vec<&Snapshot> = snapshots.iter().filter(own).collect();
             for snapshot in own {
-                row.take(snapshot);
+                row.take(snapshot, now);
             }
-            (row, None)
+            (row, unreadable(damaged))
         }
         Err(error) => (row, Some(error)),
     }
+}
+
+/// Snapshots that cannot be read may be the good ones, or marks of what was forgotten.
+fn unreadable(damaged: usize) -> Option<Error> {
+    let what = human::counted(damaged as u64, "snapshot");
+    (damaged > 0).then(|| Error::corrupt(format!("{what} or marks of forgetting cannot be read")))
 }
 
 /// Each host, job and list of paths that a repository has snapshots of.
@@ -222,6 +230,7 @@ fn of_groups(global: &Global, max_age: Option<Duration>, output: &Output) -> Res
     let repository: Repository = global.open(output)?;
     let found = repository.snapshots()?;
     repository.tell_vanished(&found, output);
+    let now = host::now().seconds;
     let mut rows: BTreeMap<Group, Row> = BTreeMap::new();
     for snapshot in &found.snapshots {
         let manifest = &snapshot.manifest;
@@ -234,9 +243,9 @@ fn of_groups(global: &Global, max_age: Option<Duration>, output: &Output) -> Res
             max_age: max_age.unwrap_or(MAX_AGE).as_secs(),
             ..Row::default()
         });
-        row.take(snapshot);
+        row.take(snapshot, now);
     }
-    Ok(rows.into_values().collect())
+    unreadable(found.damaged.len()).map_or_else(|| Ok(rows.into_values().collect()), Err)
 }
 
 fn tell(rows: &[Row], now: i64, output: &Output) -> Result<()> {
