@@ -131,6 +131,7 @@ fn a_first_configuration_is_one_that_can_be_read() {
 /// A data folder with a database in it.
 fn make_vault(folder: &Path) {
     fs::create_dir_all(folder).unwrap();
+    fs::write(folder.join("rsa_key.pem"), "key").unwrap();
     let connection = rusqlite::Connection::open(folder.join("db.sqlite3")).unwrap();
     connection.execute_batch("CREATE TABLE users (uuid TEXT)").unwrap();
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::servers::mysql::Mysql;
 use crate::servers::postgres::Postgres;
+use crate::servers::ssh::Ssh;
 use crate::site::{DEADLINE, Site};
 use crate::support::run;
 
@@ -146,4 +147,39 @@ fn a_vaultwarden_on_mariadb_is_proved_whole() {
     let site = Site::new();
     data_folder(&site, &format!("mysql://root@{socket}/vault"));
     proves_its_files(&site, "/mysql/vault.sql");
+}
+
+#[test]
+fn clients_run_on_another_host_and_get_their_passwords_there() {
+    let what = "clients behind ssh";
+    let (Some(server), Some(ssh)) = (Postgres::start(what), Ssh::start(what)) else { return };
+    server.sql("postgres", "CREATE DATABASE \"it's here\"");
+    server.sql("it's here", "CREATE TABLE t AS SELECT n FROM generate_series(1, 100) AS n");
+    let site = Site::new();
+    let url = format!("postgresql://postgres@/it's%20here?host={}", server.folder().display());
+    let mut command = site.command(["backup", "--postgres", &url, "--prefix", &ssh.prefix()]);
+    command.env("PGPASSWORD", "hunter2 $HOME 'quoted'");
+    run(&mut command, DEADLINE).expect_code(0);
+    assert!(site.run(0, ["ls", "latest"]).out().contains("/postgres/it's here.dump"));
+
+    // With a password that counts.
+    server.sql("postgres", "CREATE ROLE keeper LOGIN SUPERUSER PASSWORD 'hunter2 $HOME \"x\"'");
+    let hba = server.folder().join("data/pg_hba.conf");
+    let rules = fs::read_to_string(&hba).unwrap();
+    fs::write(&hba, format!("local all keeper scram-sha-256\n{rules}")).unwrap();
+    server.sql("postgres", "SELECT pg_reload_conf()");
+    let url = url.replace("postgres@", "keeper@");
+    let arguments = ["backup", "--postgres", &url, "--prefix", &ssh.prefix()];
+    for (password, code) in [("hunter2 $HOME \"x\"", 0), ("hunter3", 1)] {
+        let mut command = site.command(arguments);
+        command.env("PGPASSWORD", password);
+        let outcome = run(&mut command, DEADLINE).expect_code(code);
+        assert!(!outcome.err().contains("hunter"), "{}", outcome.err());
+    }
+    let mut gone =
+        site.command(["backup", "--postgres", &url, "--prefix", "ssh -o BatchMode=yes no-such-host.invalid"]);
+    let outcome = run(&mut gone, DEADLINE).expect_code(1);
+    assert!(outcome.err().contains("no-such-host"), "{}", outcome.err());
+    assert_eq!(site.json(0, ["snapshots"]).len(), 2);
+    site.assert_sound();
 }

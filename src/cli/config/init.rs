@@ -19,8 +19,7 @@ const REPOSITORY: &str = "/srv/backup/vault";
 /// Arguments of `config init`.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  strongroom config init --vaultwarden /srv/vaultwarden/data\n  \
-    strongroom config init --vaultwarden /srv/vaultwarden/data -r /srv/backup/vault \\\n      \
-    --output /etc/strongroom/strongroom.toml\n\n\
+    strongroom config init --vaultwarden /srv/vault/data --output strongroom.toml\n\n\
     It looks into the data folder and its settings, and writes a configuration with comments: read it, change\n\
     what you want otherwise, and see what `strongroom config check` says.")]
 pub(super) struct Arguments {
@@ -123,26 +122,15 @@ fn text(folder: &Path, repository: &Path, found: &Found) -> Result<String> {
     let job = match found.database {
         Database::Sqlite => format!("vaultwarden = {data}\n"),
         Database::Postgres | Database::Mysql => {
-            let (kind, name, command) = match found.database {
-                Database::Postgres => (
-                    "PostgreSQL",
-                    "vaultwarden.dump",
-                    r#"["pg_dump", "-Fc", "-Z0", "--dbname=service=vaultwarden"]"#,
-                ),
-                _ => (
-                    "MariaDB or MySQL",
-                    "vaultwarden.sql",
-                    r#"["mariadb-dump", "--single-transaction", "--quick", "--routines", "--events", "--triggers", "--hex-blob", "--skip-dump-date", "--order-by-primary", "--no-tablespaces", "vaultwarden"]"#,
-                ),
+            let (kind, client) = match found.database {
+                Database::Postgres => ("PostgreSQL", "pg_dump and psql"),
+                _ => ("MariaDB or MySQL", "mariadb-dump and mariadb"),
             };
             format!(
-                "# DATABASE_URL names a {kind} server: its dump is taken first, then the files. Let the client find the server\n\
-                 # and its password in a file of its own (~/.pgpass and pg_service.conf, or ~/.my.cnf), never in an argument.\n\
-                 paths = [{data}]\n\
-                 \n\
-                 [[jobs.vaultwarden.commands]]\n\
-                 name = \"{name}\"\n\
-                 command = {command}\n"
+                "# DATABASE_URL names a {kind} server: it is dumped first, by {client} of the server's version.\n\
+                 vaultwarden = {data}\n\
+                 # Where the clients are, if not here.\n\
+                 #prefix = [\"docker\", \"exec\", \"-i\", \"NAME\"]\n"
             )
         }
     };
