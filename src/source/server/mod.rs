@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod client;
+mod file_name;
 pub mod mysql;
 pub mod postgres;
 pub mod redis;

@@ -3,7 +3,7 @@
 //! Invariant: two databases of a server never share a place, nor one with the users, and no name of a database leads out
 //! of the folder.
 
-use std::fmt::Write;
+use crate::source::server::file_name::{escape, file_name};
 
 /// The folder of all dumps of a server.
 pub(super) const FOLDER: &str = "mysql";
@@ -13,18 +13,11 @@ pub(super) const GLOBALS: &str = "mysql/globals.sql";
 /// The place of a database. What no file's name should hold is written as `%` and two digits: `/`, `%`, control
 /// characters, and a dot in front; and the first letter of a database that is called as the file of the users is.
 pub(super) fn of_database(name: &str) -> Vec<u8> {
-    let mut file = String::with_capacity(name.len());
-    for (at, character) in name.chars().enumerate() {
-        let taken = at == 0 && (character == '.' || name == "globals");
-        if !matches!(character, '/' | '%' | '\\') && !character.is_control() && !taken {
-            file.push(character);
-            continue;
-        }
-        let mut bytes = [0; 4];
-        for byte in character.encode_utf8(&mut bytes).bytes() {
-            // Writing to a text does not fail.
-            write!(file, "%{byte:02X}").ok();
-        }
+    let mut file = file_name(name);
+    if name == "globals" {
+        file.clear();
+        escape('g', &mut file);
+        file.push_str("lobals");
     }
     format!("{FOLDER}/{file}.sql").into_bytes()
 }

@@ -2,31 +2,16 @@
 //!
 //! Invariant: two databases of a server never share a place, and no name of a database leads out of the folder.
 
-use std::fmt::Write;
+use crate::source::server::file_name::file_name;
 
 /// The folder of all dumps of a server.
 pub(super) const FOLDER: &str = "postgres";
 /// Roles and what else a server has beside its databases.
 pub(super) const GLOBALS: &str = "postgres/globals.sql";
 
-/// The place of a database. What no file's name should hold is written as `%` and two digits: `/`, `%`, control
-/// characters, and a dot in front.
+/// The place of a database.
 pub(super) fn of_database(name: &str) -> Vec<u8> {
-    let mut file = String::with_capacity(name.len());
-    for (at, character) in name.chars().enumerate() {
-        let harmless =
-            !matches!(character, '/' | '%' | '\\') && !character.is_control() && (at, character) != (0, '.');
-        if harmless {
-            file.push(character);
-        } else {
-            let mut bytes = [0; 4];
-            for byte in character.encode_utf8(&mut bytes).bytes() {
-                // Writing to a text does not fail.
-                write!(file, "%{byte:02X}").ok();
-            }
-        }
-    }
-    format!("{FOLDER}/{file}.dump").into_bytes()
+    format!("{FOLDER}/{}.dump", file_name(name)).into_bytes()
 }
 
 #[cfg(test)]
