@@ -59,8 +59,10 @@ fn suggestion(key: &str, known: &[&str]) -> String {
 /// The nearest of some names, if one is near.
 pub(in crate::cli) fn nearest<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let near = names.map(|known| (distance(name, known), known)).min()?;
-    // Two letters that changed their places count as two.
-    (near.0 <= near.1.len().saturating_add(2) / 3).then_some(near.1)
+    let length = near.1.len();
+    // Two letters that changed their places count as two; of a single letter nothing would be left.
+    let most = (length.saturating_add(2) / 3).min(length.saturating_sub(1));
+    (near.0 <= most).then_some(near.1)
 }
 
 /// How many characters have to be put in, taken out or changed to make one word of another.
