@@ -4,8 +4,6 @@
 //! Invariants: a path stands in a snapshot as it was named, so that any end of it may be its place. What may be a mere way
 //! is taken for one, for nobody knows what else lay in it; and what cannot be told at all is no place to remove anything.
 
-use std::collections::HashMap;
-
 use super::plan::Held;
 use crate::error::Result;
 use crate::format::path;
@@ -17,9 +15,6 @@ use crate::repository::tree::{TreeReader, lookup};
 /// Most bytes of paths that are looked at: thousands of deep paths need less, and whoever writes a manifest could
 /// otherwise keep a restore busy for hours.
 const WORK_MAX: usize = 256 << 20;
-
-/// How often the tree is asked whether it holds a place; where it would be more, all may be.
-const LOOKUPS_MAX: u32 = 1 << 17;
 
 /// The places that a backup may have named, and the folders above them.
 #[derive(Default)]
@@ -43,20 +38,10 @@ impl Named {
             Err(error) if TreeReader::is_damage(&error) => false,
             found => found?.is_some(),
         };
-        let holds = |place: &[u8]| match lookup(reader, snapshot.root(), place) {
-            // What cannot be read may be there.
-            Err(error) if TreeReader::is_damage(&error) => Ok(true),
-            found => Ok(found?.is_some()),
-        };
-        Self::told_by(
-            &snapshot.manifest,
-            has_root,
-            WORK_MAX,
-            &mut Shown { holds: &holds, tops: HashMap::new(), left: LOOKUPS_MAX },
-        )
+        Ok(Self::told_by(&snapshot.manifest, has_root, WORK_MAX))
     }
 
-    fn told_by(manifest: &Manifest, has_root: bool, mut work: usize, shown: &mut Shown<'_>) -> Result<Self> {
+    fn told_by(manifest: &Manifest, has_root: bool, mut work: usize) -> Self {
         let mut named = Self { has_root, ..Self::default() };
         for host in &manifest.paths {
             match path::parse(host) {
@@ -70,9 +55,6 @@ impl Named {
         let ends = hosts.iter().flat_map(|host| ends_of(host)).filter(|end| !is_root || end.is_empty());
         let dumps = manifest.dumps.iter().flatten().map(|dump| dump.place.as_slice());
         for place in ends.chain(dumps) {
-            if !place.is_empty() && !shown.may_hold(place)? {
-                continue;
-            }
             let Some(left) = work.checked_sub(named.insert(place)) else {
                 named.unknown = Some("its manifest names more than can be looked at");
                 break;
@@ -80,7 +62,7 @@ impl Named {
             work = left;
         }
         named.hosts = hosts;
-        Ok(named)
+        named
     }
 
     /// Takes note of a place; gives how many bytes were looked at.
@@ -143,38 +125,6 @@ impl Named {
     }
 }
 
-/// What a snapshot is asked for: an end of a path that it does not hold is not where that path stands in it.
-struct Shown<'a> {
-    holds: &'a dyn Fn(&[u8]) -> Result<bool>,
-    /// Whether it holds each first name.
-    tops: HashMap<Vec<u8>, bool>,
-    /// How often it may still be asked.
-    left: u32,
-}
-
-impl Shown<'_> {
-    fn may_hold(&mut self, place: &[u8]) -> Result<bool> {
-        let top = place.split(|byte| *byte == b'/').next().unwrap_or_default();
-        let holds_top = match self.tops.get(top) {
-            Some(holds) => *holds,
-            None => {
-                let holds = self.ask(top)?;
-                self.tops.insert(top.to_vec(), holds);
-                holds
-            }
-        };
-        Ok(holds_top && (top == place || self.ask(place)?))
-    }
-
-    fn ask(&mut self, place: &[u8]) -> Result<bool> {
-        match self.left.checked_sub(1) {
-            Some(left) => self.left = left,
-            None => return Ok(true),
-        }
-        (self.holds)(place)
-    }
-}
-
 /// A path, and what is left of it without one name after the other from the start, down to nothing.
 fn ends_of(host: &[u8]) -> impl Iterator<Item = &[u8]> {
     let slashes = host.iter().enumerate().filter(|(_, byte)| **byte == b'/');
@@ -190,35 +140,7 @@ mod tests {
 
     fn named(hosts: &[&str], has_root: bool) -> Named {
         let paths = hosts.iter().map(|host| host.as_bytes().to_vec().into()).collect();
-        told(paths, has_root, WORK_MAX, &|_| Ok(true))
-    }
-
-    fn told(
-        paths: Vec<minicbor::bytes::ByteVec>,
-        has_root: bool,
-        work: usize,
-        holds: &dyn Fn(&[u8]) -> Result<bool>,
-    ) -> Named {
-        let mut shown = Shown { holds, tops: HashMap::new(), left: LOOKUPS_MAX };
-        Named::told_by(&Manifest { paths, dumps: None, ..manifest() }, has_root, work, &mut shown).unwrap()
-    }
-
-    #[test]
-    fn an_end_that_the_snapshot_does_not_hold_is_no_place() {
-        let holds = |place: &[u8]| Ok(place == b"me" || place == b"me/x");
-        let host = || vec![b"/w/me/me".to_vec().into()];
-        assert!(told(host(), false, WORK_MAX, &holds).is_whole(b"me"));
-        let ambiguous = |place: &[u8]| Ok(holds(place)? || place == b"me/me");
-        assert!(!told(host(), false, WORK_MAX, &ambiguous).is_whole(b"me"));
-        assert!(
-            Named::told_by(
-                &Manifest { paths: host(), dumps: None, ..manifest() },
-                false,
-                WORK_MAX,
-                &mut Shown { holds: &holds, tops: HashMap::new(), left: 0 },
-            )
-            .is_ok_and(|named| !named.is_whole(b"me"))
-        );
+        Named::told_by(&Manifest { paths, dumps: None, ..manifest() }, has_root, WORK_MAX)
     }
 
     #[test]
@@ -260,7 +182,7 @@ mod tests {
     fn a_manifest_of_deep_paths_is_not_looked_at_for_hours() {
         let host = "/d".repeat(2000);
         let paths = vec![host.into_bytes().into()];
-        let deep = told(paths, false, 1 << 20, &|_| Ok(true));
+        let deep = Named::told_by(&Manifest { paths, dumps: None, ..manifest() }, false, 1 << 20);
         assert!(!deep.is_whole(b"d/d") && deep.doubt(&|_| Ok(true)).unwrap().is_some());
     }
 }

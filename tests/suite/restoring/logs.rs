@@ -194,17 +194,6 @@ fn what_is_only_called_like_a_log_is_deleted() {
 }
 
 #[test]
-fn a_folder_called_like_the_one_above_is_cleaned() {
-    let site = Site::new();
-    site.folder.write("me/me/file", "1");
-    within(&site, "me", 0, &["backup", "me"]);
-    site.folder.write("me/me/stray", "goes");
-    site.folder.write("me/beside", "stays");
-    let said = within(&site, "me", 0, &DELETE);
-    assert!(!site.join("me/me/stray").exists() && site.join("me/beside").exists(), "{}", said.err());
-}
-
-#[test]
 fn a_folder_in_the_place_of_a_file_goes_if_the_patterns_take_all_in_it() {
     let site = Site::new();
     site.folder.write("data/file", "content");
