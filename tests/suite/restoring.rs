@@ -4,6 +4,7 @@
 mod borders;
 mod details;
 mod library;
+mod logs;
 mod model;
 mod spared;
 mod strangers;

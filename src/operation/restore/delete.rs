@@ -10,6 +10,7 @@ use super::plan::Plan;
 use super::request::{Action, Summary};
 use super::target::{Removed, Target};
 use crate::error::{Error, Result};
+use crate::format::node::NodeKind;
 use crate::format::path;
 use crate::report::{Finding, printable};
 use crate::repository::tree::lookup;
@@ -128,7 +129,13 @@ pub(super) fn count(context: &Context<'_>, removed: &Removed, summary: &mut Summ
 impl Context<'_> {
     /// The path in the snapshot of what is at a path below the target.
     pub(super) fn in_snapshot(&self, place: &[u8]) -> Vec<u8> {
-        let mut full = self.request.place.clone();
+        let mut full = match self.top {
+            // A single file lies in the target under its name.
+            Some(node) if node.kind != NodeKind::Directory => {
+                path::parent(&self.request.place).unwrap_or_default().to_vec()
+            }
+            _ => self.request.place.clone(),
+        };
         if !place.is_empty() {
             path::push(&mut full, place);
         }

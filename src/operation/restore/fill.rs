@@ -12,6 +12,7 @@ use rayon::prelude::{IndexedParallelIterator, IntoParallelRefIterator, ParallelI
 
 use super::Context;
 use super::logs::Logs;
+use super::lone_logs;
 use super::others::Unmade;
 use super::plan::{FilePlan, Piece, Plan, Standing, Stray, spread};
 use super::request::{Action, Summary};
@@ -74,7 +75,9 @@ pub(super) struct Filler<'a, 'c> {
     pub(super) target: &'a Target,
     states: Vec<Mutex<State>>,
     counts: Counts,
-    lost: Mutex<BTreeSet<u32>>,
+    pub(super) lost: Mutex<BTreeSet<u32>>,
+    /// Logs that get their names once their databases have theirs.
+    pub(super) later: BTreeSet<u32>,
     /// Files of which a place can no longer be looked up.
     pub(super) broken: Mutex<BTreeSet<u32>>,
 }
@@ -132,6 +135,7 @@ pub(super) fn fill(
         states: plan.files.iter().map(state).collect(),
         counts: Counts::default(),
         lost: Mutex::new(skipped.filter_map(|(number, _)| u32::try_from(number).ok()).collect()),
+        later: lone_logs::of_files(plan),
         broken: Mutex::default(),
     };
     filler.without_pieces()?;
@@ -139,6 +143,7 @@ pub(super) fn fill(
     stretches.par_iter().with_max_len(1).try_for_each(|stretch| filler.stretch(stretch))?;
     plan.strays.iter().try_for_each(|stray| filler.stray(stray))?;
     filler.begin_again()?;
+    filler.finish_logs()?;
     let lost = filler.lost.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(Filled { lost, counts: filler.counts })
 }
@@ -161,7 +166,7 @@ impl Filler<'_, '_> {
             } else if file.pieces == 0 {
                 let mut state = self.state(number)?;
                 let written =
-                    self.begin(number, file).and_then(|partial| self.finish(&mut state, file, *partial));
+                    self.begin(number, file).and_then(|partial| self.end(&mut state, number, file, partial));
                 self.survive(&mut state, number, file, written)?;
             }
             Ok(())
@@ -339,15 +344,36 @@ impl Filler<'_, '_> {
         self.counts.fetched.fetch_add(plain.len() as u64, Ordering::Relaxed);
         state.left = state.left.saturating_sub(1);
         if state.left == 0 {
-            return self.finish(state, file, *partial);
+            return self.end(state, number, file, partial);
         }
         state.partial = Some(partial);
         Ok(())
     }
 
+    fn end(
+        &self,
+        state: &mut State,
+        number: usize,
+        file: &FilePlan,
+        partial: Box<PartialFile>,
+    ) -> Result<()> {
+        if u32::try_from(number).is_ok_and(|number| self.later.contains(&number)) {
+            partial.release_handle();
+            state.partial = Some(partial);
+            return Ok(());
+        }
+        self.finish(state, file, *partial)
+    }
+
     /// A file that cannot be written is lost, and the rest is worth having all the same. Where there is no room
     /// left, nothing more can be written.
-    fn survive(&self, state: &mut State, number: usize, file: &FilePlan, written: Result<()>) -> Result<()> {
+    pub(super) fn survive(
+        &self,
+        state: &mut State,
+        number: usize,
+        file: &FilePlan,
+        written: Result<()>,
+    ) -> Result<()> {
         match written {
             Err(error) if matches!(error.kind(), ErrorKind::NoSpace | ErrorKind::Interrupted) => Err(error),
             Err(error) => {
@@ -367,7 +393,7 @@ impl Filler<'_, '_> {
         }
     }
 
-    fn finish(&self, state: &mut State, file: &FilePlan, partial: PartialFile) -> Result<()> {
+    pub(super) fn finish(&self, state: &mut State, file: &FilePlan, partial: PartialFile) -> Result<()> {
         state.ended = true;
         let replace = file.standing != Standing::Absent;
         let finish = || partial.finish_over(&file.lean.node(), replace);
@@ -388,7 +414,14 @@ impl Filler<'_, '_> {
     }
 
     /// A file cannot be restored: what was written of it goes away, and what was there before stays.
-    fn give_up(&self, state: &mut State, number: usize, file: &FilePlan, cause: &str, hint: Option<&str>) {
+    pub(super) fn give_up(
+        &self,
+        state: &mut State,
+        number: usize,
+        file: &FilePlan,
+        cause: &str,
+        hint: Option<&str>,
+    ) {
         state.ended = true;
         drop(state.partial.take());
         let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);

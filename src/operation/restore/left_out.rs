@@ -102,8 +102,9 @@ impl<'a, 'c> Spared<'a, 'c> {
             return Some(PATTERN);
         }
         // A backup that takes databases as files does not say which of them are any.
-        let is_held = |base: &[u8]| self.plan.databases.contains_key(base) || self.plan.held.contains(base);
-        if logs::database_of(place).is_some_and(is_held) {
+        let is_its =
+            |base: &[u8]| self.plan.held.contains(base) && logs::belongs_to(self.target, place, base);
+        if logs::database_of(place).is_some_and(is_its) {
             return Some(LOG);
         }
         if !self.excludes.is_longer_than_wanted(u64::MAX) && self.excludes.markers().next().is_none() {

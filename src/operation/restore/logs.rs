@@ -1,21 +1,22 @@
 //! What SQLite kept beside a database that is restored in place. A log of other contents would be played into it.
 //!
 //! Invariants: a database that somebody has open is not replaced. What lies beside one is put aside directly before the
-//! database changes, and never removed; where the database is not restored after all, it goes back. So a restore that is
-//! killed leaves the old database with its log, or the new one.
+//! database changes, also where only its log does, and never removed; where the database is not restored after all, it goes
+//! back. A restore that is killed between these two renames leaves the old database, and its log under the other name.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 
 use super::Context;
 use super::plan::{FilePlan, Plan, Standing};
 use super::target::Target;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::node::NodeKind;
 use crate::format::path;
 use crate::operation::aside;
 use crate::report::{Finding, printable};
 use crate::service::vaultwarden::{ASIDE, DATABASE_PLACE};
-use crate::source::sqlite::{self, COMPANIONS, INDEX, companion_base};
+use crate::source::sqlite::{self, COMPANIONS, INDEX, LOG, companion_base};
 
 /// How a log, and how a journal that is to be played back, begins; the last bit of a log says how it counts.
 const LOG_MAGIC: [u8; 4] = [0x37, 0x7f, 0x06, 0x82];
@@ -52,7 +53,7 @@ pub(super) fn find(context: &Context<'_>, target: &Target, folder: &Path, plan: 
     let right: HashSet<&[u8]> = plan.files.iter().filter(is_right).map(|file| &*file.path).collect();
     let lost: HashSet<&[u8]> =
         plan.files.iter().filter(|file| file.lost.is_some()).map(|file| &*file.path).collect();
-    let search = Search { target, plan, lost: &lost, time: aside::time() };
+    let search = Search { target, plan, time: aside::time() };
     for (place, stored) in &plan.databases {
         context.interrupt.check()?;
         if stored.is_none() || lost.contains(&**place) {
@@ -64,19 +65,19 @@ pub(super) fn find(context: &Context<'_>, target: &Target, folder: &Path, plan: 
         }
         logs.add(place, found);
     }
-    let made = plan.folders.iter().filter(|folder| folder.standing != Standing::Same);
-    let made: HashSet<&[u8]> = made.map(|folder| &*folder.path).collect();
-    for file in plan.files.iter().filter(|file| !is_right(file) && file.lost.is_none()) {
-        context.interrupt.check()?;
-        let is_new = path::parent(&file.path).is_some_and(|folder| made.contains(folder));
-        if is_new || plan.databases.contains_key(&file.path) {
+    // What is right itself is read with its log all the same.
+    let files = plan.files.iter().filter(|file| file.lost.is_none()).map(|file| &*file.path);
+    let links = plan.hard_links.iter().filter(|link| link.lost.is_none()).map(|link| &*link.path);
+    let neighbours = Neighbours::look(context, target, plan)?;
+    for place in files.chain(links) {
+        if plan.databases.contains_key(place) || !neighbours.may_be_beside(place) {
             continue;
         }
-        let found = search.beside(&file.path, true)?;
+        let found = search.beside(place, true)?;
         if !found.is_empty() {
-            refuse_open(context, &folder.join(aside::path_of(&file.path)))?;
+            refuse_open(context, &folder.join(aside::path_of(place)))?;
         }
-        logs.add(&file.path, found);
+        logs.add(place, found);
     }
     for log in logs.0.values().flatten() {
         plan.held.insert(&log.to);
@@ -84,11 +85,42 @@ pub(super) fn find(context: &Context<'_>, target: &Target, folder: &Path, plan: 
     Ok(logs)
 }
 
+/// The files beside which something lies that is called like a log of theirs: one listing of a folder costs less than
+/// three questions about each file in it.
+struct Neighbours<'p> {
+    bases: BTreeSet<Vec<u8>>,
+    /// Folders that cannot be listed.
+    unlisted: HashSet<&'p [u8]>,
+}
+
+impl<'p> Neighbours<'p> {
+    fn look(context: &Context<'_>, target: &Target, plan: &'p Plan) -> Result<Self> {
+        let mut found = Self { bases: BTreeSet::new(), unlisted: HashSet::new() };
+        let there = plan.folders.iter().filter(|folder| folder.standing == Standing::Same);
+        for folder in std::iter::once(&[][..]).chain(there.map(|folder| &*folder.path)) {
+            context.interrupt.check()?;
+            let Ok(names) = target.names(folder) else {
+                found.unlisted.insert(folder);
+                continue;
+            };
+            for base in names.iter().filter_map(|name| companion_base(name)) {
+                let mut place = folder.to_vec();
+                path::push(&mut place, base);
+                found.bases.insert(place);
+            }
+        }
+        Ok(found)
+    }
+
+    fn may_be_beside(&self, place: &[u8]) -> bool {
+        self.bases.contains(place) || self.unlisted.contains(path::parent(place).unwrap_or_default())
+    }
+}
+
 /// Looking beside databases.
 struct Search<'a> {
     target: &'a Target,
     plan: &'a Plan,
-    lost: &'a HashSet<&'a [u8]>,
     time: String,
 }
 
@@ -98,12 +130,13 @@ impl Search<'_> {
         let mut found: Vec<Log> = Vec::new();
         for suffix in COMPANIONS {
             let from = [place, suffix.as_bytes()].concat();
-            if self.target.look(&from)?.is_none() || self.is_restored(&from) {
+            let is_file = self.target.look(&from)?.is_some_and(|seen| seen.kind != Some(NodeKind::Directory));
+            if !is_file || self.plan.restores(&from) {
                 continue;
             }
             // An index of a log is worth nothing without it.
             let has_log = suffix == INDEX && !found.is_empty();
-            if only_certain && !has_log && !self.is_log(&from) {
+            if only_certain && !has_log && !is_log(self.target, &from) {
                 continue;
             }
             let name = [&from, ASIDE.as_bytes(), self.time.as_bytes()].concat();
@@ -111,22 +144,63 @@ impl Search<'_> {
         }
         Ok(found)
     }
+}
 
-    fn is_restored(&self, place: &[u8]) -> bool {
-        let is_planned = self.plan.files.binary_search_by(|file| path::compare(&file.path, place)).is_ok();
-        is_planned && !self.lost.contains(place)
+/// How a file in the target begins.
+enum Start {
+    /// It is no file, or has fewer bytes than a log.
+    Nothing,
+    Bytes([u8; 8]),
+    /// It may not be read.
+    Unknown,
+}
+
+fn start_of(target: &Target, place: &[u8]) -> Start {
+    match target.look(place) {
+        Ok(Some(seen)) if seen.kind == Some(NodeKind::File) && seen.size >= 8 => {}
+        Ok(_) => return Start::Nothing,
+        Err(_) => return Start::Unknown,
     }
+    let Ok(Some((file, _))) = target.open_existing(place) else { return Start::Unknown };
+    let mut begins = [0; 8];
+    let read = std::os::unix::fs::FileExt::read_exact_at(&std::fs::File::from(file), &mut begins, 0);
+    if read.is_ok() { Start::Bytes(begins) } else { Start::Unknown }
+}
 
-    fn is_log(&self, place: &[u8]) -> bool {
-        let Ok(Some((file, _))) = self.target.open_existing(place) else { return false };
-        let mut begins = [0; 8];
-        let read = std::os::unix::fs::FileExt::read_exact_at(&std::fs::File::from(file), &mut begins, 0);
-        read.is_ok() && is_magic(begins)
+/// Whether a file in the target would be played into a database; one that cannot be read may be.
+fn is_log(target: &Target, place: &[u8]) -> bool {
+    match start_of(target, place) {
+        Start::Nothing => false,
+        Start::Bytes(begins) => is_magic(begins),
+        Start::Unknown => true,
     }
 }
 
+/// Whether a file in the target calls itself a database; one that cannot be read may be one.
+pub(super) fn is_database(target: &Target, place: &[u8]) -> bool {
+    match start_of(target, place) {
+        Start::Nothing => false,
+        Start::Bytes(begins) => begins == *b"SQLite f",
+        Start::Unknown => true,
+    }
+}
+
+/// Whether what is called like the log of a file, or like one that was put aside, is one: a file beside a file, and one of
+/// the two begins like what it is called.
+pub(super) fn belongs_to(target: &Target, place: &[u8], base: &[u8]) -> bool {
+    let is_file = |place: &[u8]| {
+        target.look(place).is_ok_and(|seen| seen.is_some_and(|seen| seen.kind == Some(NodeKind::File)))
+    };
+    if !is_file(place) || !is_file(base) {
+        return false;
+    }
+    let ending = place.get(base.len()..).unwrap_or_default();
+    let log = ending.strip_prefix(INDEX.as_bytes()).map(|end| [base, LOG.as_bytes(), end].concat());
+    is_database(target, base) || is_log(target, log.as_deref().unwrap_or(place))
+}
+
 /// Whether a file that begins so is played into a database.
-fn is_magic(begins: [u8; 8]) -> bool {
+pub(super) fn is_magic(begins: [u8; 8]) -> bool {
     let [one, two, three, four, ..] = begins;
     [one, two, three, four & 0xfe] == LOG_MAGIC || begins == JOURNAL_MAGIC
 }

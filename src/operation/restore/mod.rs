@@ -15,6 +15,7 @@ mod fill;
 mod lean;
 mod left_out;
 mod logs;
+mod lone_logs;
 mod named;
 mod obstacles;
 mod others;
@@ -168,6 +169,7 @@ fn prepare(context: &Context<'_>, folder: &Path, plan: &mut Plan, summary: &mut 
         plan.doubt = delete::doubt(context, plan)?;
     }
     obstacles::find(context, target, plan)?;
+    lone_logs::refuse(context, target, plan)?;
     let logs = logs::find(context, target, folder, plan)?;
     if context.request.dry_run {
         logs.tell(context);

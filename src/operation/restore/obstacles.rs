@@ -83,9 +83,6 @@ fn one<'p, 'c>(
     if !context.request.delete {
         return Ok(refused("", "move it away, or let --delete remove it"));
     }
-    if !context.request.selection.is_everything() {
-        return Ok(refused(": with patterns nothing is removed for something else", away));
-    }
     if let Some(doubt) = &plan.doubt {
         return Ok(refused(&format!(": nothing is deleted, for {doubt}"), away));
     }
@@ -115,14 +112,16 @@ fn one<'p, 'c>(
             Some((why, first)) => {
                 format!(": of what lies in it, {} is not deleted: {why}", printable(&first))
             }
-            None => ": something in it is not to be deleted".to_owned(),
+            // Each was asked whether it is selected, too.
+            None => ": the patterns leave out something in it, which is not to be deleted".to_owned(),
         };
         return Ok(refused(&cause, away));
     }
     Ok(Some(Ok(gone)))
 }
 
-fn lose(plan: &mut Plan, place: &[u8], error: Error) {
+/// Notes why something planned is not restored.
+pub(super) fn lose(plan: &mut Plan, place: &[u8], error: Error) {
     let file = plan.files.binary_search_by(|file| path::compare(&file.path, place));
     if let Some(file) = file.ok().and_then(|at| plan.files.get_mut(at)) {
         file.lost = Some(error);

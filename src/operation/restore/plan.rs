@@ -11,6 +11,7 @@ use super::target::{Removed, Seen};
 use crate::error::{Error, Result};
 use crate::format::blob::BlobKind;
 use crate::format::node::{Content, Hole, Node};
+use crate::format::path;
 use crate::id::Id;
 use crate::repository::content::visit_chunks;
 use crate::repository::index::Index;
@@ -153,6 +154,17 @@ impl Plan {
     /// The bytes of all files.
     pub(super) fn bytes(&self) -> u64 {
         self.files.iter().fold(0, |sum, file| sum.saturating_add(file.lean.size))
+    }
+
+    /// Whether a file at this path is restored, as far as is known.
+    pub(super) fn restores(&self, place: &[u8]) -> bool {
+        let is_planned = |place: &[u8]| {
+            let file = self.files.binary_search_by(|file| path::compare(&file.path, place));
+            file.ok().and_then(|at| self.files.get(at)).is_some_and(|file| file.lost.is_none())
+        };
+        let link = self.hard_links.binary_search_by(|link| path::compare(&link.path, place));
+        let link = link.ok().and_then(|at| self.hard_links.get(at)).filter(|link| link.lost.is_none());
+        is_planned(place) || link.is_some_and(|link| is_planned(&link.first))
     }
 
     /// Whether anything is made directly in the target, and not in a folder that is there.

@@ -7,6 +7,7 @@
 //! open. Killed at any step, the next run finishes or cleans up. What was there is deleted only where that was asked for
 //! and what takes its place is whole; what earlier restores kept in it, and what came while this one ran, never is.
 
+mod arrivals;
 mod before;
 mod folder;
 mod in_use;
@@ -33,6 +34,7 @@ use crate::repository::reader::BlobReader;
 use crate::repository::snapshot::Snapshot;
 use crate::source::sqlite;
 
+use arrivals::Listing;
 use before::{databases, warn_of_unseen};
 use folder::{Folder, Found, show};
 use in_use::{refuse_if_in_use, take_guards};
@@ -209,6 +211,8 @@ impl Restoring<'_> {
 
     fn run(mut self, folder: &Folder, databases: &[PathBuf]) -> Result<Summary> {
         self.make_sure_of_room(folder)?;
+        let goes = !self.options.keep_previous && folder.found == Found::Vaultwarden;
+        let listing = goes.then(|| Listing::of(&folder.path)).transpose()?;
         let owners = owners::choose(folder, &self.stored.database, self.options.owner_from_snapshot);
         let mut work = Work::open(folder.work_place())?;
         let made = self.make(folder, &work, owners).map_err(|error| {
@@ -222,6 +226,9 @@ impl Restoring<'_> {
         self.warn_if_kept_all_the_same(folder);
         refuse_if_changed(folder)?;
         let keep = self.keeps(folder);
+        if let Some(listing) = listing.filter(|_| !keep) {
+            refuse_arrivals(folder, &listing)?;
+        }
         let note = swap::prepare(folder, &work, self.snapshot.id, keep, &time)?;
         let guards = take_guards(databases)?;
         let discard = !keep && folder.found == Found::Vaultwarden;
@@ -274,4 +281,14 @@ fn refuse_if_changed(before: &Folder) -> Result<()> {
         format!("{place}, or what is in it, came while the restore ran; nothing was changed")
     };
     Err(Error::refused(what).hint("look at what is there now, and run the command again"))
+}
+
+/// Refuses where something came into a folder, or was changed in it, of which nothing is to be kept.
+fn refuse_arrivals(folder: &Folder, before: &Listing) -> Result<()> {
+    let Some(new) = before.first_new(&folder.path)? else { return Ok(()) };
+    Err(Error::refused(format!(
+        "{} came while the restore ran, or was changed; nothing was changed",
+        show(&new)
+    ))
+    .hint("look at it, and run the command again; without --no-keep-previous what is there is kept"))
 }

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 use crate::operation::restore::target::Mount;
@@ -20,7 +20,22 @@ const PLACE_FIELD: usize = 4;
 
 /// Where something is mounted below a folder, at any depth; nothing where the system does not tell.
 pub(super) fn below(folder: &Path) -> Vec<PathBuf> {
-    fs::read(TABLE).map(|table| listed_below(&table, folder)).unwrap_or_default()
+    let mut places = fs::read(TABLE).map(|table| listed_below(&table, folder)).unwrap_or_default();
+    places.retain(|place| is_shown(place));
+    places
+}
+
+/// Whether a mount is what a path leads to, as far as the system tells: another may lie over it, or over a folder above.
+fn is_shown(place: &Path) -> bool {
+    // A server that does not answer is not waited for.
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
+    match rustix::fs::statx(CWD, place, flags, StatxFlags::empty()) {
+        Ok(found) => {
+            !found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT)
+                || found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)
+        }
+        Err(errno) => !matches!(errno, Errno::NOENT | Errno::NOTDIR),
+    }
 }
 
 fn listed_below(table: &[u8], folder: &Path) -> Vec<PathBuf> {

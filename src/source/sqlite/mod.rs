@@ -44,7 +44,7 @@ pub const MAGIC: [u8; 16] = *b"SQLite format 3\0";
 const HEADER: usize = 100;
 
 /// What SQLite appends to a database's name for the log, the log's index and the rollback journal.
-const LOG: &str = "-wal";
+pub const LOG: &str = "-wal";
 /// What it appends for the log's index.
 pub const INDEX: &str = "-shm";
 const JOURNAL: &str = "-journal";

@@ -12,10 +12,11 @@ use crate::site::{DEADLINE, Site, last, number};
 use crate::strikes::{Strike, can_strike, struck};
 use crate::support::{Outcome, SmallDisk, has_tool, is_root, run};
 
-const DELETE: [&str; 7] = ["restore", "latest", "--target", ".", "--overwrite", "if-changed", "--delete"];
+pub(super) const DELETE: [&str; 7] =
+    ["restore", "latest", "--target", ".", "--overwrite", "if-changed", "--delete"];
 
 /// Runs the program in a folder of the site.
-fn within(site: &Site, folder: &str, code: i32, arguments: &[&str]) -> Outcome {
+pub(super) fn within(site: &Site, folder: &str, code: i32, arguments: &[&str]) -> Outcome {
     let mut command = site.command_at(folder, arguments);
     run(&mut command, DEADLINE).expect_code(code)
 }
@@ -114,7 +115,7 @@ fn a_backup_that_was_not_whole_deletes_nothing() {
     assert!(site.join("data/closed/file").exists());
 }
 
-fn as_nobody(site: &Site, arguments: &[&str]) -> Command {
+pub(super) fn as_nobody(site: &Site, arguments: &[&str]) -> Command {
     let inner = site.command(arguments);
     let mut command = Command::new("setpriv");
     command.env_clear().current_dir(site.folder.path());
@@ -150,7 +151,7 @@ fn other_disks_are_not_cleaned() {
 }
 
 /// A database in the mode of a log, of this many rows.
-fn database(path: &Path, rows: u32) {
+pub(super) fn database(path: &Path, rows: u32) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let connection = Connection::open(path).unwrap();
     connection.pragma_update(None, "journal_mode", "wal").unwrap();
@@ -161,7 +162,7 @@ fn database(path: &Path, rows: u32) {
 }
 
 /// Leaves a log beside a database in which all of its rows are deleted.
-fn leave_log(path: &Path) {
+pub(super) fn leave_log(path: &Path) {
     let connection = Connection::open(path).unwrap();
     connection.pragma_update(None, "wal_autocheckpoint", 0).unwrap();
     connection.execute("DELETE FROM t", []).unwrap();
@@ -220,7 +221,7 @@ fn a_log_is_not_played_into_a_database_that_was_stored_as_a_file() {
     assert!(dry.err().contains("would be kept as db-wal.before-restore-"), "{}", dry.err());
     let said = site.run(0, arguments);
     assert!(said.err().contains("is kept as db-wal.before-restore-"), "{}", said.err());
-    assert!(!site.join("data/db-wal").exists() && site.join("data/notes-journal").exists());
+    assert!(!site.join("data/db-wal").exists() && !site.join("data/notes-journal").exists());
     let rows = || {
         let connection = Connection::open(&path).unwrap();
         connection.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0)).unwrap()

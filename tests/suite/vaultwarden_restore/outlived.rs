@@ -89,8 +89,8 @@ fn what_was_kept_in_a_folder_outlives_it() {
 }
 
 /// A restore that waits for some seconds before it looks at the folder for the last time.
-fn slow(site: &Site) -> Child {
-    let program = site.command(RESTORE);
+fn slow(site: &Site, more: &[&str]) -> Child {
+    let program = site.command([&RESTORE[..], more].concat());
     let mut command = Command::new("strace");
     command.env_clear().current_dir(site.folder.path());
     command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -130,7 +130,7 @@ fn what_comes_while_it_runs_is_not_lost() {
                 return;
             }
         }
-        let child = slow(&site);
+        let child = slow(&site, &[]);
         wait_for(&if disk.is_some() {
             data.join(".strongroom-restoring")
         } else {
@@ -147,6 +147,48 @@ fn what_comes_while_it_runs_is_not_lost() {
         assert_eq!(names(&data), ["db.sqlite3", "only-copy.txt"], "{place}");
         assert!(!site.join(".data.strongroom-restoring").exists(), "{place}");
     }
+}
+
+#[test]
+fn what_comes_into_a_vault_of_which_nothing_is_kept_is_not_deleted() {
+    if !can_strike("what comes into a vault while a restore over it runs") {
+        return;
+    }
+    for changes in [false, true] {
+        let (site, data) = wrecked();
+        fs::create_dir_all(data.join("attachments/one")).unwrap();
+        fs::write(data.join("attachments/one/there"), "there").unwrap();
+        let late = data.join(if changes { "attachments/one/there" } else { "attachments/one/late" });
+        let child = slow(&site, &["--no-keep-previous"]);
+        wait_for(&site.join(".data.strongroom-restoring"));
+        fs::write(&late, "precious").unwrap();
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(fs::read_to_string(&late).ok().as_deref(), Some("precious"), "{said}");
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("came while the restore ran, or was changed; nothing was changed"), "{said}");
+        assert!(!site.join(".data.strongroom-restoring").exists());
+        restored(&site, &["--no-keep-previous"], 0);
+        assert!(!late.exists());
+    }
+}
+
+#[test]
+fn a_mount_that_another_hides_is_in_nobodys_way() {
+    let (site, data) = wrecked();
+    site.folder.write("nas/nasfile", "precious");
+    fs::create_dir(site.join("other")).unwrap();
+    fs::copy(data.join("db.sqlite3"), site.join("other/db.sqlite3")).unwrap();
+    for folder in [&data, &site.join("other")] {
+        fs::create_dir(folder.join("inner")).unwrap();
+    }
+    let what = "a restore over a mount that another one hides";
+    let Some(hidden) = BindMount::mount(&site.join("nas"), &data.join("inner"), what) else { return };
+    let Some(over) = BindMount::mount(&site.join("other"), &data, what) else { return };
+    restored(&site, &["--no-keep-previous"], 0);
+    drop(over);
+    drop(hidden);
+    assert_eq!(fs::read_to_string(site.join("nas/nasfile")).unwrap(), "precious");
 }
 
 #[test]

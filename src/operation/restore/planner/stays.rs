@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::format::node::{Node, NodeKind};
 use crate::operation::restore::lean::Lean;
 use crate::operation::restore::others::is_same;
-use crate::operation::restore::request::Action;
+use crate::operation::restore::request::{Action, Overwrite};
 use crate::operation::restore::target::Seen;
 use crate::operation::restore::verify;
 use crate::report::{Finding, printable};
@@ -19,7 +19,7 @@ impl Planner<'_, '_> {
             return Ok(false);
         }
         let is_folder = seen.kind == Some(NodeKind::Directory);
-        if is_folder || self.may_replace(seen, node.mtime) {
+        if is_folder || (self.may_replace(seen, node.mtime) && !self.is_right(place, node, seen)) {
             let rest = if is_folder { ", and so does all in it" } else { "" };
             let cause = format!("stays as it is{rest}: it is the {what}, which is in use");
             let finding = Finding::warning(format!("/{}", printable(place)), cause);
@@ -31,6 +31,18 @@ impl Planner<'_, '_> {
             self.keep(place, node.size);
         }
         Ok(true)
+    }
+
+    /// Whether a file that is there is what the snapshot holds, so that nothing would come of replacing it.
+    fn is_right(&self, place: &[u8], node: &Node, seen: &Seen) -> bool {
+        if node.kind != NodeKind::File || seen.kind != Some(NodeKind::File) || seen.size != node.size {
+            return false;
+        }
+        let is_trusted = self.context.request.overwrite == Some(Overwrite::IfChanged);
+        if is_trusted && seen.mtime == node.mtime {
+            return true;
+        }
+        self.context.target.is_some_and(|target| verify::one(self.context, target, place, node).is_ok())
     }
 
     /// Whether something else is in the place of a folder above what was named. Nobody asked for it to be replaced: a
