@@ -133,9 +133,8 @@ impl Present {
         }
         let excludes = &snapshot.manifest.excludes;
         let taken_out = self.taken_out.get(&backup).map(Vec::as_slice).unwrap_or_default();
-        let found = taken_out.iter().find(|(left_out, _)| {
-            left_out.len() > excludes.len() && excludes.iter().all(|exclude| left_out.contains(exclude))
-        });
+        let found =
+            taken_out.iter().find(|(left_out, _)| excludes.iter().all(|exclude| left_out.contains(exclude)));
         found.map_or(Presence::Absent, |(_, id)| Presence::TakenOut(*id))
     }
 }
