@@ -148,6 +148,9 @@ impl<'o> Changes<'o> {
             _ if changed == 0 || self.change == Change::Unforgotten => "",
             (true, true) => "; the old would be forgotten",
             (false, true) => "; the old are forgotten",
+            (false, false) if self.change == Change::Repaired => {
+                "; the old stay, and `strongroom repair snapshots --forget` forgets them"
+            }
             (_, false) => "; the old stay",
         };
         output.say(&format!("{} {verb}{old}", human::counted(changed, "snapshot")))?;

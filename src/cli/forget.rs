@@ -1,5 +1,6 @@
 //! `strongroom forget`
 
+mod accept;
 mod rules;
 mod table;
 
@@ -38,7 +39,10 @@ pub(super) use rules::{parse_amount, parse_reach};
     it was made from stays beside it if it holds something else; name it to forget it.\n\n\
     A snapshot that is out of order, that is dated in the future or back into days without backups, or\n\
     whose day holds far more of them than usual may be forged. It is kept, and never the reason that\n\
-    another goes. Each guard has one option that lifts it; see what would go by --dry-run first. A group\n\
+    another goes. Each guard has one option that lifts it; see what would go by --dry-run first. A host\n\
+    whose clock is always more than a day slow looks dated back night after night, and so does what a key\n\
+    of role backup copied late: mend the clock, copy with a key of role maintain, and let count what is\n\
+    there by --accept-dated-back. This computer alone remembers that. A group\n\
     of which the rules would forget more than half stays as it is: the others are thinned out all the\n\
     same, and the exit code is 1.\n\n\
     Forgetting frees no space; `strongroom prune` does."
@@ -66,6 +70,10 @@ pub(super) struct Arguments {
     /// Forget even more than half of a group
     #[arg(long, help_heading = "Guards to lift")]
     forget_more_than_half: bool,
+    /// Let these count that this computer holds to be dated back, or `all` of them; nothing is forgotten unless there are
+    /// rules too
+    #[arg(long, value_name = "SNAPSHOT", num_args = 1.., help_heading = "Guards to lift")]
+    accept_dated_back: Vec<String>,
     /// Treat the snapshots of days that hold far more than usual as all others
     #[arg(long, help_heading = "Guards to lift")]
     forget_crowded: bool,
@@ -99,7 +107,13 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
     let repository = global.open(output)?;
     repository.keyring().require(Role::Maintain, "forgetting snapshots")?;
     let interrupt = output.signals.in_good_order();
-    let found = repository.snapshots()?;
+    let mut found = repository.snapshots()?;
+    if !arguments.accept_dated_back.is_empty() {
+        accept::run(&repository, &mut found, arguments, output)?;
+        if arguments.rules.policy().is_empty() {
+            return Ok(Outcome::Done);
+        }
+    }
     let choice = Choice {
         filter: arguments.filter.get()?,
         group_by: arguments.group_by,
@@ -205,7 +219,10 @@ fn warn_of_guarded(plan: &Plan, output: &Output) {
         let held = counted(held, "snapshot is", "snapshots are");
         output.warn(
             &format!("{held} out of order or dated back, and kept"),
-            Some("find out who wrote them; name them, or give --forget-out-of-order, to forget them"),
+            Some(
+                "find out who wrote them; name them, or give --forget-out-of-order, to forget them; what is dated back for an \
+                 honest reason, as by a clock that is slow or a copy that came late, counts after --accept-dated-back ID",
+            ),
         );
     }
     let guarded = |reason: &Reason| matches!(reason, Reason::Otherwise(_) | Reason::Crowded(..));

@@ -3,12 +3,12 @@
 //! Every listing of snapshots is held against what was seen before: one that is neither listed nor forgotten by a mark
 //! that verifies has vanished. A mark ends that, for it says that somebody with a maintain key agrees.
 //!
-//! The same memory tells what is dated back: a snapshot that comes to be listed, and says that it was finished long before
-//! the last time that all of them were listed from here, was not there then. Only what a key of role backup wrote is
-//! looked at so: whoever copies or tags with another key brings old snapshots in good faith.
+//! The same memory tells what is [`dated`] back.
 //!
 //! Invariants: what was seen is only ever added to, and what is forgotten taken out; a listing that fails changes nothing.
 //! The memory lies in the cache, sealed, and no error of the cache is an error of the command.
+
+mod dated;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -16,16 +16,17 @@ use minicbor::{Decode, Encode};
 
 use super::Repository;
 use super::cache::Cache;
+use super::host;
 use super::kept::Kept;
 use super::snapshot::{Snapshot, Snapshots};
 use crate::backend::ObjectKind;
 use crate::crypto::derive::{self, Purpose};
 use crate::format::cbor;
-use crate::format::key_slot::Role;
 use crate::format::node::Timestamp;
 use crate::format::snapshot::Manifest;
 use crate::id::Id;
 use crate::report::{Finding, Reporter, printable};
+use dated::{Listing, Unread};
 
 /// So many snapshots are remembered. Those seen first stay, so that nobody makes a computer forget them by adding more.
 const SEEN_MAX: usize = 1 << 17;
@@ -36,14 +37,14 @@ const HOST_MAX: usize = 64;
 /// So many seconds before the last listing a snapshot may say that it was finished, for clocks differ and stores are slow.
 const SLACK: i64 = 86_400;
 
-/// So many seconds after a listing the next one is noted: each note is written whole.
-const NOTED_AFTER: i64 = 3_600;
+/// So many objects that cannot be read are remembered of one listing: whoever may write to a store can fill it with junk.
+const UNREAD_MAX: usize = 1 << 10;
 
 /// So many vanished snapshots are named one by one.
 const NAMED_MAX: usize = 20;
 
 /// A snapshot that was seen.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(array)]
 struct Seen {
     #[n(0)]
@@ -55,9 +56,15 @@ struct Seen {
     /// Whether it is told that it vanished.
     #[n(3)]
     told: bool,
-    /// Whether it was not there when it should have been.
+    /// Whether it was not there when it should have been; nothing where that is not known yet.
     #[n(4)]
     unseen: Option<bool>,
+    /// The listing that it was not in.
+    #[n(5)]
+    against: Option<Timestamp>,
+    /// Since when it is there and cannot be read.
+    #[n(6)]
+    unread: Option<Unread>,
 }
 
 /// What is remembered.
@@ -66,9 +73,12 @@ struct Seen {
 pub(super) struct Memory {
     #[n(0)]
     seen: Vec<Seen>,
-    /// When the snapshots were last listed and could all be read.
-    #[n(1)]
-    listed: Option<Timestamp>,
+    /// When each location was last listed.
+    #[n(2)]
+    listings: Vec<Listing>,
+    /// The keys of which snapshots were seen.
+    #[n(3)]
+    writers: Vec<Id>,
 }
 
 /// A snapshot that was there and is not, though nobody forgot it.
@@ -117,28 +127,36 @@ impl Memory {
         .collect()
     }
 
-    /// What of these was not there when it should have been, by what was known before they were listed.
-    pub(super) fn unseen(&self, snapshots: &[Snapshot], now: Timestamp) -> BTreeSet<Id> {
-        let known: HashMap<&Id, bool> =
-            self.seen.iter().map(|seen| (&seen.id, seen.unseen == Some(true))).collect();
-        // A clock that was turned back since says nothing of what came meanwhile; nor does a memory that is full.
-        let edge = self.listed.filter(|listed| *listed <= now && self.seen.len() < SEEN_MAX);
-        let is_late = |snapshot: &&Snapshot| match (known.get(&snapshot.id), edge) {
-            (Some(unseen), _) => *unseen,
-            (None, Some(edge)) => {
-                let least = edge.seconds.saturating_sub(SLACK);
-                snapshot.writer_role < Role::Maintain && snapshot.manifest.finished.seconds < least
-            }
-            (None, None) => false,
-        };
-        snapshots.iter().filter(is_late).map(|snapshot| snapshot.id).collect()
-    }
-
-    /// Takes note of when a listing began in which everything could be read.
-    fn note_listing(&mut self, began: Timestamp) {
-        let known = self.listed.map(|listed| began.seconds.saturating_sub(listed.seconds));
-        if known.is_none_or(|passed| !(0..NOTED_AFTER).contains(&passed)) {
-            self.listed = Some(began);
+    /// Takes in what a listing of a location found that began at this time.
+    pub(super) fn listed(
+        &mut self,
+        found: &Snapshots,
+        forgotten: &HashSet<Id>,
+        location: &Id,
+        began: Timestamp,
+    ) {
+        self.seen.retain(|seen| !forgotten.contains(&seen.id));
+        let edge = self.edge(location, began);
+        let noted: HashMap<Id, Seen> = self.seen.iter().map(|seen| (seen.id, seen.clone())).collect();
+        let read = found.snapshots.iter().map(|snapshot| {
+            let noted = noted.get(&snapshot.id);
+            let new = found.unseen.contains(&snapshot.id);
+            // What was noted of one stays: this computer may have made it while it was listed.
+            let (unseen, against) = match noted.and_then(|noted| noted.verdict(began)) {
+                Some(unseen) => (unseen, noted.and_then(|noted| noted.against)),
+                None => (new, edge.filter(|_| new)),
+            };
+            Seen { unseen: Some(unseen), against, ..seen(&snapshot.id, &snapshot.manifest) }
+        });
+        let unread = found.damaged.iter().filter(|(kind, id, _)| {
+            *kind == ObjectKind::Snapshot && !forgotten.contains(id) && !noted.contains_key(id)
+        });
+        let unread: Vec<Seen> =
+            unread.take(UNREAD_MAX).map(|(_, id, _)| self.unread(id, location, began)).collect();
+        self.add(read.chain(unread));
+        self.note_writers(&found.snapshots);
+        if !found.snapshots.is_empty() {
+            self.note_listing(location, began);
         }
     }
 
@@ -159,7 +177,7 @@ impl Memory {
 fn seen(id: &Id, manifest: &Manifest) -> Seen {
     let end = manifest.host.floor_char_boundary(HOST_MAX);
     let host = manifest.host.get(..end).unwrap_or_default().to_owned();
-    Seen { id: *id, time: manifest.time, host, told: false, unseen: None }
+    Seen { id: *id, time: manifest.time, host, ..Seen::default() }
 }
 
 impl Repository {
@@ -188,28 +206,35 @@ impl Repository {
         self.memory_cache().map(|cache| self.read_memory(&cache)).unwrap_or_default()
     }
 
+    /// What was dated back when it came to be listed, by what was known before.
+    pub(super) fn unseen(&self, seen: &Memory, snapshots: &[Snapshot], began: Timestamp) -> BTreeSet<Id> {
+        seen.unseen(snapshots, &self.location_name(), began)
+    }
+
     /// Remembers what a listing found that began at this time.
     pub(super) fn remember(&self, found: &Snapshots, forgotten: &HashSet<Id>, began: Timestamp) {
-        self.update(|memory| {
-            memory.seen.retain(|seen| !forgotten.contains(&seen.id));
-            // What was noted of one stays: this computer may have made it while it was listed.
-            let noted: HashMap<Id, Option<bool>> =
-                memory.seen.iter().map(|seen| (seen.id, seen.unseen)).collect();
-            memory.add(found.snapshots.iter().map(|snapshot| {
-                let now = found.unseen.contains(&snapshot.id).then_some(true);
-                let unseen = noted.get(&snapshot.id).copied().unwrap_or(now);
-                Seen { unseen, ..seen(&snapshot.id, &snapshot.manifest) }
-            }));
-            // One that cannot be read now may come to be read later, and was there all the same.
-            if found.damaged.iter().all(|(kind, ..)| *kind != ObjectKind::Snapshot) {
-                memory.note_listing(began);
-            }
-        });
+        let location = self.location_name();
+        self.update(|memory| memory.listed(found, forgotten, &location, began));
     }
 
     /// Remembers a snapshot that this command made.
     pub(super) fn remember_one(&self, id: &Id, manifest: &Manifest) {
-        self.update(|memory| memory.add(std::iter::once(seen(id, manifest))));
+        self.update(|memory| {
+            let unseen = Some(memory.inherits(manifest.original.as_ref(), host::now()));
+            memory.add(std::iter::once(Seen { unseen, ..seen(id, manifest) }));
+        });
+    }
+
+    /// Takes snapshots that are dated back for what they say: from now on they count. Gives whether that is remembered.
+    pub fn accept_dated_back(&self, ids: &[Id]) -> bool {
+        self.update(|memory| {
+            for seen in memory.seen.iter_mut().filter(|seen| ids.contains(&seen.id)) {
+                (seen.unseen, seen.against) = (Some(false), None);
+            }
+        });
+        let accepted = |seen: &Seen| seen.unseen == Some(false);
+        let memory = self.seen();
+        ids.iter().all(|id| memory.seen.iter().any(|seen| seen.id == *id && accepted(seen)))
     }
 
     /// Changes what is remembered, while no other command does.
@@ -240,6 +265,11 @@ impl Repository {
     /// Where bytes of the store are kept; nothing where nothing is to be remembered.
     pub(super) fn kept(&self) -> Option<Kept> {
         Kept::open(&self.memory_cache()?.folder)
+    }
+
+    /// What a location is remembered by.
+    fn location_name(&self) -> Id {
+        derive::keyed_hash(&self.keyring.key(Purpose::Cache), self.backend.location().as_bytes())
     }
 
     fn memory_name(&self) -> Id {

@@ -165,7 +165,7 @@ impl Repository {
             let made = snapshot.original().map(|_| manifest.sequence);
             (manifest.time, made, snapshot.id)
         });
-        found.unseen = seen.unseen(&found.snapshots, began);
+        found.unseen = self.unseen(&seen, &found.snapshots, began);
         self.remember(&found, &forgotten, began);
         Ok(found)
     }

@@ -126,6 +126,16 @@ impl<'a> BlobWriter<'a> {
         self.index
     }
 
+    /// Goes on unless a pack could not be stored: for whoever has nothing to store just now.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn check(&self) -> Result<()> {
+        let done = self.upload.as_ref().map(|upload| upload.done.lock().map_err(|_| failed())).transpose()?;
+        let failed = done.is_some_and(|done| done.error.is_some());
+        if failed { Err(self.cause()) } else { Ok(()) }
+    }
+
     /// Stores a blob unless it is there; may be called from many threads.
     pub fn store_blob(&self, kind: BlobKind, plain: &[u8]) -> Result<Id> {
         let id = self.repository.keyring().blob_id(kind, plain);

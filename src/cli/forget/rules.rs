@@ -2,8 +2,8 @@
 
 use crate::operation::forget::{Amount, Period, Policy, Reach};
 
-/// The name of every rule, for clap.
-pub(super) const NAMES: [&str; 15] = [
+/// The name of every rule, for clap, and of what may stand without a rule and without a snapshot's name.
+pub(super) const NAMES: [&str; 16] = [
     "keep_last",
     "keep_hourly",
     "keep_daily",
@@ -19,6 +19,7 @@ pub(super) const NAMES: [&str; 15] = [
     "keep_within_quarterly",
     "keep_within_yearly",
     "keep_tag",
+    "accept_dated_back",
 ];
 
 /// Rules: a snapshot that any of them keeps is kept.

@@ -3,7 +3,9 @@
 //! Invariants: of a dump nothing is held but a few buffers and the list at hand. It gets a node only once its end was
 //! judged: one that failed ends the backup, which makes no snapshot.
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
 use super::event::Change;
@@ -16,6 +18,7 @@ use crate::format::blob::BlobKind;
 use crate::format::node::{Content, Node};
 use crate::format::snapshot::{DumpKind, DumpReport};
 use crate::id::Id;
+use crate::interrupt::Interrupt;
 use crate::report::{Finding, printable};
 use crate::repository::cached_tree::RecordingSink;
 use crate::repository::content::ContentBuilder;
@@ -27,6 +30,9 @@ use crate::source::stream::{self, Patience};
 
 /// Dumps of fewer bytes than this may shrink as they like.
 const SMALL: u64 = 64 << 10;
+
+/// How long is waited for more of a dump before it is looked whether what came before could be stored.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What the dumps of a backup came to.
 #[derive(Default)]
@@ -66,11 +72,13 @@ impl Work<'_> {
         earlier: &[&Snapshot],
     ) -> Result<Dumped> {
         let mut dumped = Dumped { began: host::now().seconds, ..Dumped::default() };
-        let patience = Patience { interrupt: self.options.interrupt.clone(), silence: None };
+        // Where nothing more can be stored, whoever waits for the next byte of a dump is to stop too.
+        let halt = self.options.interrupt.of_a_part();
+        let patience = Patience { interrupt: halt.clone(), silence: None };
         for server in &self.options.servers {
             self.reporter.progress().set_stage(format!("asking {}", server.name()));
             for dump in server.dumps(&patience, self.reporter)? {
-                self.take(dump, (writer, sink), before, &mut dumped)?;
+                self.take(dump, &halt, (writer, sink), before, &mut dumped)?;
             }
         }
         self.reporter.progress().set_stage("");
@@ -95,6 +103,7 @@ impl Work<'_> {
     fn take(
         &self,
         mut dump: Box<dyn Dump + '_>,
+        halt: &Interrupt,
         (writer, sink): (&BlobWriter<'_>, &RecordingSink<'_>),
         before: &Before<'_>,
         dumped: &mut Dumped,
@@ -102,7 +111,7 @@ impl Work<'_> {
         let place = dump.place().to_vec();
         self.reporter.progress().set_stage(format!("dumping /{}", printable(&place)));
         let mut node = stream::node(host::now());
-        let (content, size) = self.store(&mut *dump, writer, sink)?;
+        let (content, size) = self.store(&mut *dump, halt, writer, sink)?;
         let Finished { mut report, answers } = dump.finish()?;
         report.bytes = size;
         (node.content, node.size) = (Some(content), size);
@@ -123,6 +132,7 @@ impl Work<'_> {
     fn store(
         &self,
         dump: &mut dyn Dump,
+        halt: &Interrupt,
         writer: &BlobWriter<'_>,
         sink: &RecordingSink<'_>,
     ) -> Result<(Content, u64)> {
@@ -133,7 +143,10 @@ impl Work<'_> {
         std::thread::scope(|scope| {
             let read = scope.spawn(move || cut(dump, &Cutter::Gear(&chunker), &pool, &out));
             let stored = self.store_batches(&batches, &returns, writer, sink);
-            // The reader notices that nobody listens any more.
+            // The reader notices that nobody listens any more: also while it waits for a command that says nothing.
+            if stored.is_err() {
+                halt.request();
+            }
             drop(batches);
             let size = read.join().map_err(|_| Error::refused("the reading thread failed"))?;
             let builder = stored?;
@@ -150,7 +163,15 @@ impl Work<'_> {
         sink: &RecordingSink<'_>,
     ) -> Result<ContentBuilder> {
         let mut builder = ContentBuilder::default();
-        for (bytes, cuts) in batches {
+        loop {
+            let (bytes, cuts) = match batches.recv_timeout(LOOK_INTERVAL) {
+                Ok(batch) => batch,
+                Err(RecvTimeoutError::Disconnected) => return Ok(builder),
+                Err(RecvTimeoutError::Timeout) => {
+                    writer.check()?;
+                    continue;
+                }
+            };
             self.options.interrupt.check()?;
             let starts = std::iter::once(&0).chain(&cuts);
             let chunks: Vec<&[u8]> =
@@ -169,7 +190,6 @@ impl Work<'_> {
             // The reader may be gone already; then nobody needs the buffer.
             returns.send(bytes).ok();
         }
-        Ok(builder)
     }
 
     /// A database's dump of less than half of what it was the last time that all was well: something may have been

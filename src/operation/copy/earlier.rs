@@ -36,6 +36,19 @@ pub(super) struct Present {
     trees: HashSet<(Id, Root)>,
     /// Of each backup what its other snapshots hold, as far as two repositories can be compared.
     held: HashSet<(Id, Held)>,
+    /// Of each backup what was taken out of it in the destination, and the snapshot that is left of it there.
+    taken_out: HashMap<Id, Vec<(HashSet<String>, Id)>>,
+}
+
+/// What a snapshot of the source is to the destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// It is not there.
+    Absent,
+    /// It is there.
+    Whole,
+    /// This is there: something was taken out of it there, and is not to come back.
+    TakenOut(Id),
 }
 
 /// How much a snapshot holds, and what was left out of it. Trees of two repositories have nothing in common that could be
@@ -71,13 +84,35 @@ impl Present {
     pub(super) fn new(destination: &Repository, snapshots: &[Snapshot], sources: &Snapshots) -> Self {
         let known = sources.snapshots.iter().chain(&sources.forgotten);
         let roots: HashMap<Id, Root> = known.map(|source| (source.id, source.root())).collect();
-        let mut present = Self { copied: HashSet::new(), trees: HashSet::new(), held: HashSet::new() };
+        let mut present = Self {
+            copied: HashSet::new(),
+            trees: HashSet::new(),
+            held: HashSet::new(),
+            taken_out: HashMap::new(),
+        };
+        let in_source: HashSet<(Id, &[String])> = sources
+            .snapshots
+            .iter()
+            .chain(&sources.forgotten)
+            .map(|source| (source.origin().snapshot, source.manifest.excludes.as_slice()))
+            .collect();
         for snapshot in snapshots {
             let original = made_from(destination, snapshot);
             let backup = original.map_or(snapshot.id, |original| original.snapshot);
             let copied = original.filter(|original| original.change == Change::Copied);
             let root = copied.and_then(|original| roots.get(&original.made_from));
             present.copied.extend(copied.map(|original| original.made_from));
+            let excludes = &snapshot.manifest.excludes;
+            let is_taken_out = original.is_some_and(|original| match original.change {
+                Change::Rewritten => true,
+                // Made from one that was rewritten, unless what it leaves out was left out in the source.
+                Change::Tagged | Change::Unforgotten => !in_source.contains(&(backup, excludes.as_slice())),
+                Change::Repaired | Change::Copied => false,
+            });
+            if is_taken_out {
+                let left_out = (excludes.iter().cloned().collect(), snapshot.id);
+                present.taken_out.entry(backup).or_default().push(left_out);
+            }
             match root {
                 Some(root) => present.trees.insert((backup, *root)),
                 None => present.held.insert((backup, Held::by(snapshot))),
@@ -86,12 +121,21 @@ impl Present {
         present
     }
 
-    /// Whether a snapshot need not be copied: it was, or one that stands for the same backup and holds the same.
-    pub(super) fn has(&self, snapshot: &Snapshot) -> bool {
+    /// Whether a snapshot need not be copied: it was, or one that stands for the same backup and holds the same, or one
+    /// out of which somebody took something in the destination.
+    pub(super) fn of(&self, snapshot: &Snapshot) -> Presence {
         let backup = snapshot.origin().snapshot;
-        self.copied.contains(&snapshot.id)
+        let whole = self.copied.contains(&snapshot.id)
             || self.trees.contains(&(backup, snapshot.root()))
-            || self.held.contains(&(backup, Held::by(snapshot)))
+            || self.held.contains(&(backup, Held::by(snapshot)));
+        if whole {
+            return Presence::Whole;
+        }
+        let excludes = &snapshot.manifest.excludes;
+        let taken_out = self.taken_out.get(&backup).map(Vec::as_slice).unwrap_or_default();
+        let found =
+            taken_out.iter().find(|(left_out, _)| excludes.iter().all(|exclude| left_out.contains(exclude)));
+        found.map_or(Presence::Absent, |(_, id)| Presence::TakenOut(*id))
     }
 }
 

@@ -27,7 +27,7 @@ use crate::repository::writer::{BlobWriter, Written};
 use super::announce::{self, ATTEMPTS};
 use attempt::{Attempt, Made};
 use content::{Recutter, Trouble};
-use earlier::Present;
+use earlier::{Presence, Present};
 
 /// How to copy.
 pub struct Options {
@@ -164,6 +164,15 @@ fn pass_over(snapshot: &Snapshot, trouble: Trouble, reporter: &dyn Reporter) -> 
     }
 }
 
+/// Tells of a snapshot that is whole in the source, and in the destination is not, for somebody wanted it so.
+fn stays_out(id: &Id, left: &Id) -> Finding {
+    let left = left.short();
+    let cause = format!("is not copied: in the destination paths were taken out of it, as {left}");
+    Finding::warning(format!("snapshot {}", id.short()), cause).with_hint(format!(
+        "`strongroom rewrite` takes them out of the source as well; to have the whole one in the destination, forget {left} there"
+    ))
+}
+
 /// What all snapshots share.
 struct Copy<'a> {
     recutter: &'a Recutter<'a>,
@@ -178,7 +187,16 @@ impl Copy<'_> {
     /// The snapshots that the destination does not have.
     fn wanted<'s>(&self, snapshots: &'s [Snapshot]) -> Result<Vec<&'s Snapshot>> {
         let present = Present::new(self.destination, &self.copies()?, self.sources);
-        let wanted: Vec<&Snapshot> = snapshots.iter().filter(|snapshot| !present.has(snapshot)).collect();
+        let (mut wanted, mut taken_out) = (Vec::new(), Vec::new());
+        for snapshot in snapshots {
+            match present.of(snapshot) {
+                Presence::Absent => wanted.push(snapshot),
+                Presence::Whole => {}
+                Presence::TakenOut(left) => taken_out.push((snapshot.id, left)),
+            }
+        }
+        let findings = taken_out.iter().map(|(id, left)| stays_out(id, left));
+        report_all(self.reporter, "snapshots that are not copied", findings);
         let bytes = |snapshot: &&Snapshot| snapshot.manifest.statistics.bytes_processed;
         let total = wanted.iter().map(bytes).fold(0u64, u64::saturating_add);
         self.reporter.progress().set_total(wanted.len() as u64, total);

@@ -7,6 +7,7 @@
 //! Invariant: no clock decides. Now only tells what is dated in the future, and that is kept.
 
 mod calendar;
+mod contradicted;
 mod crowd;
 mod group;
 mod guard;

@@ -10,10 +10,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use jiff::tz::TimeZone;
 
 use super::calendar::Moment;
+use super::contradicted::Contradicted;
 use super::crowd::{Crowd, crowds};
 use super::group::{GroupBy, GroupKey};
 use super::guard;
-use super::order::{Place, Standing, judge, number_of};
+use super::order::{Standing, judge, number_of};
 use super::policy::{Policy, Rule};
 use crate::error::Error;
 use crate::format::marks::UsedNumber;
@@ -153,11 +154,7 @@ impl Member {
 /// decided among all of its key, those included that the filter leaves out.
 pub(super) fn group(snapshots: &[Snapshot], used: &[UsedNumber], choice: &Choice) -> Vec<Group> {
     let places = judge(snapshots, used, &choice.unseen, choice.now);
-    let contradicting: HashSet<([u8; 32], u64)> = snapshots
-        .iter()
-        .zip(&places)
-        .filter_map(|(snapshot, place)| contradicted_by(snapshot, place))
-        .collect();
+    let contradicted = Contradicted::new(snapshots, &places);
     let crowds = if choice.lifted.crowded {
         vec![None; snapshots.len()]
     } else {
@@ -167,7 +164,7 @@ pub(super) fn group(snapshots: &[Snapshot], used: &[UsedNumber], choice: &Choice
     for ((snapshot, place), crowd) in snapshots.iter().zip(places).zip(crowds) {
         if choice.filter.matches(&snapshot.manifest) {
             let fate = Fate::Keep(Vec::new());
-            let contradicts = contradicting.contains(&(snapshot.origin().writer, number_of(snapshot)));
+            let contradicts = place.standing == Standing::InOrder && contradicted.by(snapshot);
             groups.entry(choice.group_by.key(snapshot)).or_default().push(Member {
                 snapshot: snapshot.clone(),
                 standing: place.standing,
@@ -190,14 +187,6 @@ pub(super) fn group(snapshots: &[Snapshot], used: &[UsedNumber], choice: &Choice
             Group { key, members, refused: None }
         })
         .collect()
-}
-
-/// The key and the number of what puts a snapshot out of order.
-fn contradicted_by(snapshot: &Snapshot, place: &Place) -> Option<([u8; 32], u64)> {
-    match place.standing {
-        Standing::Late { after, .. } => Some((snapshot.origin().writer, after)),
-        _ => None,
-    }
 }
 
 /// Decides by rules. Nothing is refused here: [`guard::check`] does that.

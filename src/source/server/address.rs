@@ -41,6 +41,10 @@ impl Address {
         if scheme.is_empty() || !scheme_is_sound {
             return Err(malformed("what stands before `://` is no scheme"));
         }
+        // What is taken for the host there would be a part of the password, and be shown.
+        if rest.split_once(['/', '?', '#']).is_some_and(|(_, behind)| behind.contains('@')) {
+            return Err(malformed("an `@` stands behind the first `/`, `?` or `#`, which ends the host"));
+        }
         let rest = rest.split_once('#').map_or(rest, |(rest, _)| rest);
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -191,6 +195,10 @@ mod tests {
             "postgresql://u:hunter2%ff@h/x",
             "postgresql://u:hunter2%0a@h/x",
             "postgresql://u:hunter2@[::1]x/y",
+            "postgresql://hunter2:12/ss@host/db",
+            "postgresql://hunter2:12#ss@host/db",
+            "postgresql://hunter2:12?ss@host/db",
+            "postgresql://hunter2@x:12/ss@host/db",
         ] {
             let error = Address::parse(text).unwrap_err();
             let shown = format!("{} {}", error.chain(), error.next_step().unwrap());

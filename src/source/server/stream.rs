@@ -44,7 +44,8 @@ impl Origin {
             Self::File(file) => {
                 let file = file.lock().ok().and_then(|mut file| file.take());
                 let file = file.ok_or_else(|| {
-                    Error::new(ErrorKind::Abandoned, "standard input cannot be read a second time")
+                    // Not `Abandoned`: that would make the backup start again, and this fail again.
+                    Error::refused("standard input cannot be read a second time")
                         .hint("run the backup again: what it stored is reused")
                 })?;
                 Ok(Opened::File(Stream::new(file, patience.clone())))

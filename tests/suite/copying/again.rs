@@ -72,3 +72,39 @@ fn copies_by_a_backup_key_are_in_order_however_their_backups_were_dated() {
     let shown = in_second(&site, 0, &["forget", "--keep-last", "1", "--dry-run"]).out();
     assert!(!shown.contains("out of order"), "{shown}");
 }
+
+#[test]
+fn what_was_taken_out_of_the_destination_does_not_come_back() {
+    let site = pair();
+    site.folder.write("data/small", "small");
+    site.folder.write("data/secret", "secret");
+    site.backup(["data"]);
+    site.folder.write("data/small", "other");
+    site.backup(["data"]);
+    let counts =
+        |summary: &Value| (number(summary, "snapshots_copied"), number(summary, "snapshots_present"));
+    assert_eq!(counts(&copy(&site, &[])), (2, 0));
+    in_second(&site, 0, &["rewrite", "--exclude", "secret", "--forget"]);
+    in_second(&site, 0, &["prune", "--max-unused", "0"]);
+    let told = run(&mut copy_command(&site, "second.key", &[]), DEADLINE).expect_code(0);
+    assert_eq!(counts(&last(&objects(&told))), (0, 2));
+    assert_eq!(
+        told.err().matches("in the destination paths were taken out of it").count(),
+        2,
+        "{}",
+        told.err()
+    );
+    // Nor once the snapshots that are left of it have other tags.
+    in_second(&site, 0, &["tag", "--add", "x"]);
+    in_second(&site, 0, &["prune"]);
+    assert_eq!(counts(&copy(&site, &[])), (0, 2));
+    let left = listed(&site, "second", "second.key");
+    assert_eq!(left.len(), 2);
+    for snapshot in &left {
+        let paths = in_second(&site, 0, &["ls", snapshot["id"].as_str().unwrap()]).out();
+        assert!(paths.contains("/data/small") && !paths.contains("secret"), "{paths}");
+    }
+    // Who wants the whole one says so.
+    in_second(&site, 0, &["forget", left[0]["id"].as_str().unwrap()]);
+    assert_eq!(counts(&copy(&site, &[])), (1, 1));
+}

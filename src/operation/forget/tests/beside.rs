@@ -142,3 +142,30 @@ fn a_night_with_a_wrong_clock_that_is_named_puts_no_other_out_of_order() {
     assert_eq!(standings(&snapshots, &[by_rule])[1], late);
     assert_eq!(standings(&snapshots, &[named]), [Standing::InOrder; 4]);
 }
+
+#[test]
+fn nights_with_a_wrong_clock_may_be_named_in_any_order_or_together() {
+    let mut honest = nights(7);
+    // Two nights in a row, both ahead, the second more than the first.
+    honest[1].manifest.finished.seconds = NOW - 20;
+    honest[2].manifest.finished.seconds = NOW - 10;
+    let late = Standing::Late { number: 4, after: 3 };
+    assert_eq!(standings(&honest, &[])[3], late);
+    for named in [&[1usize, 2][..], &[2, 1], &[1], &[2]] {
+        for together in [true, false] {
+            let (mut snapshots, mut used) = (honest.clone(), Vec::new());
+            let steps: Vec<&[usize]> = if together { vec![named] } else { named.chunks(1).collect() };
+            for step in steps {
+                let ids: Vec<Id> = step.iter().map(|place| honest[*place].id).collect();
+                let mut groups = group(&snapshots, &used, &choice(&TimeZone::UTC, NOW));
+                for member in groups[0].members.iter_mut().filter(|one| ids.contains(&one.snapshot.id)) {
+                    member.fate = Fate::Forget(Cause::Named);
+                    used.push(member.used_number());
+                }
+                snapshots.retain(|one| !ids.contains(&one.id));
+            }
+            let healed = standings(&snapshots, &used).iter().all(|at| *at == Standing::InOrder);
+            assert_eq!(healed, named.len() == 2, "{named:?} {together}");
+        }
+    }
+}
