@@ -197,7 +197,6 @@ fn a_condemned_pack_in_a_bad_sector_has_a_way_on() {
         return;
     }
     let (site, _) = site();
-    // Only the first nights need what these packs hold.
     let path = large_pack(&site);
     let short = id_of(&path)[..8].to_owned();
     unread(&site, &path, 3, &["repair", "packs", &short]);
@@ -212,8 +211,8 @@ fn a_condemned_pack_in_a_bad_sector_has_a_way_on() {
     // What was said leads on.
     fs::rename(&path, site.join("moved away")).unwrap();
     site.run(0, ["repair", "packs"]);
-    let outcome = site.run(3, ["repair", "snapshots", "--forget"]);
-    assert!(!outcome.err().contains("condemned"), "{}", outcome.err());
+    let outcome = site.run_any(["repair", "snapshots", "--forget"]);
+    assert!(!outcome.err().contains("nothing was stored or forgotten"), "{}", outcome.err());
     site.run(0, ["prune"]);
     site.assert_sound();
 }
