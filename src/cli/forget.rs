@@ -171,7 +171,12 @@ fn report(repository: &Repository, found: &Snapshots, plan: &Plan, output: &Outp
     let named = |id| plan.unreadable.contains(id) || plan.vanished.contains(id);
     let damaged: Vec<_> = found.damaged.iter().filter(|(_, id, _)| !named(id)).collect();
     for (kind, id, error) in &damaged {
-        output.report(Finding::problem(format!("{}/{}", kind.folder(), id.short()), error.chain()));
+        let cause = found.cause(*kind, id, error);
+        let finding = Finding::problem(format!("{}/{}", kind.folder(), id.short()), cause);
+        output.report(match error.next_step() {
+            Some(step) => finding.with_hint(step.to_owned()),
+            None => finding,
+        });
     }
     if plan.vanished.is_empty() {
         repository.tell_vanished(found, output);

@@ -50,20 +50,40 @@ pub(super) fn damaged_in_words(damaged: usize, there: usize) -> String {
     )
 }
 
-/// Whether too many snapshots seem to be lost whole to give them up together: most of all, or several and most of those
-/// that are no newer.
+/// Whether too many snapshots seem to be lost whole to give them up together: most of all, or most of those that are no
+/// newer. A single old one among newer ones is as many: what was stored since says nothing for what is gone.
 pub(super) fn mostly_ruined(ruined: &HashSet<Id>, live: &[Snapshot]) -> bool {
     let is_ruined = |snapshot: &&Snapshot| ruined.contains(&snapshot.id);
     let lost = live.iter().filter(is_ruined).count();
     let newest: Option<Timestamp> =
         live.iter().filter(is_ruined).map(|snapshot| snapshot.manifest.time).max();
     let older = live.iter().filter(|snapshot| Some(snapshot.manifest.time) <= newest).count();
-    lost > live.len() / 2 || lost > 1 && lost > older / 2
+    lost > live.len() / 2 || lost > 0 && lost > older / 2
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::key_slot::Role;
+    use crate::format::snapshot::Manifest;
+    use crate::format::tests::manifest;
+
+    #[test]
+    fn what_was_stored_since_vouches_for_no_snapshot_that_is_gone() {
+        let live: Vec<Snapshot> = (0..4)
+            .map(|number: u8| {
+                let time = Timestamp { seconds: number.into(), nanoseconds: 0 };
+                let manifest = Manifest { time, ..manifest() };
+                Snapshot { id: Id([number; 32]), manifest, writer: [0; 32], writer_role: Role::Full }
+            })
+            .collect();
+        for (gone, expected) in
+            [(vec![], false), (vec![0], true), (vec![1], false), (vec![3], false), (vec![1, 2], true)]
+        {
+            let ruined: HashSet<Id> = gone.iter().map(|number| Id([*number; 32])).collect();
+            assert_eq!(mostly_ruined(&ruined, &live), expected, "{gone:?}");
+        }
+    }
 
     #[test]
     fn a_few_packs_may_be_gone_or_damaged_and_most_may_not() {

@@ -108,6 +108,14 @@ impl Snapshots {
         })
     }
 
+    /// Snapshots of which nobody can say whether they are forgotten: each has a mark that cannot be had.
+    pub(crate) fn perhaps_forgotten(&self) -> HashSet<Id> {
+        let unread = |(kind, _, error): &&(ObjectKind, Id, Error)| {
+            *kind == ObjectKind::Forgotten && error.kind() == ErrorKind::Unread
+        };
+        self.damaged.iter().filter(unread).map(|(_, id, _)| *id).collect()
+    }
+
     /// Why a snapshot or a mark is passed over, and what that means for the snapshot.
     pub(crate) fn cause(&self, kind: ObjectKind, id: &Id, error: &Error) -> String {
         let perhaps = kind == ObjectKind::Forgotten

@@ -83,8 +83,10 @@ fn an_index_object_in_a_bad_sector() {
     unread(&site, &path, 3, &["--no-cache", "restore", "latest", "--target", "again"]);
     assert_same(&see(&site.join("data")), &see(&site.join("again/data")));
     // It may be whole: it is left where it is, and the way out is the one that was said.
-    let said = unread(&site, &path, 0, &["repair", "index"]).err();
+    let outcome = unread(&site, &path, 3, &["repair", "index"]);
+    let said = outcome.err();
     assert!(said.contains("is left as it is") && said.contains("move index/"), "{said}");
+    assert!(!outcome.out().contains("needed no repair"), "{}", outcome.out());
     assert!(path.exists());
     fs::rename(&path, site.join("moved away")).unwrap();
     site.run(0, ["repair", "index"]);
@@ -187,6 +189,66 @@ fn a_pack_in_a_bad_sector_is_told_and_given_up_by_its_name_only() {
     assert!(!path.exists());
     site.assert_sound();
     assert_same(&see(&site.join("data")), &see(&site.restore("latest", "after").join("data")));
+}
+
+#[test]
+fn a_condemned_pack_in_a_bad_sector_has_a_way_on() {
+    if !can_strike("a condemned pack that cannot be read") {
+        return;
+    }
+    let (site, _) = site();
+    let path = large_pack(&site);
+    let short = id_of(&path)[..8].to_owned();
+    unread(&site, &path, 3, &["repair", "packs", &short]);
+    let moved = format!("move packs/{}", &id_of(&path)[..2]);
+    let outcome = unread(&site, &path, 1, &["--json", "check"]);
+    assert!(outcome.out().contains("is condemned, may hold"), "{}", outcome.out());
+    assert!(outcome.out().contains("ddrescue") && outcome.out().contains(&moved), "{}", outcome.out());
+    let said = unread(&site, &path, 3, &["repair", "packs"]).err();
+    assert!(said.contains(&moved), "{said}");
+    let said = unread(&site, &path, 1, &["repair", "snapshots", "--forget"]).err();
+    assert!(said.contains(&moved), "{said}");
+    // What was said leads on.
+    fs::rename(&path, site.join("moved away")).unwrap();
+    site.run(0, ["repair", "packs"]);
+    let outcome = site.run_any(["repair", "snapshots", "--forget"]);
+    assert!(!outcome.err().contains("nothing was stored or forgotten"), "{}", outcome.err());
+    site.run(0, ["prune"]);
+    site.assert_sound();
+}
+
+#[test]
+fn a_pack_in_no_index_and_in_a_bad_sector_is_not_given_up() {
+    if !can_strike("a pack in no index that cannot be read") {
+        return;
+    }
+    let (site, snapshots) = site();
+    let path = large_pack(&site);
+    for index in of_kind(&site, "index") {
+        fs::rename(&index, site.join(id_of(&index))).unwrap();
+    }
+    unread(&site, &path, 3, &["repair", "index"]);
+    let said = unread(&site, &path, 1, &["repair", "snapshots", "--forget"]).err();
+    assert!(said.contains("which no index object names") && said.contains("ddrescue"), "{said}");
+    // The disk gives it again.
+    site.run(0, ["repair", "index"]);
+    site.assert_sound();
+    for snapshot in snapshots {
+        site.restore(&snapshot, &snapshot);
+    }
+}
+
+#[test]
+fn a_snapshot_that_may_be_forgotten_vouches_for_no_other() {
+    if !can_strike("a mark of forgetting that cannot be read") {
+        return;
+    }
+    let (site, snapshots) = site();
+    site.run(0, ["forget", "--forget-newest-good", &snapshots[2]]);
+    site.run(0, ["forget", &snapshots[0]]);
+    let path = site.join("repo/forgotten").join(&snapshots[2]);
+    let outcome = unread(&site, &path, 1, &["forget", &snapshots[1]]);
+    assert!(outcome.err().contains("is the newest snapshot"), "{}", outcome.err());
 }
 
 #[test]

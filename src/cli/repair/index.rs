@@ -14,7 +14,7 @@ use crate::operation::repair::index::{self, Options, Summary};
     after_help = "Examples:\n  strongroom repair index --dry-run\n  strongroom repair index --read-all-packs\n\n\
     Packs that no index names are read whole, and named. Packs that are gone are named no more; where most\n\
     are gone nothing is changed without --packs-are-gone, for a disk may not be mounted. Backups may go on\n\
-    meanwhile. Exit code 3 if a pack cannot be read."
+    meanwhile. Exit code 3 if a pack or an index object cannot be read."
 )]
 pub(super) struct Arguments {
     /// Read every pack, and put right what the index says of it
@@ -56,7 +56,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
     } else {
         print(&summary, arguments.dry_run, output)?;
     }
-    Ok(Outcome::of(summary.packs_unreadable))
+    Ok(Outcome::of(summary.packs_unreadable.saturating_add(summary.objects_unreadable)))
 }
 
 fn print(summary: &Summary, dry_run: bool, output: &Output) -> Result<()> {
@@ -80,6 +80,7 @@ fn print(summary: &Summary, dry_run: bool, output: &Output) -> Result<()> {
     let replaced = human::counted(summary.objects_deleted, "index object");
     match (dry_run, summary.objects_written, summary.objects_deleted) {
         (true, ..) => output.say(&format!("dry run: nothing was changed; {replaced} would be replaced")),
+        (false, 0, 0) if summary.objects_unreadable > 0 => output.say("nothing was changed"),
         (false, 0, 0) => output.say("the index needed no repair"),
         (false, written, _) => {
             let written = human::counted(written, "index object");

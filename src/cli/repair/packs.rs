@@ -58,6 +58,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
             "packs_left": summary.packs_left,
             "blobs_saved": summary.blobs_saved,
             "blobs_rescued": summary.blobs_rescued,
+            "packs_unsure": summary.packs_unsure,
             "packs_unknown": summary.packs_unknown,
             "blobs_lost": summary.blobs_lost,
             "losses": summary.losses,
@@ -73,7 +74,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
     let lost: u64 = summary.blobs_lost.values().fold(0, |sum, lost| sum.saturating_add(*lost));
     let found = if arguments.dry_run { summary.packs_damaged.len() as u64 } else { 0 };
     let found = if arguments.dry_run { found.saturating_add(summary.blobs_rescued) } else { found };
-    let open = summary.losses.saturating_add(summary.packs_unknown);
+    let open = summary.losses.saturating_add(summary.packs_unknown).saturating_add(summary.packs_unsure);
     Ok(Outcome::of(lost.saturating_add(open).saturating_add(found)))
 }
 

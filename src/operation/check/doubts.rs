@@ -32,7 +32,7 @@ impl Check<'_> {
         let explained = !faults.is_empty() || !look.read.damaged.is_empty();
         let nothing_at_all = there == 0 && !found.is_empty();
         let damaged: HashSet<Id> =
-            faults.iter().filter(|fault| fault.mend == Mend::Pack).map(|fault| fault.pack).collect();
+            faults.iter().filter(|fault| seems_damaged(fault)).map(|fault| fault.pack).collect();
         if doubt::mostly_gone(gone.len(), there) || nothing_at_all {
             faults.retain(|fault| !gone.contains(&fault.pack));
             // It is one thing that is wrong, and it hurts whatever is stored.
@@ -60,6 +60,10 @@ impl Check<'_> {
         let finding = Finding::problem("the store", cause).with_hint(hint);
         self.damage(finding, Damage { kind: "pack", ..Damage::default() });
     }
+}
+
+fn seems_damaged(fault: &Fault) -> bool {
+    matches!(fault.mend, Mend::Pack | Mend::UnreadPack)
 }
 
 /// Snapshots the top of whose tree is in no pack that is known.

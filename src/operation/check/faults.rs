@@ -98,7 +98,7 @@ impl Fault {
             (true, _) => "; no snapshot needs what it lacks",
         };
         let name = format!("pack {}", pack.short());
-        let finding = if condemned && hurts.is_empty() {
+        let finding = if condemned && hurts.is_empty() && !unknown {
             first.clear();
             Finding::warning(name, format!("is to be deleted by the next prune, and {cause}"))
         } else {

@@ -123,7 +123,12 @@ impl Look {
         }
         for pack in if buried { self.not_named(true) } else { Vec::new() } {
             interrupt.check()?;
-            let bytes = match bytes_of(repository, &pack.id) {
+            let name = ObjectName::new(ObjectKind::Pack, pack.id);
+            let bytes = match repository.read_listed_object(&name, || bytes_of(repository, &pack.id)) {
+                Err(error) if error.kind() == ErrorKind::Unread => {
+                    unnamed.faults.push(buried_fault(&name, &error));
+                    continue;
+                }
                 Err(error) if is_trouble(&error) => return Err(error),
                 read => read.unwrap_or_default(),
             };
@@ -154,6 +159,19 @@ impl Look {
         fault.unknown = true;
         fault
     }
+}
+
+/// A condemned pack that its disk does not give, while something is lost that may lie in it.
+fn buried_fault(name: &ObjectName, error: &Error) -> Fault {
+    let mut fault = Fault::new(&name.id, error, Mend::None);
+    let cause = fault.cause;
+    fault.cause = format!("is condemned, may hold what snapshots lack, and cannot be had: {cause}");
+    fault.hint = Some(format!(
+        "put a copy in its place, made with ddrescue or taken from a copy of the repository, and run `strongroom repair \
+         packs`; or move {name} out of the repository once no backup, prune or repair runs"
+    ));
+    fault.unknown = true;
+    fault
 }
 
 fn has_table(repository: &Repository, pack: &Id) -> bool {

@@ -39,8 +39,14 @@ impl Check<'_> {
     /// Tells of a damaged mark whose snapshot a prune has taken away: it brings nothing back.
     fn mark_of_nothing(&mut self, id: &Id, error: &Error) {
         let object = format!("forgotten/{id}");
+        // What is damaged holds nobody up; what cannot be had might say more than a damaged one does.
+        let suffers = if is_trouble(error) {
+            "no prune goes on past it, and nothing is forgotten by rules"
+        } else {
+            "nothing suffers by it"
+        };
         let hint = format!(
-            "nothing suffers by it, for no snapshot is there that it forgot: bring back {object} from a copy of the repository; \
+            "{suffers}; no snapshot is there that it forgot: bring back {object} from a copy of the repository; \
              or, once no backup runs anywhere, move the file away"
         );
         let finding = Finding::problem(format!("forgotten/{}", id.short()), error.chain()).with_hint(hint);

@@ -2,6 +2,8 @@
 //!
 //! A name may also be that of a snapshot that cannot be read, so that junk can be got rid of, and of one that vanished,
 //! so that a person can say that it may be gone.
+//!
+//! Invariant: a snapshot whose mark of forgetting cannot be read counts as none that remains.
 
 use super::guard;
 use super::plan::{Cause, Choice, Fate, Group, Reason, group};
@@ -9,7 +11,7 @@ use crate::backend::ObjectKind;
 use crate::error::{Error, Result};
 use crate::id::Id;
 use crate::repository::find::SnapshotFilter;
-use crate::repository::snapshot::Snapshots;
+use crate::repository::snapshot::{Snapshot, Snapshots};
 
 /// What is named.
 #[derive(Debug, Default)]
@@ -40,7 +42,15 @@ pub(super) fn decide(found: &Snapshots, names: &[String], choice: &Choice) -> Re
     // A name is meant whatever else is filtered; the filter has told which one is the latest.
     let all = Choice { filter: SnapshotFilter::default(), ..choice.clone() };
     let used: Vec<_> = found.marks.iter().filter_map(|mark| mark.number.clone()).collect();
-    let mut groups = group(&found.snapshots, &used, &all);
+    let perhaps_forgotten = found.perhaps_forgotten();
+    // Who may be forgotten is no reason that another may go.
+    let counted: Vec<Snapshot> = found
+        .snapshots
+        .iter()
+        .filter(|snapshot| ids.contains(&snapshot.id) || !perhaps_forgotten.contains(&snapshot.id))
+        .cloned()
+        .collect();
+    let mut groups = group(&counted, &used, &all);
     for group in &mut groups {
         for member in &mut group.members {
             member.fate = if ids.contains(&member.snapshot.id) {

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use super::damage::unread::what_there_is;
 use crate::backend::{Listed, ObjectKind, ObjectName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::blob::BlobKind;
@@ -39,13 +40,16 @@ pub(super) struct Buried {
     pub(super) blobs: HashSet<Blob>,
     /// Why it is not known of some whether they can be.
     pub(super) unsure: Vec<(Id, Error)>,
+    /// Packs that no index object names, that nobody condemned, and that the disk does not give.
+    passed_over: Vec<(Id, Error)>,
 }
 
-impl Buried {
-    /// Whether anything that is needed lies there, or may.
-    pub(super) fn may_hold_any(&self) -> bool {
-        !self.blobs.is_empty() || !self.unsure.is_empty()
-    }
+/// What was copied out of condemned packs.
+pub(super) struct Rescued {
+    /// The blobs.
+    pub(super) blobs: HashSet<Blob>,
+    /// How many condemned packs may hold more, and cannot be had.
+    pub(super) left: u64,
 }
 
 /// Copies what snapshots lack out of condemned packs; a session has to be announced. Tells of what it cannot copy.
@@ -53,19 +57,27 @@ pub(super) fn rescue(
     repository: &Repository,
     reporter: &dyn Reporter,
     interrupt: &Interrupt,
-) -> Result<HashSet<Blob>> {
+) -> Result<Rescued> {
     let mover = BlobMover::new(repository);
     let buried = look(repository, Some(&mover), interrupt)?;
     mover.finish()?;
     for (pack, error) in &buried.unsure {
-        let cause = format!("is condemned, holds what snapshots lack, and is left: {}", error.chain());
-        let finding = Finding::problem(format!("pack {}", pack.short()), cause);
-        reporter.report(match error.next_step() {
-            Some(step) => finding.with_hint(step.to_owned()),
-            None => finding,
-        });
+        let cause = format!("is condemned, may hold what snapshots lack, and is left: {}", error.chain());
+        reporter.report(told(pack, cause, error));
     }
-    Ok(buried.blobs)
+    for (pack, error) in &buried.passed_over {
+        let cause = format!("is in no index, and is passed over: {}", error.chain());
+        reporter.report(told(pack, cause, error));
+    }
+    Ok(Rescued { blobs: buried.blobs, left: buried.unsure.len() as u64 })
+}
+
+fn told(pack: &Id, cause: String, error: &Error) -> Finding {
+    let finding = Finding::problem(format!("pack {}", pack.short()), cause);
+    match error.next_step() {
+        Some(step) => finding.with_hint(step.to_owned()),
+        None => finding,
+    }
 }
 
 /// Says what could be copied. Stores nothing.
@@ -89,33 +101,41 @@ fn look(repository: &Repository, mover: Option<&BlobMover<'_>>, interrupt: &Inte
     if packs.is_empty() {
         return Ok(Buried::default());
     }
-    let adopted = adopted_tables(repository, &adopted, interrupt)?;
+    let mut buried = Buried::default();
+    let adopted = adopted_tables(repository, &adopted, &mut buried.passed_over, interrupt)?;
     let known = || {
         let mut index = Index::build(&read, &|pack| present.contains(pack))?;
         index.extend(&adopted)?;
         Ok::<Index, Error>(index)
     };
     if !walk(repository, known()?, interrupt)?.lacks {
-        return Ok(Buried::default());
+        return Ok(buried);
     }
-    let mut buried = Buried::default();
     let tables = buried_tables(repository, &packs, &mut buried, interrupt)?;
     let mut wide = known()?;
     wide.extend(&tables)?;
     let packs: HashSet<Id> = packs.iter().map(|pack| pack.id).collect();
     let places = walk(repository, wide, interrupt)?.needed(&known()?, &packs)?;
-    places.copy(repository, mover, &mut buried, interrupt)?;
+    places.copy(repository, &listed, mover, &mut buried, interrupt)?;
     Ok(buried)
 }
 
 /// The tables of whole packs that no index object names and nobody condemned: what lies in them is not lacking.
-fn adopted_tables(repository: &Repository, packs: &[Listed], interrupt: &Interrupt) -> Result<Tables> {
+fn adopted_tables(
+    repository: &Repository,
+    packs: &[Listed],
+    unread: &mut Vec<(Id, Error)>,
+    interrupt: &Interrupt,
+) -> Result<Tables> {
     let mut tables = Vec::new();
     for pack in packs {
         interrupt.check()?;
-        match read_unindexed_pack(repository, &pack.id) {
+        let name = ObjectName::new(ObjectKind::Pack, pack.id);
+        match repository.read_listed_object(&name, || read_unindexed_pack(repository, &pack.id)) {
             Ok(table) => tables.push(indexed(pack.id, pack.size, table)),
             Err(error) if is_loss(&error) => {}
+            // What only it holds counts as lacking, and is copied again where it can be: that does no harm.
+            Err(error) if error.kind() == ErrorKind::Unread => unread.push((pack.id, error)),
             Err(error) => return Err(error),
         }
     }
@@ -132,7 +152,7 @@ fn buried_tables(
     let mut tables = Vec::new();
     for pack in packs {
         interrupt.check()?;
-        let bytes = match bytes_of(repository, &pack.id) {
+        let Bytes { bytes, unread } = match bytes_of(repository, pack) {
             Ok(bytes) => bytes,
             Err(error) if is_loss(&error) => continue,
             Err(error) => {
@@ -140,8 +160,11 @@ fn buried_tables(
                 continue;
             }
         };
-        if let Ok((table, _)) = table_of_damaged(repository, &bytes) {
-            tables.push(indexed(pack.id, bytes.len() as u64, table));
+        match (table_of_damaged(repository, &bytes), unread) {
+            (Ok((table, _)), _) => tables.push(indexed(pack.id, bytes.len() as u64, table)),
+            // What it held may be needed: nobody can say.
+            (Err(_), Some(error)) => buried.unsure.push((pack.id, error)),
+            (Err(_), None) => {}
         }
     }
     Ok(tables)
@@ -206,6 +229,7 @@ impl Places {
     fn copy(
         &self,
         repository: &Repository,
+        listed: &[Listed],
         mover: Option<&BlobMover<'_>>,
         buried: &mut Buried,
         interrupt: &Interrupt,
@@ -213,7 +237,8 @@ impl Places {
         let mut buffers = OpenBuffers::default();
         for (pack, places) in &self.places {
             interrupt.check()?;
-            let bytes = match bytes_of(repository, pack) {
+            let Some(listed) = listed.iter().find(|listed| listed.id == *pack) else { continue };
+            let Bytes { bytes, mut unread } = match bytes_of(repository, listed) {
                 Ok(bytes) => bytes,
                 // A prune deleted it.
                 Err(error) if is_loss(&error) => continue,
@@ -234,12 +259,16 @@ impl Places {
                     }
                     Err(_) => continue,
                 };
-                let Ok(frame) = frame(place, &bytes) else { continue };
                 let (kind, id, plain_length) = (place.kind, place.id, place.plain_length);
                 let keyring = repository.keyring();
-                if open_frame(keyring, key, kind, &id, plain_length, frame, &mut buffers).is_err() {
+                let whole = frame(place, &bytes).ok().filter(|frame| {
+                    open_frame(keyring, key, kind, &id, plain_length, frame, &mut buffers).is_ok()
+                });
+                let Some(frame) = whole else {
+                    // A disk that does not give it now may give it tomorrow.
+                    buried.unsure.extend(unread.take().map(|error| (*pack, error)));
                     continue;
-                }
+                };
                 if let Some(mover) = mover {
                     let envelope = &self.index.envelope(place)?;
                     mover.add(&SealedBlob { kind, id, plain_length, envelope, frame })?;
@@ -251,8 +280,32 @@ impl Places {
     }
 }
 
-fn bytes_of(repository: &Repository, pack: &Id) -> Result<Vec<u8>> {
-    repository.backend().get(&ObjectName::new(ObjectKind::Pack, *pack), limits::PACK_MAX)
+/// What there is of a pack.
+struct Bytes {
+    bytes: Vec<u8>,
+    /// Why they are not all, where its disk does not give them.
+    unread: Option<Error>,
+}
+
+/// The bytes of a condemned pack; where its disk does not give them all, what it gives, with zeros for the rest.
+fn bytes_of(repository: &Repository, pack: &Listed) -> Result<Bytes> {
+    let name = ObjectName::new(ObjectKind::Pack, pack.id);
+    match repository.read_listed_object(&name, || repository.backend().get(&name, limits::PACK_MAX)) {
+        Ok(bytes) => Ok(Bytes { bytes, unread: None }),
+        Err(error) if error.kind() == ErrorKind::Unread => {
+            let bytes = what_there_is(repository, &pack.id, pack.size)?;
+            Ok(Bytes { bytes, unread: Some(error.hint(way_past(&name))) })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What ends the doubt about a condemned pack that its disk does not give.
+fn way_past(name: &ObjectName) -> String {
+    format!(
+        "put a copy in its place, made with ddrescue or taken from a copy of the repository, and run `strongroom repair \
+         packs`; or move {name} out of the repository once no backup, prune or repair runs"
+    )
 }
 
 fn is_loss(error: &Error) -> bool {

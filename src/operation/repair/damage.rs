@@ -6,7 +6,7 @@
 //! pack counts as good only if this run read it and found it whole.
 
 mod saving;
-mod unread;
+pub(super) mod unread;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
@@ -37,6 +37,8 @@ pub(super) struct Packs {
     pub(super) index: Index,
     /// Packs that are listed, with their sizes; of those that are condemned only what the index still names.
     pub(super) present: HashMap<Id, u64>,
+    /// How many packs are listed, condemned ones included: whoever condemned them knows that they are there.
+    listed: usize,
     /// Packs that somebody condemned.
     pub(super) condemned: HashSet<Id>,
     /// Packs that the index names and that are gone, though nobody condemned them.
@@ -87,7 +89,7 @@ impl Packs {
         let condemned = session::condemned(repository)?;
         let read = ReadObjects::read_afresh(repository)?;
         let listed = repository.backend().list(ObjectKind::Pack)?;
-        let named: HashSet<Id> = read.packs().collect();
+        let (named, count): (HashSet<Id>, usize) = (read.packs().collect(), listed.len());
         let present: HashMap<Id, u64> = listed
             .into_iter()
             .filter(|pack| named.contains(&pack.id) || !condemned.contains(&pack.id))
@@ -101,7 +103,7 @@ impl Packs {
         for (number, pack) in index.packs().iter().enumerate() {
             numbers.entry(pack.id).or_default().push(number);
         }
-        Ok(Self { read, index, present, condemned, missing, by_pack, numbers })
+        Ok(Self { read, index, present, listed: count, condemned, missing, by_pack, numbers })
     }
 
     /// The index over packs that this run read and found whole.
@@ -125,7 +127,7 @@ impl Packs {
 
     /// Refuses to go on where most packs are gone, or all: what is damaged in the others is the least of it.
     pub(super) fn refuse_if_most_are_gone(&self, repository: &Repository) -> Result<()> {
-        let (mut gone, there) = (self.missing.len(), self.present.len());
+        let (mut gone, there) = (self.missing.len(), self.listed);
         if there == 0 && gone == 0 {
             // Every snapshot needs a pack, whatever has become of the index.
             gone = repository.snapshots()?.snapshots.len();

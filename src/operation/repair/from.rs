@@ -130,7 +130,7 @@ fn repair(
     summary: &mut Summary,
 ) -> Result<()> {
     let rescued = buried::rescue(repository, reporter, &options.interrupt)?;
-    summary.blobs_rescued = rescued.len() as u64;
+    summary.blobs_rescued = rescued.blobs.len() as u64;
     let packs = Packs::survey(repository)?;
     summary.packs_missing = packs.missing.len() as u64;
     let found = find(repository, &packs, options, reporter, summary)?;
@@ -159,7 +159,7 @@ fn repair(
     if !condemned.is_empty() {
         // What was bad there may be whole in a pack that was condemned before.
         let rescued = buried::rescue(repository, reporter, &options.interrupt)?;
-        summary.blobs_rescued = summary.blobs_rescued.saturating_add(rescued.len() as u64);
+        summary.blobs_rescued = summary.blobs_rescued.saturating_add(rescued.blobs.len() as u64);
     }
     let left = found.damaged.len().saturating_sub(condemned.len()) as u64;
     summary.packs_left = summary.packs_left.saturating_add(left);

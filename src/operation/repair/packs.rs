@@ -56,6 +56,8 @@ pub struct Summary {
     pub blobs_saved: u64,
     /// Blobs that snapshots lacked and condemned packs still held.
     pub blobs_rescued: u64,
+    /// Condemned packs that cannot be had whole, and may hold what snapshots lack.
+    pub packs_unsure: u64,
     /// Damaged packs of which nobody can say what they held.
     pub packs_unknown: u64,
     /// Blobs of which no whole copy is left, by kind.
@@ -86,6 +88,7 @@ pub fn run(
             packs_damaged: found.damaged,
             packs_left: found.trouble.saturating_add(absent),
             blobs_rescued: buried.blobs.len() as u64,
+            packs_unsure: buried.unsure.len() as u64,
             ..Summary::default()
         });
     }
@@ -134,8 +137,9 @@ fn repair(
     }
     reporter.progress().set_stage("looking for what is lost");
     let rescued = buried::rescue(repository, reporter, &options.interrupt)?;
-    summary.blobs_rescued = rescued.len() as u64;
-    let lost = lost.iter().filter(|blob| !rescued.contains(*blob));
+    summary.blobs_rescued = rescued.blobs.len() as u64;
+    summary.packs_unsure = rescued.left;
+    let lost = lost.iter().filter(|blob| !rescued.blobs.contains(*blob));
     summary.blobs_lost = by_kind(lost.map(|(kind, _)| *kind));
     Ok(summary)
 }

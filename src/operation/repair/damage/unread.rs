@@ -17,7 +17,11 @@ const SECTOR: u64 = 4 << 10;
 ///
 /// # Errors
 /// Where it vanished, or the store does not answer.
-pub(super) fn what_there_is(repository: &Repository, pack: &Id, size: u64) -> Result<Vec<u8>> {
+pub(in crate::operation::repair) fn what_there_is(
+    repository: &Repository,
+    pack: &Id,
+    size: u64,
+) -> Result<Vec<u8>> {
     let name = ObjectName::new(ObjectKind::Pack, *pack);
     let size = size.min(limits::PACK_MAX);
     let mut bytes = Vec::new();
