@@ -20,7 +20,8 @@ use crate::repository::host;
     the next prune deletes it. What snapshots lack and a condemned pack still holds whole is copied out of\n\
     it. Nothing is changed where most packs are gone, or seem to be damaged: a disk that is not mounted, or\n\
     faulty memory, explains that better. Needs a full key; a key of role maintain repairs packs of names and lists.\n\
-    Exit code 3 if something is lost, 1 if a pack could not be had."
+    Exit code 3 if something is lost, or may lie in a condemned pack that cannot be had; 1 if another pack\n\
+    could not be had."
 )]
 pub(super) struct Arguments {
     /// Packs, by the first digits of their ids; all of them are read if none is named

@@ -3,7 +3,8 @@
 //!
 //! Invariants: condemned is for good, so such a pack is never named again: what is needed of it is copied into new packs, as
 //! a prune rescues it. A blob is copied only if it opens and is what its id names; the index that names the copies is stored
-//! before this returns.
+//! before this returns. One that its disk does not give whole stays in doubt while it may hold what snapshots lack, but what
+//! can be read of it is copied.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
