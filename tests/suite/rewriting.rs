@@ -365,12 +365,21 @@ fn repair(damage: impl Fn(&Path), class: Class, options: &[&str]) {
 #[test]
 fn what_a_lost_pack_of_data_held_is_taken_out() {
     repair(|pack| fs::remove_file(pack).unwrap(), Class::Data, &[]);
-    // Cut short: its size gives it away.
-    repair(
-        |pack| fs::OpenOptions::new().write(true).open(pack).unwrap().set_len(3_000).unwrap(),
-        Class::Data,
-        &["--read-data"],
-    );
+}
+
+#[test]
+fn what_a_cut_pack_held_is_not_given_up_before_it_was_looked_into() {
+    let site = Site::new();
+    fill(&site);
+    site.backup(["data"]);
+    let pack = packs(&site).into_iter().find(|(class, ..)| *class == Class::Data).unwrap().1;
+    let length = fs::metadata(&pack).unwrap().len();
+    fs::OpenOptions::new().write(true).open(&pack).unwrap().set_len(length - 7).unwrap();
+    for options in [&["--read-data"][..], &["--forget"], &[]] {
+        let refused = site.run(1, [&["repair", "snapshots"], options].concat());
+        assert!(refused.err().contains("repair packs"), "{}", refused.err());
+    }
+    assert_eq!(snapshots(&site).len(), 1);
 }
 
 #[test]

@@ -604,18 +604,20 @@ fn what_the_service_needs_is_not_left_out_in_silence() {
 }
 
 #[test]
-fn other_databases_are_refused_without_showing_a_password() {
+fn databases_that_cannot_be_had_are_refused_without_showing_a_password() {
     for scheme in ["postgresql", "postgres", "mysql", "mariadb", "oracle"] {
         let (site, _) = vault();
-        let url = format!("{scheme}://vault:hunter2@db.example.org:5432/vault?sslmode=require");
+        let url = format!("{scheme}://vault:hunter2@db.example.invalid:5432/vault");
         let (env, config) = (format!("DATABASE_URL='{url}'\n"), as_config(&[("DATABASE_URL", url)]));
         for (file, content) in [(".env", env), ("data/config.json", config)] {
             let path = site.folder.write(file, content);
             for arguments in [&["backup"][..], &["--json", "backup"], &["-v", "backup", "-n"]] {
                 let outcome = site.run([arguments, &["--vaultwarden", "data"]].concat(), 1);
                 let said = format!("{}{}", outcome.out(), outcome.err());
-                assert!(!said.contains("hunter2") && !said.contains("db.example.org"), "{said}");
-                assert!(said.contains("DATABASE_URL"), "{said}");
+                assert!(!said.contains("hunter2"), "{said}");
+                // Servers are asked, and this one is not there.
+                assert!(scheme != "oracle" || said.contains("DATABASE_URL"), "{said}");
+                assert!(scheme != "oracle" || !said.contains("db.example.invalid"), "{said}");
             }
             fs::remove_file(path).unwrap();
         }
