@@ -44,9 +44,15 @@ impl Check<'_> {
                         tells what can be done where they are damaged indeed";
             self.doubt(doubt::damaged_in_words(damaged.len(), there), hint);
         } else if !explained && doubt::mostly_ruined(&ruined(losses), found) {
-            let (lost, all) = (ruined(losses).len(), found.len());
+            let (lost, all) = (ruined(losses), found.len());
             let better = "which a wrong path or a disk that is not mounted explains better";
-            self.doubt(format!("nothing is left of {lost} of {all} snapshots, {better}"), LOOK);
+            let mut names: Vec<String> = lost.iter().map(Id::short).collect();
+            names.sort();
+            let hint = format!(
+                "{LOOK}; `strongroom repair snapshots --forget {}` gives them up by name",
+                names.join(" ")
+            );
+            self.doubt(format!("nothing is left of {} of {all} snapshots, {better}", lost.len()), &hint);
         }
         if self.doubted {
             for fault in faults.iter_mut() {

@@ -89,10 +89,10 @@ fn what_was_taken_out_of_the_destination_does_not_come_back() {
     let told = run(&mut copy_command(&site, "second.key", &[]), DEADLINE).expect_code(0);
     assert_eq!(counts(&last(&objects(&told))), (0, 2));
     assert_eq!(
-        told.err().matches("in the destination paths were taken out of it").count(),
+        told.out().matches("in the destination paths were taken out of it").count(),
         2,
         "{}",
-        told.err()
+        told.out()
     );
     // Nor once the snapshots that are left of it have other tags.
     in_second(&site, 0, &["tag", "--add", "x"]);
