@@ -145,7 +145,7 @@ fn a_damaged_index_object_is_replaced_and_one_of_another_version_is_not_touched(
     fs::remove_file(&index[0]).unwrap();
     let future = index[0].with_file_name(blake3::hash(&bytes).to_hex().as_str());
     fs::write(&future, &bytes).unwrap();
-    let outcome = site.run(0, ["repair", "index"]);
+    let outcome = site.run(3, ["repair", "index"]);
     assert!(outcome.err().contains("is left as it is"), "{}", outcome.err());
     assert!(future.exists());
     assert_comes_back(&site, &files);
