@@ -377,7 +377,7 @@ fn what_a_cut_pack_held_is_not_given_up_before_it_was_looked_into() {
     fs::OpenOptions::new().write(true).open(&pack).unwrap().set_len(length - 7).unwrap();
     for options in [&["--read-data"][..], &["--forget"], &[]] {
         let refused = site.run(1, [&["repair", "snapshots"], options].concat());
-        assert!(refused.err().contains("repair packs"), "{}", refused.err());
+        assert!(refused.err().contains("strongroom check --read-data"), "{}", refused.err());
     }
     assert_eq!(snapshots(&site).len(), 1);
 }
