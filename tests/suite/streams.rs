@@ -326,28 +326,3 @@ fn a_store_that_fails_is_told_while_the_command_is_silent() {
     let outcome = from_command(&site, &[], &["sh", "-c", script]).expect_code(1);
     assert!(outcome.err().contains("a pack cannot be stored"), "{}", outcome.err());
 }
-
-#[test]
-fn what_is_given_up_while_its_input_is_read_says_once_that_it_cannot_start_again() {
-    let site = Site::new();
-    let mut command = site.command(["backup", "--stdin"]);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut backup = command.spawn().unwrap();
-    let mut pipe = backup.stdin.take().unwrap();
-    pipe.write_all(b"some").unwrap();
-    let started = std::time::Instant::now();
-    while site.count("sessions") == 0 {
-        assert!(started.elapsed().as_secs() < DEADLINE, "no session begins");
-        thread::sleep(Duration::from_millis(10));
-    }
-    let session = fs::read_dir(site.join("repo/sessions")).unwrap().next().unwrap().unwrap();
-    site.run(0, ["unlock", session.file_name().to_str().unwrap()]);
-    pipe.write_all(b" more").unwrap();
-    drop(pipe);
-    let outcome = backup.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&outcome.stderr).into_owned();
-    assert_eq!(outcome.status.code(), Some(1), "{said}");
-    assert_eq!(said.matches("it starts again").count(), 1, "{said}");
-    assert!(said.contains("standard input cannot be read a second time"), "{said}");
-    assert!(said.contains("run the backup again") && !said.contains("find out who unlocks"), "{said}");
-}
