@@ -247,22 +247,23 @@ fn a_cache_is_never_believed() {
     site.assert_sound();
 }
 
+/// A user whose home folder there is none of, like those that services run as.
 #[test]
 fn without_a_home_there_is_no_cache_and_a_backup_all_the_same() {
-    let site = Site::new();
-    site.folder.write("data/file", "x");
-    let mut command = site.command(["backup", "data"]);
+    let Some(stranger) = Stranger::new("a user without a home folder") else { return };
+    stranger.write("data/file", "x");
+    let mut command = stranger.command(&["backup", "data"]);
     command.env_remove("HOME").env_remove("XDG_CACHE_HOME");
     let outcome = run(&mut command, DEADLINE).expect_code(0);
     assert!(outcome.err().contains("no home folder"), "{}", outcome.err());
-    let mut command = site.command(["backup", "data"]);
+    let mut command = stranger.command(&["backup", "data"]);
     command.env("HOME", "").env("XDG_CACHE_HOME", "relative/is/ignored");
     run(&mut command, DEADLINE).expect_code(0);
-    assert!(!site.join("relative").exists());
-    let mut command = site.command(["-q", "backup", "data"]);
+    assert!(!stranger.path("relative").exists());
+    let mut command = stranger.command(&["-q", "backup", "data"]);
     command.env_remove("HOME").env_remove("XDG_CACHE_HOME").env("STRONGROOM_CACHE_DIR", "named");
     assert_eq!(run(&mut command, DEADLINE).expect_code(0).err(), "");
-    assert!(site.join("named").is_dir());
+    assert!(stranger.path("named").is_dir());
 }
 
 /// Waits until a backup has stored its first pack, and thus is in the middle of its work; false if it ended.
