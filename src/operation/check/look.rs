@@ -4,14 +4,15 @@ use std::collections::{HashMap, HashSet};
 
 use super::Bad;
 use super::faults::{Fault, Mend};
-use super::suffer::is_trouble;
+use super::pack::PackReading;
+use super::suffer::{Blob, is_trouble};
 use crate::backend::{Listed, ObjectKind, ObjectName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Id;
 use crate::interrupt::Interrupt;
 use crate::limits;
 use crate::repository::Repository;
-use crate::repository::index::{Index, ReadObjects, indexed, read_unindexed_pack, table_of_damaged};
+use crate::repository::index::{Index, Place, ReadObjects, indexed, read_unindexed_pack, table_of_damaged};
 use crate::repository::session;
 
 /// What one look showed.
@@ -35,6 +36,8 @@ pub(super) struct Unnamed {
     pub(super) condemned: HashSet<Id>,
     /// An index that names them, too.
     pub(super) index: Option<Index>,
+    /// Of condemned ones, the blobs that are not whole there.
+    pub(super) not_whole: HashMap<Id, HashSet<Blob>>,
     /// Blobs of that index of which no whole copy is known.
     pub(super) bad: Option<Bad>,
     /// What is wrong with others.
@@ -140,6 +143,7 @@ impl Look {
         if !tables.is_empty() {
             let mut index = Index::build(&self.read, &|_| true)?;
             index.extend(&tables)?;
+            unnamed.not_whole = not_whole(repository, &index, &unnamed.condemned)?;
             unnamed.index = Some(index);
         }
         Ok(unnamed)
@@ -159,6 +163,36 @@ impl Look {
         fault.unknown = true;
         fault
     }
+}
+
+/// Of each pack, the blobs that its table names and that do not open: nobody can take them out of it. One that another key
+/// opens is left in doubt.
+fn not_whole(
+    repository: &Repository,
+    index: &Index,
+    packs: &HashSet<Id>,
+) -> Result<HashMap<Id, HashSet<Blob>>> {
+    let mut places: HashMap<Id, Vec<Place>> = HashMap::new();
+    for place in if packs.is_empty() { None } else { Some(index.all()) }.into_iter().flatten() {
+        let (_, place) = place?;
+        let pack = index.pack(&place)?.id;
+        if packs.contains(&pack) && repository.keyring().opens(place.kind.class()) {
+            places.entry(pack).or_default().push(place);
+        }
+    }
+    let mut not_whole = HashMap::new();
+    for (pack, places) in places {
+        // A prune may have deleted it: then what lies in it is not whole there, either.
+        let whole = match PackReading::read(repository, index, &pack, &places) {
+            Ok(reading) => reading.whole,
+            Err(error) if is_trouble(&error) => return Err(error),
+            Err(_) => Vec::new(),
+        };
+        let whole = whole.into_iter().chain(std::iter::repeat(false));
+        let lost = places.iter().zip(whole).filter(|(_, whole)| !whole);
+        not_whole.insert(pack, lost.map(|(place, _)| (place.kind, place.id)).collect());
+    }
+    Ok(not_whole)
 }
 
 /// A condemned pack that its disk does not give, while something is lost that may lie in it.

@@ -180,7 +180,11 @@ impl Losses {
 fn holders(sufferers: &Sufferers<'_>, condemned: &HashSet<Id>, loss: &Loss) -> Result<BTreeSet<Holder>> {
     let mut holders = BTreeSet::new();
     for blob in &loss.blobs {
-        let packs = sufferers.packs(blob)?;
+        let mut packs = sufferers.packs(blob)?;
+        if sufferers.is_lost(blob) {
+            // From a condemned pack nobody gets what is damaged there.
+            packs.retain(|pack| !condemned.contains(pack));
+        }
         if packs.is_empty() {
             holders.insert(Holder::Nowhere);
         }

@@ -195,6 +195,9 @@ impl<'a> Check<'a> {
         {
             // What is in no pack that counts may lie in one that was condemned while it could not be read.
             unnamed = look.unnamed(self.repository, true, self.interrupt)?;
+            let without = unnamed.not_whole.drain().map(|(pack, blobs)| (pack, State::Without(blobs)));
+            reading.states.extend(without);
+            let known = Known { look: &look, reading: &reading, bad: &bad, found: &found };
             losses = self.losses_of(&known, &mut unnamed);
         }
         faults.append(&mut unnamed.faults);

@@ -103,6 +103,11 @@ impl<'a> Sufferers<'a> {
         Ok(packs)
     }
 
+    /// Whether no copy of a blob is whole.
+    pub(crate) fn is_lost(&self, blob: &Blob) -> bool {
+        self.bad.contains(blob)
+    }
+
     /// Whether no index object names a pack.
     pub(crate) fn is_unnamed_pack(&self, pack: &Id) -> bool {
         self.unnamed.contains(pack)
