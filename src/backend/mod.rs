@@ -21,6 +21,18 @@ pub use memory::MemoryBackend;
 /// asks for more than a page. It is a hint: objects that lie elsewhere are stored just as well.
 pub(crate) const DIRECT_ALIGNMENT: usize = 4096;
 
+/// Alignment and unit of ranges that others may watch, in bytes. format-spec/11-ordering.md, "Finding a blob".
+pub const BLOCK: u64 = 256 << 10;
+
+/// The stretch of an object of `size` bytes that is asked for where its bytes from `start` to `end` are wanted: out to
+/// multiples of `alignment`, and no further than the object goes. Gives where it starts and its length.
+pub fn aligned(start: u64, end: u64, alignment: u64, size: u64) -> (u64, u64) {
+    let alignment = alignment.max(1);
+    let from = start.saturating_sub(start.checked_rem(alignment).unwrap_or(0));
+    let to = end.checked_next_multiple_of(alignment).unwrap_or(end).min(size);
+    (from, to.saturating_sub(from))
+}
+
 /// What an object is for; each kind but the configuration has a folder of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ObjectKind {
@@ -146,6 +158,12 @@ pub trait Backend: Send + Sync {
     /// `Missing` where there is no such object; `Corrupt`, before anything is allocated, where it is shorter
     /// than that.
     fn get_range(&self, name: &ObjectName, offset: u64, length: u64) -> Result<Vec<u8>>;
+
+    /// What the stretches that are asked for are multiples of, so that whoever sees the requests does not learn where
+    /// frames start and end. One byte where nobody sees them.
+    fn alignment(&self) -> u64 {
+        BLOCK
+    }
 
     /// The length of an object in bytes.
     ///

@@ -8,8 +8,8 @@ use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
 use super::blob::{OpenBuffers, open_frame};
 use super::index::{Index, Place};
-use super::reader::{BLOCK, BlobReader};
-use crate::backend::{ObjectKind, ObjectName};
+use super::reader::BlobReader;
+use crate::backend::{ObjectKind, ObjectName, aligned};
 use crate::error::Result;
 
 /// Longest stretch of a pack that is read at once, in bytes.
@@ -46,16 +46,17 @@ impl BlobReader<'_> {
     }
 
     fn read_stretch(&self, index: &Index, stretch: &Stretch) -> Vec<(u32, Result<Vec<u8>>)> {
-        let start = stretch.start - stretch.start % BLOCK;
-        let bytes = stretch.places.first().ok_or(()).and_then(|(_, first)| {
-            let pack = index.pack(first).map_err(|_| ())?;
-            let length = stretch.end.next_multiple_of(BLOCK).min(pack.size).saturating_sub(start);
+        let backend = self.repository().backend();
+        let read = stretch.places.first().and_then(|(_, first)| {
+            let pack = index.pack(first).ok()?;
+            let (start, length) = aligned(stretch.start, stretch.end, backend.alignment(), pack.size);
             let name = ObjectName::new(ObjectKind::Pack, pack.id);
             // Why this copy cannot be read does not matter: the reader tells it where no other can be.
-            self.repository().backend().get_range(&name, start, length).map_err(|_| ())
+            Some((start, backend.get_range(&name, start, length).ok()?))
         });
         let open = |place: &Place| {
-            let frame = bytes.as_ref().ok().and_then(|bytes| {
+            let frame = read.as_ref().and_then(|(start, bytes)| {
+                let start = *start;
                 let from = usize::try_from(u64::from(place.offset).checked_sub(start)?).ok()?;
                 bytes.get(from..from.checked_add(usize::try_from(place.stored_length).ok()?)?)
             });

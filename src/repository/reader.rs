@@ -13,14 +13,12 @@ use super::blob::{OpenBuffers, open_frame};
 use super::index::{Index, Place, ReadObjects};
 use super::kept::Kept;
 use super::unread::report_passed_over;
-use crate::backend::{ObjectKind, ObjectName};
+use crate::backend::{BLOCK, ObjectKind, ObjectName, aligned};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::blob::{BlobKind, Class};
 use crate::id::Id;
 use crate::report::Reporter;
 
-/// Alignment and unit of reads of single blobs, in bytes.
-pub const BLOCK: u64 = 256 << 10;
 /// Bytes of blocks that a reader keeps, and the block read last whatever its length.
 const KEPT_BYTES: usize = 32 << 20;
 /// How often the index may change under a reader before it gives up.
@@ -250,10 +248,11 @@ impl Extent {
         let pack = index.pack(place)?;
         let offset = u64::from(place.offset);
         let end = offset.saturating_add(u64::from(place.stored_length));
-        let start = offset - offset % BLOCK;
-        let stop = end.next_multiple_of(BLOCK).min(pack.size);
-        let length = stop.checked_sub(start).filter(|_| end <= stop);
-        let length = length.ok_or_else(|| Error::corrupt("the index points behind a pack's end"))?;
+        if end > pack.size {
+            return Err(Error::corrupt("the index points behind a pack's end"));
+        }
+        // Whole blocks whoever watches: what is wanted next often lies in the same.
+        let (start, length) = aligned(offset, end, BLOCK, pack.size);
         Ok(Self { pack: pack.id, start, length, from: offset - start, to: end - start })
     }
 

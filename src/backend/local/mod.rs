@@ -5,6 +5,7 @@
 //! Files are read-only, and open to the group only where the top folder is.
 
 mod create;
+mod disk;
 mod leftovers;
 mod listing;
 mod same;
@@ -25,7 +26,7 @@ use self::listing::{collect, entries, size_at};
 pub use same::is_same_store;
 pub use strangers::Strangers;
 
-use super::{Backend, Listed, ObjectKind, ObjectName, first_two_digits};
+use super::{BLOCK, Backend, Listed, ObjectKind, ObjectName, first_two_digits};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::printable;
 
@@ -38,6 +39,8 @@ pub struct LocalBackend {
     location: String,
     file_mode: Mode,
     folder_mode: Mode,
+    /// What ranges are multiples of.
+    alignment: u64,
     /// Pack folders with deletions that may not have reached the disk yet. Many packs go at once, and a flush
     /// for each would be slow.
     unsettled: Mutex<BTreeSet<String>>,
@@ -81,6 +84,7 @@ impl LocalBackend {
 
     fn at(path: &Path, location: String) -> Result<Self, Errno> {
         let root = open_top(path)?;
+        let alignment = if disk::is_own(&root) { 1 } else { BLOCK };
         let mode = rustix::fs::fstat(&root)?.st_mode;
         // The set-group-id bit stays as well: it hands the group on to whatever is made inside.
         Ok(Self {
@@ -88,6 +92,7 @@ impl LocalBackend {
             location,
             file_mode: Mode::from_raw_mode(0o400 | mode & 0o040),
             folder_mode: Mode::from_raw_mode(0o700 | mode & 0o2070),
+            alignment,
             unsettled: Mutex::default(),
         })
     }
@@ -285,6 +290,10 @@ impl Backend for LocalBackend {
             return Err(super::too_short(name, size, offset, length));
         }
         self.read(&file, name, offset, length)
+    }
+
+    fn alignment(&self) -> u64 {
+        self.alignment
     }
 
     fn size(&self, name: &ObjectName) -> Result<u64> {

@@ -17,14 +17,13 @@ use super::others::Unmade;
 use super::plan::{FilePlan, Piece, Plan, Standing, Stray, spread};
 use super::request::{Action, Summary};
 use super::target::{PartialFile, Target};
-use crate::backend::{ObjectKind, ObjectName};
+use crate::backend::{ObjectKind, ObjectName, aligned};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::blob::BlobKind;
 use crate::id::Id;
 use crate::report::{Finding, Severity, printable};
 use crate::repository::blob::{OpenBuffers, open_frame};
 use crate::repository::index::{Index, Place};
-use crate::repository::reader::BLOCK;
 
 /// Longest stretch of a pack that is read at once, in bytes.
 const STRETCH_MAX: u64 = 8 << 20;
@@ -245,11 +244,10 @@ impl Filler<'_, '_> {
             self.give_back(stretch.pieces);
             return Ok(());
         };
-        let start = stretch.start - stretch.start % BLOCK;
-        let end = stretch.end.next_multiple_of(BLOCK).min(pack.size);
         let name = ObjectName::new(ObjectKind::Pack, pack.id);
         let backend = self.context.reader.repository().backend();
-        let read = backend.get_range(&name, start, end.saturating_sub(start));
+        let (start, length) = aligned(stretch.start, stretch.end, backend.alignment(), pack.size);
+        let read = backend.get_range(&name, start, length);
         let mut rest = stretch.pieces;
         while let Some(piece) = rest.first() {
             // Pieces of one place are neighbors: the blob is opened once for all of them.

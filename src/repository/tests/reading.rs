@@ -1,13 +1,13 @@
 //! Reading: every copy is tried, the index is read afresh, and a loss has a name.
 
 use super::support::{Call, Watched, backup, create, load, noise, places};
-use crate::backend::{Backend, ObjectKind, ObjectName};
+use crate::backend::{BLOCK, Backend, ObjectKind, ObjectName};
 use crate::error::{Error, ErrorKind};
 use crate::format::blob::{BlobKind, Class};
 use crate::id::Id;
 use crate::repository::Repository;
 use crate::repository::index::{Index, ReadObjects};
-use crate::repository::reader::{BLOCK, BlobReader, BlobSource};
+use crate::repository::reader::{BlobReader, BlobSource};
 use crate::repository::writer::BlobWriter;
 
 /// Stores blobs without regard to what is there, in packs of their own.
@@ -142,6 +142,10 @@ fn ranges_tell_the_store_nothing_but_blocks() {
         assert!(reader.fetch(BlobKind::Chunk, id).unwrap() == *plain);
         assert!(reader_through.fetch(BlobKind::Chunk, id).unwrap() == *plain);
     }
+    let index = load(&repository);
+    for number in 0..ids.len() as u32 {
+        reader_through.read_many(&index, vec![number]).unwrap();
+    }
     let ranges = recorded.ranges.lock().unwrap();
     assert!(ranges.len() > 5);
     for (offset, length) in ranges.iter() {
@@ -150,16 +154,36 @@ fn ranges_tell_the_store_nothing_but_blocks() {
     }
 }
 
+#[test]
+fn chunks_are_read_as_they_lie_where_nobody_sees_it() {
+    let (watched, repository) = create();
+    let blobs: Vec<Vec<u8>> = (0..40).map(|seed| noise(seed, 1000)).collect();
+    store(&repository, &blobs);
+    let recorded = RangeLog { alignment: 1, ..RangeLog::over(&watched) };
+    let through =
+        Repository::open(std::sync::Arc::new(recorded.clone()), &super::support::key_file(1)).unwrap();
+    let index = load(&repository);
+    let reader = BlobReader::with_index(&through, load(&repository));
+    for number in [7, 31] {
+        let place = index.place(number).unwrap();
+        let read = reader.read_many(&index, vec![number]).unwrap();
+        assert_eq!(read[0].1.as_ref().unwrap().len(), 1000);
+        let asked = recorded.ranges.lock().unwrap().pop();
+        assert_eq!(asked, Some((u64::from(place.offset), u64::from(place.stored_length))));
+    }
+}
+
 /// A store that notes which ranges are asked for.
 #[derive(Clone)]
 struct RangeLog {
     inner: Watched,
+    alignment: u64,
     ranges: std::sync::Arc<std::sync::Mutex<Vec<(u64, u64)>>>,
 }
 
 impl RangeLog {
     fn over(inner: &Watched) -> Self {
-        Self { inner: inner.clone(), ranges: std::sync::Arc::default() }
+        Self { inner: inner.clone(), alignment: BLOCK, ranges: std::sync::Arc::default() }
     }
 }
 
@@ -175,6 +199,10 @@ impl Backend for RangeLog {
     fn get_range(&self, name: &ObjectName, offset: u64, length: u64) -> crate::error::Result<Vec<u8>> {
         self.ranges.lock().unwrap().push((offset, length));
         self.inner.get_range(name, offset, length)
+    }
+
+    fn alignment(&self) -> u64 {
+        self.alignment
     }
 
     fn size(&self, name: &ObjectName) -> crate::error::Result<u64> {
