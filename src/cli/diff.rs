@@ -65,7 +65,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
     };
     let (old, old_place) = named(&arguments.old)?;
     let new = arguments.new.as_deref().map(named).transpose()?;
-    let reader = BlobReader::new(&repository, output)?.with_kept_metadata();
+    let reader = BlobReader::with_kept_metadata(&repository, output)?;
     find(&reader, &old, &old_place)?;
     if let Some((new, place)) = &new {
         find(&reader, new, place)?;

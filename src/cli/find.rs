@@ -100,7 +100,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
     found.report_damaged(output);
     repository.tell_vanished(&found, output);
     let snapshots = found.find_all(&arguments.filter.get()?, &arguments.snapshot)?;
-    let reader = BlobReader::new(&repository, output)?.with_kept_metadata();
+    let reader = BlobReader::with_kept_metadata(&repository, output)?;
     let query = Query {
         patterns,
         oldest: arguments.oldest,

@@ -81,7 +81,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
     let repository = global.open(output)?;
     repository.keyring().require(Role::Maintain, "listing the files of a snapshot")?;
     let snapshot = repository.find_snapshot_among(&arguments.filter.get()?, name, output)?;
-    let reader = BlobReader::new(&repository, output)?.with_kept_metadata();
+    let reader = BlobReader::with_kept_metadata(&repository, output)?;
     let mut listing = Listing { arguments, output, sorted: Vec::new() };
     if arguments.paths.is_empty() {
         listing.below(&reader, &snapshot, &place, true)?;

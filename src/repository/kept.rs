@@ -1,4 +1,5 @@
-//! Bytes of the store that are kept in the cache as they lie there, sealed: manifests, and blocks of packs of metadata.
+//! Bytes of the store that are kept in the cache as they lie there, sealed: manifests, short index objects, and blocks of
+//! packs of metadata.
 //!
 //! Invariants: only commands that give something back look here; whoever checks, repairs or deletes reads the store
 //! itself. What lies under a name in the store never changes, so that a copy stays right; what this computer's disk

@@ -170,16 +170,16 @@ pub(crate) fn open_any(backend: &dyn Backend, repository: &Id, credential: &Cred
     let listed = backend.list(ObjectKind::Key)?;
     let beyond = listed.len().saturating_sub(limits::KEY_SLOTS_MAX);
     let looked_at = listed.into_iter().take(limits::KEY_SLOTS_MAX);
-    let mut slots: Vec<(Id, Result<Lock>)> =
+    let mut slots: Vec<(Id, Result<HeldSlot>)> =
         looked_at.map(|Listed { id, .. }| (id, read_lock(backend, &id))).collect();
     // Whoever may write to the store can add slots that take minutes each: they come last.
-    slots.sort_by_cached_key(|(_, lock)| lock.as_ref().map_or(0, price));
+    slots.sort_by_cached_key(|(_, read)| read.as_ref().map_or(0, |(lock, _)| price(lock)));
     let (all, mut unreadable, mut foreign, mut failure) = (slots.len(), 0usize, 0usize, None);
-    for (id, lock) in slots {
+    for (id, read) in slots {
         foreign = foreign
-            .saturating_add(usize::from(lock.as_ref().is_ok_and(|lock| lock.repository != *repository)));
+            .saturating_add(usize::from(read.as_ref().is_ok_and(|(lock, _)| lock.repository != *repository)));
         // One slot that is damaged, or beyond this machine's memory, is no reason not to try the others.
-        match lock.and_then(|_| try_slot(backend, repository, &id, credential)) {
+        match read.and_then(|(_, bytes)| try_slot(backend, repository, &id, bytes, credential)) {
             Ok(Some(bundle)) => return Ok(Keyring::new(*repository, id, bundle)),
             Ok(None) => {}
             Err(error) => match error.kind() {
@@ -216,9 +216,18 @@ pub(crate) fn open_any(backend: &dyn Backend, repository: &Id, credential: &Cred
 const TOO_MANY_SLOTS: &str = "only the first 1,024 files of the folder `keys` are looked at, and there are more: move \
                               away those that are newer than your last key, and try again";
 
-/// What a slot says of how it opens.
-fn read_lock(backend: &dyn Backend, id: &Id) -> Result<Lock> {
-    Ok(key_slot::decode(&read_slot(backend, id)?)?.lock)
+/// Longest slot that is held while the others are looked at, in bytes: a longer one is read again, and many of them fill
+/// no memory.
+const SLOT_HELD_MAX: usize = 16 << 10;
+
+/// What a slot says of how it opens, and its bytes; none where it is too long to be held.
+type HeldSlot = (Lock, Vec<u8>);
+
+/// Looks at a slot.
+fn read_lock(backend: &dyn Backend, id: &Id) -> Result<HeldSlot> {
+    let bytes = read_slot(backend, id)?;
+    let lock = key_slot::decode(&bytes)?.lock;
+    Ok((lock, if bytes.len() > SLOT_HELD_MAX { Vec::new() } else { bytes }))
 }
 
 /// What trying a slot costs.
@@ -235,9 +244,10 @@ fn try_slot(
     backend: &dyn Backend,
     repository: &Id,
     id: &Id,
+    held: Vec<u8>,
     credential: &Credential,
 ) -> Result<Option<Bundle>> {
-    let bytes = read_slot(backend, id)?;
+    let bytes = if held.is_empty() { read_slot(backend, id)? } else { held };
     let slot = key_slot::decode(&bytes)?;
     if slot.lock.repository != *repository {
         return Ok(None);

@@ -53,12 +53,24 @@ impl<'a> BlobReader<'a> {
     /// Loads the index and reads through it. Index objects that are damaged are reported and passed over: what
     /// they name may lie elsewhere too.
     pub fn new(repository: &'a Repository, reporter: &dyn Reporter) -> Result<Self> {
-        let read = ReadObjects::read(repository)?;
+        Self::through(repository, &ReadObjects::read(repository)?, reporter)
+    }
+
+    /// Reads metadata from this computer's cache too, and keeps what it reads there: for a command that gives
+    /// something back. A check would find the copy whole, whatever became of the store's.
+    pub fn with_kept_metadata(repository: &'a Repository, reporter: &dyn Reporter) -> Result<Self> {
+        let kept = repository.kept();
+        let reader =
+            Self::through(repository, &ReadObjects::read_kept(repository, kept.as_ref())?, reporter)?;
+        Ok(Self { kept, ..reader })
+    }
+
+    fn through(repository: &'a Repository, read: &ReadObjects, reporter: &dyn Reporter) -> Result<Self> {
         let objects = read.damaged.iter();
         let objects = objects.map(|(id, error)| (format!("index/{}", id.short()), error.chain(), error));
         let hint = "run `strongroom check` to see what it affects";
         report_passed_over(reporter, "the index", hint, objects);
-        let index = Index::build(&read, &|_| true)?;
+        let index = Index::build(read, &|_| true)?;
         index.report_troubles(reporter);
         Ok(Self::with_index(repository, index))
     }
@@ -66,13 +78,6 @@ impl<'a> BlobReader<'a> {
     /// Reads through an index at hand.
     pub fn with_index(repository: &'a Repository, index: Index) -> Self {
         Self { repository, index: RwLock::new(Arc::new(index)), blocks: Mutex::default(), kept: None }
-    }
-
-    /// Reads metadata from this computer's cache too, and keeps what it reads there: for a command that gives
-    /// something back. A check would find the copy whole, whatever became of the store's.
-    #[must_use]
-    pub fn with_kept_metadata(self) -> Self {
-        Self { kept: self.repository.kept(), ..self }
     }
 
     /// The index as it is now.

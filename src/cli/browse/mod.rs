@@ -149,7 +149,7 @@ fn first_state(
 }
 
 fn start(repository: &Repository, snapshot: Snapshot, place: Vec<u8>, output: &Output) -> Result<Start> {
-    let reader = BlobReader::new(repository, output)?.with_kept_metadata();
+    let reader = BlobReader::with_kept_metadata(repository, output)?;
     let node = restore::find(&reader, &snapshot, &place)?;
     let is_folder = node.is_none_or(|node| node.kind == NodeKind::Directory);
     Ok(Start { snapshot: Arc::new(snapshot), place, is_folder })

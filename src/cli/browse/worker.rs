@@ -142,7 +142,7 @@ impl<'w> Task<'w> {
         }
         let reader = match reader {
             Some(reader) => reader,
-            None => reader.insert(BlobReader::new(repository, *notes)?.with_kept_metadata()),
+            None => reader.insert(BlobReader::with_kept_metadata(repository, *notes)?),
         };
         match request {
             Request::Folder { snapshot, place } => {

@@ -84,7 +84,7 @@ impl<'a> Dump<'a> {
     /// folder nor a file.
     pub fn find(repository: &'a Repository, request: Request<'a>, reporter: &dyn Reporter) -> Result<Self> {
         repository.keyring().require(Role::Full, "reading a file")?;
-        let reader = BlobReader::new(repository, reporter)?.with_kept_metadata();
+        let reader = BlobReader::with_kept_metadata(repository, reporter)?;
         let is_file = match find(&reader, request.snapshot, request.place)?.map(|node| node.kind) {
             Some(NodeKind::File) => true,
             None | Some(NodeKind::Directory) => false,

@@ -81,7 +81,7 @@ pub fn run(
     interrupt: &Interrupt,
 ) -> Result<Summary> {
     repository.keyring().require(Role::Full, "restoring files")?;
-    let reader = BlobReader::new(repository, reporter)?.with_kept_metadata();
+    let reader = BlobReader::with_kept_metadata(repository, reporter)?;
     let found = match find(&reader, snapshot, &request.place) {
         // The rest of the tree may be whole: what is lost is told once the plan is made.
         Err(error) if request.place.is_empty() && TreeReader::is_damage(&error) => None,

@@ -138,7 +138,7 @@ pub fn run(
         folder = Folder::open(&options.target)?;
     }
     let databases = databases(report, &folder);
-    let reader = BlobReader::new(repository, reporter)?.with_kept_metadata();
+    let reader = BlobReader::with_kept_metadata(repository, reporter)?;
     let stored = Stored::find(repository, &reader, snapshot, &options.place, &options.interrupt)?;
     let restoring = Restoring { repository, snapshot, stored, options, reporter, problems };
     restoring.warn_if_not_whole();

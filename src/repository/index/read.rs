@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::index::{self as format, IndexObject};
 use crate::id::Id;
 use crate::repository::Repository;
+use crate::repository::kept::Kept;
 use crate::repository::unread::is_passed_over;
 
 /// How often the index may change while it is read.
@@ -24,6 +25,9 @@ const READS_MAX: usize = 10;
 
 /// A copy is merged with what is new once that is more than one part in this many of it.
 const GROWTH: usize = 4;
+
+/// Longest index object that is kept by itself, in bytes: copies take in longer ones soon.
+const KEPT_OBJECT_MAX: u64 = 256 << 10;
 
 /// What every index object says, as one listing showed them.
 #[derive(Default)]
@@ -73,15 +77,20 @@ impl ReadObjects {
     /// # Errors
     /// Where the store does not answer: trouble is not emptiness.
     pub fn read(repository: &Repository) -> Result<Self> {
-        Self::read_with(repository, repository.index_folders())
+        Self::read_with(repository, repository.index_folders(), None)
+    }
+
+    /// The same, with what the cache keeps of single objects: for a command that gives something back.
+    pub(in crate::repository) fn read_kept(repository: &Repository, kept: Option<&Kept>) -> Result<Self> {
+        Self::read_with(repository, repository.index_folders(), kept)
     }
 
     /// The same without believing any copy: every object is opened.
     pub fn read_afresh(repository: &Repository) -> Result<Self> {
-        Self::read_with(repository, &Arc::new(repository.index_folders().without_cache()))
+        Self::read_with(repository, &Arc::new(repository.index_folders().without_cache()), None)
     }
 
-    fn read_with(repository: &Repository, folders: &Arc<IndexFolders>) -> Result<Self> {
+    fn read_with(repository: &Repository, folders: &Arc<IndexFolders>, kept: Option<&Kept>) -> Result<Self> {
         let key = repository.keyring().key(Purpose::Cache);
         let mut all = Self { source: Some(repository.clone()), ..Self::default() };
         let mut copies = all.open_copies(folders, &key);
@@ -97,7 +106,7 @@ impl ReadObjects {
                 listed.iter().filter(|object| unread.contains(&object.id)).copied().collect();
             all.listed = listed.into_iter().map(|object| object.id).collect();
             let mut gatherer = Gatherer::new(Arc::clone(folders), key.clone());
-            let vanished = all.gather(repository, folders, &missing, &mut gatherer)?;
+            let vanished = all.gather(repository, kept, folders.read_bytes, &missing, &mut gatherer)?;
             let (more, trouble) = gatherer.finish()?;
             gathered.extend(more);
             all.troubles.extend(trouble);
@@ -155,7 +164,8 @@ impl ReadObjects {
     fn gather(
         &mut self,
         repository: &Repository,
-        folders: &IndexFolders,
+        kept: Option<&Kept>,
+        read_bytes: u64,
         objects: &[Listed],
         gatherer: &mut Gatherer,
     ) -> Result<bool> {
@@ -165,12 +175,15 @@ impl ReadObjects {
             let mut bytes = 0u64;
             let fits = rest.iter().take_while(|object| {
                 bytes = bytes.saturating_add(object.size);
-                bytes <= folders.read_bytes
+                bytes <= read_bytes
             });
             let (now, behind) = rest.split_at_checked(fits.count().max(1)).unwrap_or((rest, &[]));
             rest = behind;
-            let read: Vec<(Id, Result<IndexObject>)> =
-                now.par_iter().map(|object| (object.id, read_listed(repository, &object.id))).collect();
+            let read = |object: &Listed| {
+                let kept = kept.filter(|_| object.size <= KEPT_OBJECT_MAX);
+                (object.id, read_listed_or_kept(repository, kept, &object.id))
+            };
+            let read: Vec<(Id, Result<IndexObject>)> = now.par_iter().map(read).collect();
             for (id, object) in read {
                 match object {
                     Ok(object) => gatherer.add(id, &object)?,
@@ -269,14 +282,22 @@ fn overtaken(mut copies: Vec<Covered>, gathered: &[Covered]) -> (Vec<Covered>, V
 
 /// Reads one index object that a listing showed.
 pub(crate) fn read_listed(repository: &Repository, id: &Id) -> Result<IndexObject> {
+    read_listed_or_kept(repository, None, id)
+}
+
+fn read_listed_or_kept(repository: &Repository, kept: Option<&Kept>, id: &Id) -> Result<IndexObject> {
     let name = ObjectName::new(ObjectKind::Index, *id);
-    repository.read_listed_object(&name, || read_index_object(repository, id))
+    repository
+        .read_listed_object(&name, || decode(id, &repository.get_kept_object(kept, ObjectKind::Index, id)?))
 }
 
 /// Reads one index object.
 pub(crate) fn read_index_object(repository: &Repository, id: &Id) -> Result<IndexObject> {
-    let plaintext = repository.get_object(ObjectKind::Index, id)?;
-    format::decode(&plaintext).map_err(|error| error.context(format!("index/{id} cannot be read")))
+    decode(id, &repository.get_object(ObjectKind::Index, id)?)
+}
+
+fn decode(id: &Id, plaintext: &[u8]) -> Result<IndexObject> {
+    format::decode(plaintext).map_err(|error| error.context(format!("index/{id} cannot be read")))
 }
 
 /// Reads again what a run covers whose file is damaged.

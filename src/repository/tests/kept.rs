@@ -11,19 +11,19 @@ use crate::repository::Repository;
 use crate::repository::reader::BlobReader;
 use crate::repository::tree::lookup;
 
-/// Looks a file up and reads it; gives the calls that read manifests or packs.
+/// Looks a file up and reads it; gives the calls that read manifests, the index or packs.
 fn read(store: &Watched, repository: &Repository) -> Vec<Call> {
     store.calls();
     let reporter = Collector::default();
     let snapshot = repository.find_snapshot("latest", &reporter).unwrap();
-    let reader = BlobReader::new(repository, &reporter).unwrap().with_kept_metadata();
+    let reader = BlobReader::with_kept_metadata(repository, &reporter).unwrap();
     let node = lookup(&reader, snapshot.root(), b"a/file").unwrap().unwrap();
     let Some(crate::format::node::Content::Inline(ids)) = node.content else { panic!("one chunk") };
     let plain = reader.with_blob(BlobKind::Chunk, &ids[0], |plain| Ok(plain.to_vec())).unwrap();
     assert_eq!(plain, noise(1, 9000));
     assert_eq!(reporter.findings(), []);
     let is_read = |call: &Call| match call {
-        Call::Get(name) => name.kind == ObjectKind::Snapshot,
+        Call::Get(name) => matches!(name.kind, ObjectKind::Snapshot | ObjectKind::Index),
         Call::Range(name) => name.kind == ObjectKind::Pack,
         _ => false,
     };
@@ -41,8 +41,8 @@ fn manifests_and_metadata_are_asked_for_once() {
     let folder = Folder::new();
     let repository = repository.with_memory(folder.path());
     backup(&repository, None, &[("a/file", noise(1, 9000))]).unwrap();
-    assert_eq!(read(&store, &repository).len(), 3, "manifest, tree and chunk");
-    assert_eq!(kept(folder.path(), &repository).len(), 2, "contents are not kept");
+    assert_eq!(read(&store, &repository).len(), 4, "manifest, index, tree and chunk");
+    assert_eq!(kept(folder.path(), &repository).len(), 3, "contents are not kept");
     let again = read(&store, &repository);
     assert!(matches!(again[..], [Call::Range(_)]), "the chunk alone: {again:?}");
     // Whoever looks after the store reads the store.
@@ -72,7 +72,7 @@ fn what_the_disk_damaged_is_read_from_the_store_and_kept_anew() {
         for path in kept(folder.path(), &repository) {
             fs::write(&path, damage(fs::read(&path).unwrap())).unwrap();
         }
-        assert_eq!(read(&store, &repository).len(), 3);
+        assert_eq!(read(&store, &repository).len(), 4);
         assert_eq!(read(&store, &repository).len(), 1, "kept anew");
     }
 }
