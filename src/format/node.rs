@@ -190,6 +190,33 @@ pub struct Node {
     pub extensions: Option<Vec<Extension>>,
 }
 
+impl Node {
+    /// One of which nothing is known but what it is and its mode: empty, of user and group 0, from 1970.
+    pub fn bare(kind: NodeKind, mode: u32) -> Self {
+        Self {
+            kind,
+            mode,
+            uid: 0,
+            gid: 0,
+            user: Vec::new(),
+            group: Vec::new(),
+            mtime: Timestamp::default(),
+            ctime: Timestamp::default(),
+            size: 0,
+            device: 0,
+            inode: 0,
+            links: 1,
+            link_target: None,
+            device_number: None,
+            attributes: None,
+            content: None,
+            holes: None,
+            database: None,
+            extensions: None,
+        }
+    }
+}
+
 /// A record of a kind that not every reader knows. One that is not known is kept apart by its length and ignored.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(array)]

@@ -115,25 +115,13 @@ pub fn node(now: Timestamp) -> Node {
     let uid = rustix::process::geteuid().as_raw();
     let gid = rustix::process::getegid().as_raw();
     Node {
-        kind: NodeKind::File,
-        mode: 0o600,
         uid,
         gid,
         user: uzers::get_user_by_uid(uid).map(|user| user.name().as_bytes().to_vec()).unwrap_or_default(),
         group: uzers::get_group_by_gid(gid).map(|group| group.name().as_bytes().to_vec()).unwrap_or_default(),
         mtime: now,
         ctime: now,
-        size: 0,
-        device: 0,
-        inode: 0,
-        links: 1,
-        link_target: None,
-        device_number: None,
-        attributes: None,
-        content: None,
-        holes: None,
-        database: None,
-        extensions: None,
+        ..Node::bare(NodeKind::File, 0o600)
     }
 }
 

@@ -16,7 +16,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use super::value::{self, Address, Hook, Named, Secret, Switch};
 use crate::cli::backup::databases::Kind;
 use crate::operation::check::Subset;
-use crate::operation::forget::{Amount, GroupBy, Period, Policy, Reach};
+use crate::operation::forget::{Amount, GroupBy, Policy, Reach};
 use crate::operation::prune::Limit;
 use crate::source::files::Marker;
 use crate::source::server::address;
@@ -288,15 +288,8 @@ impl Retention {
             self.keep_within_quarterly,
             self.keep_within_yearly,
         ];
-        let periods = Period::ALL.into_iter().zip(amounts);
-        let periods_within = Period::ALL.into_iter().zip(reaches);
-        Policy {
-            last: self.keep_last,
-            periods: periods.filter_map(|(period, amount)| Some((period, amount?))).collect(),
-            within: self.keep_within,
-            periods_within: periods_within.filter_map(|(period, reach)| Some((period, reach?))).collect(),
-            tags: self.keep_tag.clone(),
-        }
+        let (last, within, tags) = (self.keep_last, self.keep_within, self.keep_tag.clone());
+        Policy { last, within, tags, ..Policy::default() }.with_periods(amounts, reaches)
     }
 }
 

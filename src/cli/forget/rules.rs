@@ -1,6 +1,6 @@
 //! The rules of `forget`, named as in restic.
 
-use crate::operation::forget::{Amount, Period, Policy, Reach};
+use crate::operation::forget::{Amount, Policy, Reach};
 
 /// The name of every rule, for clap, and of what may stand without a rule and without a snapshot's name.
 pub(super) const NAMES: [&str; 16] = [
@@ -109,20 +109,8 @@ impl Rules {
             self.keep_within_yearly,
         ];
         let tags = |list: &String| list.split(',').filter(|tag| !tag.is_empty()).map(str::to_owned).collect();
-        Policy {
-            last: self.keep_last,
-            periods: Period::ALL
-                .into_iter()
-                .zip(amounts)
-                .filter_map(|(period, n)| Some((period, n?)))
-                .collect(),
-            within: self.keep_within,
-            periods_within: Period::ALL
-                .into_iter()
-                .zip(reaches)
-                .filter_map(|(period, reach)| Some((period, reach?)))
-                .collect(),
-            tags: self.keep_tag.iter().map(tags).collect(),
-        }
+        let (last, within) = (self.keep_last, self.keep_within);
+        let tags = self.keep_tag.iter().map(tags).collect();
+        Policy { last, within, tags, ..Policy::default() }.with_periods(amounts, reaches)
     }
 }

@@ -34,6 +34,20 @@ pub struct Policy {
     pub tags: Vec<Vec<String>>,
 }
 
+impl Policy {
+    /// The rules for each period, in the order of [`Period::ALL`]: how many, and within what.
+    #[must_use]
+    pub fn with_periods(self, amounts: [Option<Amount>; 6], reaches: [Option<Reach>; 6]) -> Self {
+        let periods = Period::ALL.into_iter().zip(amounts);
+        let periods_within = Period::ALL.into_iter().zip(reaches);
+        Self {
+            periods: periods.filter_map(|(period, amount)| Some((period, amount?))).collect(),
+            periods_within: periods_within.filter_map(|(period, reach)| Some((period, reach?))).collect(),
+            ..self
+        }
+    }
+}
+
 /// The rule that keeps a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rule {

@@ -188,24 +188,13 @@ impl Rebuild<'_, '_> {
 /// A folder of which nothing is known but that it held this node.
 fn made_up(node: &Node) -> Node {
     Node {
-        kind: NodeKind::Directory,
-        mode: 0o700,
         uid: node.uid,
         gid: node.gid,
         user: node.user.clone(),
         group: node.group.clone(),
         mtime: node.mtime,
         ctime: node.mtime,
-        size: 0,
         device: node.device,
-        inode: 0,
-        links: 1,
-        link_target: None,
-        device_number: None,
-        attributes: None,
-        content: None,
-        holes: None,
-        database: None,
-        extensions: None,
+        ..Node::bare(NodeKind::Directory, 0o700)
     }
 }

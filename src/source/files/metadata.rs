@@ -110,27 +110,8 @@ impl Accounts {
     pub(super) fn made_up_folder(&mut self) -> Node {
         let uid = rustix::process::geteuid().as_raw();
         let gid = rustix::process::getegid().as_raw();
-        Node {
-            kind: NodeKind::Directory,
-            mode: 0o755,
-            uid,
-            gid,
-            user: self.user(uid),
-            group: self.group(gid),
-            mtime: Timestamp::default(),
-            ctime: Timestamp::default(),
-            size: 0,
-            device: 0,
-            inode: 0,
-            links: 1,
-            link_target: None,
-            device_number: None,
-            attributes: None,
-            content: None,
-            holes: None,
-            database: None,
-            extensions: None,
-        }
+        let (user, group) = (self.user(uid), self.group(gid));
+        Node { uid, gid, user, group, ..Node::bare(NodeKind::Directory, 0o755) }
     }
 }
 

@@ -10,6 +10,7 @@ mod file_name;
 pub mod mysql;
 pub mod postgres;
 pub mod redis;
+mod remedy;
 pub mod stream;
 
 use std::time::Duration;

@@ -39,25 +39,10 @@ impl Drop for Place {
 
 fn node(kind: NodeKind) -> Node {
     Node {
-        kind,
-        mode: 0o640,
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),
-        user: Vec::new(),
-        group: Vec::new(),
         mtime: Timestamp { seconds: 1_234_567_890, nanoseconds: 123_456_789 },
-        ctime: Timestamp::default(),
-        size: 0,
-        device: 0,
-        inode: 0,
-        links: 1,
-        link_target: None,
-        device_number: None,
-        attributes: None,
-        content: None,
-        holes: None,
-        database: None,
-        extensions: None,
+        ..Node::bare(kind, 0o640)
     }
 }
 

@@ -1,9 +1,10 @@
 //! What to do about what the clients say.
 
-use crate::error::{Error, ErrorKind};
+use super::super::remedy::{self, Remedy};
+use crate::error::Error;
 
-/// Words in an error, all of them in lower case, and what to do about it; the first that fits counts.
-const REMEDIES: &[(&[&str], &str)] = &[
+/// The first that fits counts.
+const REMEDIES: &[Remedy] = &[
     (
         &["error 1045"],
         "check the user and the password, and from which hosts the user may connect (SELECT user, host FROM mysql.user)",
@@ -115,25 +116,13 @@ const OTHERWISE: &str = "the words of the client stand above; try the same conne
 
 /// Adds the next step.
 pub(super) fn explain(error: Error, what: String) -> Error {
-    if error.kind() == ErrorKind::Interrupted {
-        return error;
-    }
-    let words = error.chain().to_lowercase();
-    let known = REMEDIES.iter().find(|(needed, _)| needed.iter().all(|word| words.contains(word)));
-    // Where a client failed, its words tell more than what stands beside them for any command.
-    let has_step = error.next_step().is_some() && error.kind() != ErrorKind::Io;
-    let error = error.context(what);
-    match known {
-        _ if has_step => error,
-        Some((_, step)) => error.hint(*step),
-        None if error.next_step().is_some() => error,
-        None => error.hint(OTHERWISE),
-    }
+    remedy::explain(error, what, REMEDIES, OTHERWISE)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     #[test]
     fn what_the_clients_say_leads_to_a_next_step() {

@@ -2,10 +2,11 @@
 //!
 //! Invariant: the clients' own words stay in the chain of causes; here only the next step is added.
 
-use crate::error::{Error, ErrorKind};
+use super::super::remedy::{self, Remedy};
+use crate::error::Error;
 
-/// Words by which a failure is known, each of which must be there, and what to do about it. The first that fits counts.
-const REMEDIES: &[(&[&str], &str)] = &[
+/// The first that fits counts.
+const REMEDIES: &[Remedy] = &[
     (&["password authentication failed"], "check the user's name and the password, for instance with psql"),
     (
         &["no password supplied"],
@@ -93,24 +94,13 @@ const OTHERWISE: &str = "the words of the client stand above; try the same conne
 
 /// Adds the next step.
 pub(super) fn explain(error: Error, what: String) -> Error {
-    if error.kind() == ErrorKind::Interrupted {
-        return error;
-    }
-    let words = error.chain().to_lowercase();
-    let known = REMEDIES.iter().find(|(needed, _)| needed.iter().all(|word| words.contains(word)));
-    // Where a client failed, its words tell more than what stands beside them for any command.
-    let has_step = error.next_step().is_some() && error.kind() != ErrorKind::Io;
-    let error = error.context(what);
-    match known {
-        Some((_, step)) => error.hint(*step),
-        None if has_step => error,
-        None => error.hint(OTHERWISE),
-    }
+    remedy::explain(error, what, REMEDIES, OTHERWISE)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     #[test]
     fn what_the_clients_say_leads_to_a_next_step() {

@@ -1,52 +1,59 @@
 //! What to do about what the client says.
 
-use crate::error::{Error, ErrorKind};
+use super::super::remedy::{self, Remedy};
+use crate::error::Error;
 
-/// Words in an error, in lower case, and what to do about it; the first that fits counts.
-const REMEDIES: &[(&str, &str)] = &[
-    ("wrongpass", "check the user and the password in the address"),
-    ("auth failed", "check the user and the password in the address"),
-    ("noauth", "the server wants a password: give it with the address, by the environment or a file"),
+/// The first that fits counts.
+const REMEDIES: &[Remedy] = &[
+    (&["wrongpass"], "check the user and the password in the address"),
+    (&["auth failed"], "check the user and the password in the address"),
+    (&["noauth"], "the server wants a password: give it with the address, by the environment or a file"),
     (
-        "noperm",
+        &["noperm"],
         "give the user what replicas need: ACL SETUSER USER +sync +psync +replconf +info +ping allchannels",
     ),
-    ("no such container", "check the container's name in --prefix"),
-    ("loading", "the server is loading its data: run again once it is done"),
+    (&["no such container"], "check the container's name in --prefix"),
+    (&["loading"], "the server is loading its data: run again once it is done"),
     (
-        "nomasterlink",
+        &["nomasterlink"],
         "this replica has lost its master: dump the master, or run again once they are connected",
     ),
-    ("misconf", "the server cannot save: see its log, and whether its disk is full"),
+    (&["misconf"], "the server cannot save: see its log, and whether its disk is full"),
     (
-        "bgsave failed",
+        &["bgsave failed"],
         "the server cannot save: see its log, its memory (vm.overcommit_memory) and whether its disk is full",
     ),
-    ("max number of clients", "the server has no connection left: raise maxclients, or run at another time"),
     (
-        "unknown command",
+        &["max number of clients"],
+        "the server has no connection left: raise maxclients, or run at another time",
+    ),
+    (
+        &["unknown command"],
         "the server has renamed SYNC, or its provider does not offer it: save with BGSAVE and back up the file",
     ),
-    ("name or service not known", "check the host's name in the address"),
-    ("temporary failure in name resolution", "check the host's name in the address"),
-    ("could not connect", "check host, port or socket, and whether the server runs and listens there"),
+    (&["name or service not known"], "check the host's name in the address"),
+    (&["temporary failure in name resolution"], "check the host's name in the address"),
+    (&["could not connect"], "check host, port or socket, and whether the server runs and listens there"),
     (
-        "i/o error",
+        &["i/o error"],
         "the server went away while it was dumped, or cut the connection off (client-output-buffer-limit replica): see its log, and run again",
     ),
     (
-        "server closed the connection",
+        &["server closed the connection"],
         "the server went away, or speaks TLS (rediss://): see its log, and run again",
     ),
-    ("ssl", "check rediss://, cacert, cert and key in the address"),
-    ("invalid option", "redis-cli is too old for what is asked of it: install that of Redis 6 or newer"),
-    ("unrecognized option", "redis-cli is too old for what is asked of it: install that of Redis 6 or newer"),
+    (&["ssl"], "check rediss://, cacert, cert and key in the address"),
+    (&["invalid option"], "redis-cli is too old for what is asked of it: install that of Redis 6 or newer"),
     (
-        "was killed by signal",
+        &["unrecognized option"],
+        "redis-cli is too old for what is asked of it: install that of Redis 6 or newer",
+    ),
+    (
+        &["was killed by signal"],
         "the client was ended from outside, perhaps for want of memory: see the system's log, and run again",
     ),
     (
-        "nothing came for",
+        &["nothing came for"],
         "the server or the connection hangs, or it takes longer than this to save: see its log, and run again",
     ),
 ];
@@ -56,26 +63,13 @@ const OTHERWISE: &str = "the words of the client stand above; try `redis-cli --r
 
 /// Adds the next step.
 pub(super) fn explain(error: Error, what: String) -> Error {
-    if error.kind() == ErrorKind::Interrupted {
-        return error;
-    }
-    let words = error.chain().to_lowercase();
-    let known = REMEDIES.iter().find(|(needed, _)| words.contains(needed)).map(|(_, step)| *step);
-    // Where a client failed, its words tell more than what stands beside them for any command.
-    let has_step = error.next_step().is_some();
-    let own = has_step && error.kind() != ErrorKind::Io;
-    let error = error.context(what);
-    match known {
-        _ if own => error,
-        Some(step) => error.hint(step),
-        None if has_step => error,
-        None => error.hint(OTHERWISE),
-    }
+    remedy::explain(error, what, REMEDIES, OTHERWISE)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     #[test]
     fn what_the_client_says_leads_to_a_next_step() {
