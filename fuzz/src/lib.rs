@@ -1,7 +1,7 @@
 //! The targets and the seeds of the suite (`tests/suite/fuzzed/`), for libFuzzer: `fuzz/run` builds and starts them.
 #![allow(dead_code, reason = "the suite uses what this does not")]
 
-#[path = "../../tests/suite/fuzzed/corpus.rs"]
+#[path = "../../tests/suite/fuzzed/corpus/mod.rs"]
 mod corpus;
 #[path = "../../tests/suite/fuzzed/targets/mod.rs"]
 mod targets;

@@ -1,7 +1,8 @@
-//! What servers' clients write: scripts of MariaDB's and MySQL's, files of Redis.
+//! What servers' clients write: scripts of MariaDB's and MySQL's, archives of PostgreSQL's, files of Redis.
 
 use strongroom::error::Result;
 use strongroom::source::server::mysql::script::{Reading, Script};
+use strongroom::source::server::postgres::archive::{self, Archive};
 use strongroom::source::server::redis::rdb::{Checked, Rdb};
 
 use super::{accept, decoded};
@@ -22,6 +23,27 @@ pub(super) fn mysql_script(bytes: &[u8]) {
     assert!(reading.rows.values().sum::<u64>() <= bytes.len() as u64 / 2);
     assert!(read(64, &[bytes, b"x"].concat()).is_err());
     assert!(read(64, &bytes[..bytes.trim_ascii_end().len()]).is_err());
+}
+
+/// An archive of `pg_dump`: however it is cut into pieces, it is the same, and nothing may follow its end.
+pub(super) fn postgres_archive(bytes: &[u8]) {
+    let read = |piece: usize, bytes: &[u8]| -> Result<archive::Reading> {
+        let mut archive = Archive::default();
+        bytes.chunks(piece).try_for_each(|piece| archive.feed(piece))?;
+        archive.finish()
+    };
+    let whole = decoded(read(usize::MAX, bytes));
+    for piece in [1, 3, 64] {
+        assert_eq!(whole, read(piece, bytes).ok());
+    }
+    let Some(reading) = whole else { return };
+    // A row takes an end of its line at least, and a large object a number and an empty chunk.
+    assert!(reading.tables.values().sum::<u64>() <= bytes.len() as u64);
+    assert!(reading.large_objects <= bytes.len() as u64 / 2);
+    for more in [0, 1, 3] {
+        assert!(read(64, &[bytes, &[more]].concat()).is_err());
+    }
+    assert!(read(64, &bytes[..bytes.len() - 1]).is_err());
 }
 
 /// An RDB file: what comes out is what went in, without a mark, and its sum fits.

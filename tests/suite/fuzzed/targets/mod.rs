@@ -98,6 +98,7 @@ pub(crate) const TARGETS: &[Target] = &[
     middle("pattern", texts::pattern),
     middle("command_line", texts::command_line),
     low("mysql_script", dumps::mysql_script),
+    low("postgres_archive", dumps::postgres_archive),
     low("rdb", dumps::rdb),
 ];
 

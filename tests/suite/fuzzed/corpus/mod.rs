@@ -3,6 +3,8 @@
 //! Invariant: nothing of this is kept in the repository. The vectors are its one source; texts that no vector has stand
 //! here.
 
+mod dumps;
+
 use std::collections::BTreeMap;
 use std::fs;
 
@@ -327,27 +329,13 @@ impl Seeds {
         ] {
             self.add("command_line", line);
         }
-        self.add_dumps();
+        for (target, seed) in dumps::seeds() {
+            self.add(target, seed);
+        }
         let mut packed = Vec::new();
         let plain = b"strongroom ".repeat(100);
         assert!(compress::compress(&plain, &mut packed).expect("it is compressed"));
         self.add("zstd", [&1100u32.to_le_bytes(), packed.as_slice()].concat());
-    }
-
-    /// What servers' clients write.
-    fn add_dumps(&mut self) {
-        let header =
-            "/*M!999999\\- enable the sandbox mode */ \n-- MariaDB dump\n/*!40101 SET NAMES utf8mb4 */;\n";
-        for body in [
-            "CREATE TABLE `t``x` (\n  `id` int DEFAULT 1 COMMENT 'a;b'\n);\nINSERT INTO `t``x` VALUES\n(1,'a\\'),(',0x00),\n(2,NULL,_binary \"\");\n",
-            "DELIMITER ;;\n/*!50003 CREATE*/ /*!50003 TRIGGER `t` */;;\nCREATE PROCEDURE `p`()\nSELECT '\nDELIMITER ;\n' ;;\nDELIMITER ;\n",
-            "/*!50001 CREATE VIEW `v` AS SELECT ';*/' */;\n/* x; */INSERT INTO `t` (`a`) VALUES (1);\n",
-        ] {
-            self.add("mysql_script", format!("{header}{body}\n-- Dump completed\n"));
-        }
-        let aux = b"REDIS0010\xfa\x09redis-ver\x067.0.15\xfe\x00\xfb\x01\x00\x00\x01a\x01b\xff";
-        self.add("rdb", [&b"\x01"[..], aux, &[0; 8]].concat());
-        self.add("rdb", [&b"\x00"[..], aux, &[0; 8], &[b'a'; 40]].concat());
     }
 
     /// A small database, with and without a log.
