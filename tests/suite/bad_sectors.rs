@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
+use strongroom::format::blob::Class;
 
-use crate::checking::of_kind;
+use crate::checking::{of_kind, packs_of, written};
 use crate::site::{DEADLINE, Site, assert_same, last, objects, see};
 use crate::strikes::can_strike;
 use crate::support::{Outcome, Rng, run};
@@ -78,8 +79,7 @@ fn an_index_object_in_a_bad_sector() {
     }
     let (site, _) = site();
     // That of the first night: where the top of a snapshot is lost, there is nothing to go on with.
-    let written = |path: &PathBuf| fs::metadata(path).unwrap().modified().unwrap();
-    let path = of_kind(&site, "index").into_iter().min_by_key(written).unwrap();
+    let path = of_kind(&site, "index").into_iter().min_by_key(|path| written(path)).unwrap();
     assert_passed_over(&site, &path);
     // The backup has named again what that object names.
     unread(&site, &path, 3, &["--no-cache", "restore", "latest", "--target", "again"]);
@@ -161,9 +161,7 @@ fn a_key_that_cannot_be_read_is_not_taken_away() {
 
 /// The pack that holds the last night's large file.
 fn large_pack(site: &Site) -> PathBuf {
-    let mut packs = of_kind(site, "packs");
-    packs.sort_by_key(|pack| fs::metadata(pack).unwrap().len());
-    packs.pop().unwrap()
+    packs_of(site, Class::Data).pop().unwrap()
 }
 
 #[test]
