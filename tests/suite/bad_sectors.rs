@@ -33,12 +33,18 @@ fn site() -> (Site, Vec<String>) {
 /// Runs the program where the disk gives nothing of one file.
 #[track_caller]
 fn unread(site: &Site, path: &Path, code: i32, arguments: &[&str]) -> Outcome {
+    failing(site, path, "", code, arguments)
+}
+
+/// Runs the program where the disk fails at readings of one file: at all of them, or at those that each thread's count says.
+#[track_caller]
+fn failing(site: &Site, path: &Path, when: &str, code: i32, arguments: &[&str]) -> Outcome {
     let program = site.command(arguments);
     let mut strace = Command::new("strace");
     strace.env_clear().current_dir(site.folder.path());
     strace.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
     strace.args(["-f", "-o", "/dev/null", "-P"]).arg(path).args(["-e", "trace=read,pread64,preadv"]);
-    strace.args(["-e", "inject=read,pread64,preadv:error=EIO"]);
+    strace.args(["-e", &format!("inject=read,pread64,preadv:error=EIO{when}")]);
     strace.arg(program.get_program()).args(program.get_args());
     run(&mut strace, DEADLINE).expect_code(code)
 }
@@ -218,6 +224,78 @@ fn a_condemned_pack_in_a_bad_sector_has_a_way_on() {
     assert!(!outcome.err().contains("nothing was stored or forgotten"), "{}", outcome.err());
     site.run(0, ["prune"]);
     site.assert_sound();
+}
+
+/// Lets a pack read as zeros until it is condemned, and rightly from then on.
+fn condemned_by_mistake(site: &Site, path: &Path) {
+    let good = fs::read(path).unwrap();
+    for bytes in [&vec![0; good.len()], &good] {
+        fs::remove_file(path).unwrap();
+        fs::write(path, bytes).unwrap();
+        if *bytes != good {
+            site.run(3, ["repair", "packs"]);
+        }
+    }
+}
+
+#[test]
+fn what_a_condemned_pack_holds_is_copied_beside_another_in_a_bad_sector() {
+    if !can_strike("a pack that cannot be read beside a condemned one") {
+        return;
+    }
+    let (site, snapshots) = site();
+    let data = packs_of(&site, Class::Data);
+    let (condemned, path) = (&data[0], &data[1]);
+    let short = id_of(path)[..8].to_owned();
+    condemned_by_mistake(&site, condemned);
+    let outcome = unread(&site, path, 1, &["--json", "check", "--read-data"]);
+    assert!(outcome.out().contains("lie in condemned packs"), "{}", outcome.out());
+    assert_eq!(summary_of(&outcome)["mend"], Value::from(vec![format!("strongroom repair packs {short}")]));
+    let said = unread(&site, path, 1, &["repair", "snapshots", "--forget"]).err();
+    assert!(said.contains("lies whole in condemned packs"), "{said}");
+    // Not named, the one in the bad sector is left, and holds up nothing.
+    let outcome = unread(&site, path, 1, &["repair", "packs"]);
+    assert!(outcome.out().contains("that snapshots lack copied out of condemned packs"), "{}", outcome.out());
+    assert!(outcome.err().contains("cannot be had whole") && outcome.err().contains(&short));
+    site.assert_sound();
+    site.run(0, ["prune"]);
+    assert!(path.exists() && !condemned.exists());
+    site.assert_sound();
+    for snapshot in snapshots {
+        site.restore(&snapshot, &snapshot);
+    }
+}
+
+#[test]
+fn of_a_condemned_pack_what_the_disk_gives_is_copied() {
+    if !can_strike("a condemned pack of which the disk gives a part") {
+        return;
+    }
+    let (site, snapshots) = site();
+    let path = large_pack(&site);
+    condemned_by_mistake(&site, &path);
+    // First its table is read with the whole of it; then the whole fails, twice, and what holds its first sector, and that.
+    let outcome = failing(&site, &path, ":when=2..5", 3, &["--json", "repair", "packs"]);
+    let summary = summary_of(&outcome);
+    assert_eq!(summary["packs_unsure"], 1, "{summary}");
+    assert!(summary["blobs_rescued"].as_u64().unwrap() > 0, "{summary}");
+    assert!(outcome.out().contains("may hold what snapshots lack, and is left"), "{}", outcome.out());
+    assert!(outcome.out().contains("ddrescue"), "{}", outcome.out());
+    // The rest may be there: it is neither given up nor pruned away.
+    let (_, lacking) = (site.run(1, ["check"]), site.run_any(["prune"]));
+    assert!(lacking.code != Some(0) && path.exists(), "{}", lacking.err());
+    let said = unread(&site, &path, 1, &["repair", "snapshots", "--forget"]).err();
+    assert!(said.contains("ddrescue"), "{said}");
+    // The disk gives it after all.
+    let more = summary_of(&site.run(0, ["--json", "repair", "packs"]));
+    assert!(more["blobs_rescued"].as_u64().unwrap() > 0, "{more}");
+    site.assert_sound();
+    site.run(0, ["prune"]);
+    assert!(!path.exists());
+    site.assert_sound();
+    for snapshot in snapshots {
+        site.restore(&snapshot, &snapshot);
+    }
 }
 
 #[test]
