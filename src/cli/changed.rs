@@ -88,6 +88,17 @@ impl<'o> Changes<'o> {
         ));
     }
 
+    /// Takes a snapshot of which little would be left, and which is not touched.
+    pub(super) fn held(&mut self, id: &Id) {
+        let short = id.short();
+        let cause = "is left as it is: no file would be left of it, or less than half of its bytes";
+        let finding = Finding::problem(format!("snapshot {short}"), cause);
+        self.problem(finding.with_hint(format!(
+            "a backup, or `strongroom repair --from OTHER`, may bring it back; `strongroom repair snapshots --forget \
+             {short}` keeps what is left of it and gives up the rest"
+        )));
+    }
+
     fn problem(&mut self, finding: Finding) {
         self.problems = self.problems.saturating_add(1);
         self.output.report(finding);

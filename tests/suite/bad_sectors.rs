@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
+use strongroom::format::blob::Class;
 
-use crate::checking::of_kind;
+use crate::checking::{of_kind, packs_of, written};
 use crate::site::{DEADLINE, Site, assert_same, last, objects, see};
 use crate::strikes::can_strike;
 use crate::support::{Outcome, Rng, run};
@@ -32,12 +33,18 @@ fn site() -> (Site, Vec<String>) {
 /// Runs the program where the disk gives nothing of one file.
 #[track_caller]
 fn unread(site: &Site, path: &Path, code: i32, arguments: &[&str]) -> Outcome {
+    failing(site, path, "", code, arguments)
+}
+
+/// Runs the program where the disk fails at readings of one file: at all of them, or at those that each thread's count says.
+#[track_caller]
+fn failing(site: &Site, path: &Path, when: &str, code: i32, arguments: &[&str]) -> Outcome {
     let program = site.command(arguments);
     let mut strace = Command::new("strace");
     strace.env_clear().current_dir(site.folder.path());
     strace.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
     strace.args(["-f", "-o", "/dev/null", "-P"]).arg(path).args(["-e", "trace=read,pread64,preadv"]);
-    strace.args(["-e", "inject=read,pread64,preadv:error=EIO"]);
+    strace.args(["-e", &format!("inject=read,pread64,preadv:error=EIO{when}")]);
     strace.arg(program.get_program()).args(program.get_args());
     run(&mut strace, DEADLINE).expect_code(code)
 }
@@ -78,8 +85,7 @@ fn an_index_object_in_a_bad_sector() {
     }
     let (site, _) = site();
     // That of the first night: where the top of a snapshot is lost, there is nothing to go on with.
-    let written = |path: &PathBuf| fs::metadata(path).unwrap().modified().unwrap();
-    let path = of_kind(&site, "index").into_iter().min_by_key(written).unwrap();
+    let path = of_kind(&site, "index").into_iter().min_by_key(|path| written(path)).unwrap();
     assert_passed_over(&site, &path);
     // The backup has named again what that object names.
     unread(&site, &path, 3, &["--no-cache", "restore", "latest", "--target", "again"]);
@@ -161,9 +167,7 @@ fn a_key_that_cannot_be_read_is_not_taken_away() {
 
 /// The pack that holds the last night's large file.
 fn large_pack(site: &Site) -> PathBuf {
-    let mut packs = of_kind(site, "packs");
-    packs.sort_by_key(|pack| fs::metadata(pack).unwrap().len());
-    packs.pop().unwrap()
+    packs_of(site, Class::Data).pop().unwrap()
 }
 
 #[test]
@@ -171,8 +175,15 @@ fn a_pack_in_a_bad_sector_is_told_and_given_up_by_its_name_only() {
     if !can_strike("a pack that cannot be read") {
         return;
     }
-    let (site, _) = site();
-    let path = large_pack(&site);
+    for night in 0..3 {
+        given_up_by_its_name_only(night);
+    }
+}
+
+/// Gives up the pack of data of one of the three nights.
+fn given_up_by_its_name_only(night: usize) {
+    let (site, snapshots) = site();
+    let path = packs_of(&site, Class::Data).swap_remove(night);
     let short = id_of(&path)[..8].to_owned();
     let outcome = unread(&site, &path, 1, &["--json", "check", "--read-data"]);
     let summary = summary_of(&outcome);
@@ -186,11 +197,23 @@ fn a_pack_in_a_bad_sector_is_told_and_given_up_by_its_name_only() {
     site.assert_sound();
     unread(&site, &path, 3, &["repair", "packs", &short]);
     site.run(0, ["backup", "data", "--force"]);
-    // What an older night had in it may still be there, as long as the pack is.
-    let refused = unread(&site, &path, 1, &["repair", "snapshots", "--forget"]).err();
-    assert!(refused.contains("ddrescue") && refused.contains("out of the repository"), "{refused}");
+    let forget = ["repair", "snapshots", "--forget"];
+    if night == 2 {
+        // The host still has all that lay in it.
+        unread(&site, &path, 0, &forget);
+    } else {
+        // What an older night had in it may still be there, as long as the pack is.
+        let refused = unread(&site, &path, 1, &forget).err();
+        assert!(refused.contains("ddrescue") && refused.contains("out of the repository"), "{refused}");
+    }
     fs::rename(&path, site.join("moved away")).unwrap();
-    site.run(0, ["repair", "snapshots", "--forget"]);
+    if night == 0 {
+        // Hardly anything is left of the oldest, and what came since does not vouch for it.
+        let said = site.run(3, forget).err();
+        assert!(said.contains("gives up those that are named"), "{said}");
+        site.run(0, [&forget[..], &[&snapshots[0]]].concat());
+    }
+    site.run(0, forget);
     site.run(0, ["prune"]);
     site.assert_sound();
     assert_same(&see(&site.join("data")), &see(&site.restore("latest", "after").join("data")));
@@ -220,6 +243,78 @@ fn a_condemned_pack_in_a_bad_sector_has_a_way_on() {
     assert!(!outcome.err().contains("nothing was stored or forgotten"), "{}", outcome.err());
     site.run(0, ["prune"]);
     site.assert_sound();
+}
+
+/// Lets a pack read as zeros until it is condemned, and rightly from then on.
+fn condemned_by_mistake(site: &Site, path: &Path) {
+    let good = fs::read(path).unwrap();
+    for bytes in [&vec![0; good.len()], &good] {
+        fs::remove_file(path).unwrap();
+        fs::write(path, bytes).unwrap();
+        if *bytes != good {
+            site.run(3, ["repair", "packs"]);
+        }
+    }
+}
+
+#[test]
+fn what_a_condemned_pack_holds_is_copied_beside_another_in_a_bad_sector() {
+    if !can_strike("a pack that cannot be read beside a condemned one") {
+        return;
+    }
+    let (site, snapshots) = site();
+    let data = packs_of(&site, Class::Data);
+    let (condemned, path) = (&data[0], &data[1]);
+    let short = id_of(path)[..8].to_owned();
+    condemned_by_mistake(&site, condemned);
+    let outcome = unread(&site, path, 1, &["--json", "check", "--read-data"]);
+    assert!(outcome.out().contains("lie in condemned packs"), "{}", outcome.out());
+    assert_eq!(summary_of(&outcome)["mend"], Value::from(vec![format!("strongroom repair packs {short}")]));
+    let said = unread(&site, path, 1, &["repair", "snapshots", "--forget"]).err();
+    assert!(said.contains("lies whole in condemned packs"), "{said}");
+    // Not named, the one in the bad sector is left, and holds up nothing.
+    let outcome = unread(&site, path, 1, &["repair", "packs"]);
+    assert!(outcome.out().contains("that snapshots lack copied out of condemned packs"), "{}", outcome.out());
+    assert!(outcome.err().contains("cannot be had whole") && outcome.err().contains(&short));
+    site.assert_sound();
+    site.run(0, ["prune"]);
+    assert!(path.exists() && !condemned.exists());
+    site.assert_sound();
+    for snapshot in snapshots {
+        site.restore(&snapshot, &snapshot);
+    }
+}
+
+#[test]
+fn of_a_condemned_pack_what_the_disk_gives_is_copied() {
+    if !can_strike("a condemned pack of which the disk gives a part") {
+        return;
+    }
+    let (site, snapshots) = site();
+    let path = large_pack(&site);
+    condemned_by_mistake(&site, &path);
+    // First its table is read with the whole of it; then the whole fails, twice, and what holds its first sector, and that.
+    let outcome = failing(&site, &path, ":when=2..5", 3, &["--json", "repair", "packs"]);
+    let summary = summary_of(&outcome);
+    assert_eq!(summary["packs_unsure"], 1, "{summary}");
+    assert!(summary["blobs_rescued"].as_u64().unwrap() > 0, "{summary}");
+    assert!(outcome.out().contains("may hold what snapshots lack, and is left"), "{}", outcome.out());
+    assert!(outcome.out().contains("ddrescue"), "{}", outcome.out());
+    // The rest may be there: it is neither given up nor pruned away.
+    let (_, lacking) = (site.run(1, ["check"]), site.run_any(["prune"]));
+    assert!(lacking.code != Some(0) && path.exists(), "{}", lacking.err());
+    let said = unread(&site, &path, 1, &["repair", "snapshots", "--forget"]).err();
+    assert!(said.contains("ddrescue"), "{said}");
+    // The disk gives it after all.
+    let more = summary_of(&site.run(0, ["--json", "repair", "packs"]));
+    assert!(more["blobs_rescued"].as_u64().unwrap() > 0, "{more}");
+    site.assert_sound();
+    site.run(0, ["prune"]);
+    assert!(!path.exists());
+    site.assert_sound();
+    for snapshot in snapshots {
+        site.restore(&snapshot, &snapshot);
+    }
 }
 
 #[test]

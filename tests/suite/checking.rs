@@ -8,10 +8,13 @@ mod rotating;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde_json::Value;
+use strongroom::format::blob::Class;
+use strongroom::repository::index::{Index, ReadObjects};
 
-use crate::nights::Nights;
+use crate::nights::{Nights, repository};
 use crate::site::{Site, last};
 use crate::stopped::stop;
 use crate::strikes::{Strike, can_strike};
@@ -21,6 +24,29 @@ use crate::support::Rng;
 pub(crate) fn of_kind(site: &Site, kind: &str) -> Vec<PathBuf> {
     let top = site.join("repo").join(kind);
     site.objects().into_keys().filter(|path| path.starts_with(&top)).collect()
+}
+
+/// Every object of a kind, the one that was written first in front.
+fn by_age(site: &Site, kind: &str) -> Vec<PathBuf> {
+    let mut objects = of_kind(site, kind);
+    objects.sort_by_key(|path| written(path));
+    objects
+}
+
+/// The packs of a class that are there and named, the one that was written first in front.
+pub(crate) fn packs_of(site: &Site, class: Class) -> Vec<PathBuf> {
+    let index = Index::build(&ReadObjects::read(&repository(site)).unwrap(), &|_| true).unwrap();
+    let ids = index.packs().iter().filter(|pack| pack.class == class).map(|pack| pack.id.to_hex());
+    let paths = ids.map(|id| site.join("repo/packs").join(&id[..2]).join(&id));
+    let mut packs: Vec<PathBuf> = paths.filter(|path| path.exists()).collect();
+    packs.sort_by_key(|path| (written(path), path.clone()));
+    packs.dedup();
+    packs
+}
+
+/// When a file was written.
+pub(crate) fn written(path: &Path) -> SystemTime {
+    fs::metadata(path).unwrap().modified().unwrap()
 }
 
 /// The name of an object as a check says it.

@@ -1,8 +1,15 @@
 //! Forgetting: rules and names, what is kept against the rules, who may, and what is told of what vanished.
 
 use std::fs;
+use std::sync::Arc;
 
 use serde_json::Value;
+use strongroom::backend::LocalBackend;
+use strongroom::format::node::Timestamp;
+use strongroom::repository::Repository;
+use strongroom::repository::key_file::parse_key_file;
+use strongroom::repository::keys::Credential;
+use strongroom::repository::session::{self, Commit, Session};
 
 use crate::site::{DEADLINE, Site, last, number, objects};
 use crate::support::{Outcome, run};
@@ -237,6 +244,72 @@ fn a_backup_key_is_not_believed_about_the_past() {
     let said = site.json(0, ["forget", "--keep-daily", "1", "--host", "other", "--forget-out-of-order"]);
     assert_eq!(number(&last(&said), "snapshots_removed"), 1);
     assert_eq!(listed(&site).len(), 2);
+}
+
+/// Lets a key store the tree of the only snapshot again, as one that was finished so many days ago.
+fn finished(site: &Site, key: &str, days_ago: i64) -> String {
+    let text = fs::read_to_string(site.join(key)).unwrap();
+    let credential = Credential::KeyFile(parse_key_file(&text).unwrap());
+    let backend = LocalBackend::open(&site.join("repo")).unwrap();
+    let repository = Repository::open(Arc::new(backend), &credential).unwrap();
+    let found = repository.snapshots().unwrap();
+    let mut manifest = found.snapshots.last().unwrap().manifest.clone();
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() as i64;
+    manifest.time = Timestamp { seconds: now - days_ago * 86_400, nanoseconds: 0 };
+    manifest.finished = manifest.time;
+    manifest.host = "other".into();
+    manifest.sequence = session::next_sequence(&repository, &found);
+    let session = Session::begin(&repository, None, "other").unwrap();
+    let id = session.id().to_hex();
+    assert_eq!(session.commit(&manifest).unwrap(), Commit::Done);
+    id
+}
+
+#[test]
+fn what_is_dated_back_counts_once_somebody_accepts_it() {
+    let site = nights(1);
+    let slow = key(&site, "backup");
+    let first = finished(&site, &slow, 9);
+    // This computer looks, and knows the key; what its slow clock dates later was not there.
+    site.run(0, ["snapshots"]);
+    let late = [5, 4, 3].map(|days| finished(&site, &slow, days));
+    let rules = ["forget", "--keep-last", "1", "--host", "other"];
+    let dry = |arguments: &[&str]| site.run(0, [&rules[..], &["--dry-run"], arguments].concat());
+    let shown = dry(&[]);
+    let words = "dated back: it was not there when this computer last looked";
+    assert_eq!(shown.out().matches(words).count(), 3, "{}", shown.out());
+    assert!(shown.err().contains("3 snapshots are out of order or dated back, and kept"), "{}", shown.err());
+    assert!(shown.err().contains("--accept-dated-back ID"), "{}", shown.err());
+    // What is not dated back cannot be accepted, nor by who remembers nothing.
+    let refused = site.run(1, ["forget", "--accept-dated-back", &first[..12]]);
+    assert!(refused.err().contains("is not dated back, so there is nothing to accept"), "{}", refused.err());
+    site.run(1, ["--no-cache", "forget", "--accept-dated-back", &late[0][..12]]);
+    // A dry run takes nothing for what it says.
+    let would = dry(&["--accept-dated-back", "all"]);
+    assert!(would.out().contains("3 snapshots would be taken for what it says"), "{}", would.out());
+    assert_eq!(would.out().matches(words).count(), 0, "{}", would.out());
+    assert_eq!(dry(&[]).out().matches(words).count(), 3);
+    // By name: nothing is forgotten without rules, and from now on it counts.
+    let said = site.run(0, ["forget", "--accept-dated-back", &late[0][..12]]).out();
+    assert!(said.contains("1 snapshot taken for what it says"), "{said}");
+    assert_eq!((site.count("forgotten"), dry(&[]).out().matches(words).count()), (0, 2));
+    // Another computer has nothing to accept, for it never looked.
+    let mut elsewhere = site.command(["--cache-dir", "elsewhere"]);
+    elsewhere.args(rules).arg("--dry-run");
+    assert_eq!(run(&mut elsewhere, DEADLINE).expect_code(0).out().matches(words).count(), 0);
+    // All at once, with rules: they go by these in the same run.
+    let said =
+        site.json(0, [&rules[..], &["--forget-more-than-half", "--accept-dated-back", "all"]].concat());
+    let accepted = said.iter().find(|object| object["message_type"] == "accepted").unwrap();
+    let mut ids: Vec<&str> =
+        accepted["snapshot_ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
+    ids.sort_unstable();
+    let mut expected = [late[1].as_str(), &late[2]];
+    expected.sort_unstable();
+    assert_eq!(ids, expected);
+    assert_eq!(number(&last(&said), "snapshots_removed"), 3);
+    let left = site.json(0, ["snapshots", "--host", "other"]);
+    assert_eq!(left.iter().map(|left| left["id"].as_str().unwrap()).collect::<Vec<_>>(), [&late[2]]);
 }
 
 #[test]

@@ -244,8 +244,10 @@ fn of_two_copies_of_a_blob_either_will_do() {
         assert_comes_back(&site, &files);
         let dumped = site.run(0, ["dump", "latest", "/data/listed"]).stdout;
         assert_eq!(blake3::hash(&dumped).as_bytes(), files[&b"listed"[..]].content.as_slice());
-        // And repairing loses nothing: the other copy is there.
-        let repaired = summary(&site, 0, &["repair", "packs"]);
+        // And repairing loses nothing: the other copy is there. That so many are damaged indeed a person has to say.
+        let refused = site.run(1, ["repair", "packs"]);
+        assert!(refused.err().contains("--packs-are-damaged"), "{}", refused.err());
+        let repaired = summary(&site, 0, &["repair", "packs", "--packs-are-damaged"]);
         assert_eq!(repaired["blobs_lost"], serde_json::json!({}), "{repaired}");
         site.assert_sound();
         assert_comes_back(&site, &files);
@@ -411,7 +413,7 @@ fn a_copy_of_the_files_gives_back_whatever_is_lost() {
             remove_all(&site, "index");
         }
         // The keys of the one open the other.
-        let repaired = summary(&site, 0, &["repair", "--from", "twin"]);
+        let repaired = summary(&site, 0, &["repair", "--from", "twin", "--packs-are-damaged"]);
         assert_eq!((number(&repaired, "losses"), repaired["same_repository"].as_bool()), (0, Some(true)));
         site.assert_sound();
         assert_all_come_back(&site);
@@ -461,7 +463,7 @@ fn a_repository_with_other_keys_gives_back_what_is_lost() {
     run(&mut copy, DEADLINE).expect_code(0);
     copy_folder(&site, "repo", "whole");
     copy_folder(&site, "second", "second-whole");
-    let from = ["repair", "--from", "second", "--from-key-file", "second.key"];
+    let from = ["repair", "--from", "second", "--from-key-file", "second.key", "--packs-are-damaged"];
     for seed in 0..if long() { 30 } else { 5 } {
         copy_folder(&site, "whole", "repo");
         wreck(&site, 100 + seed);
@@ -519,8 +521,11 @@ fn a_killed_repair_is_taken_up_by_the_next() {
     let files = expected(&site);
     copy_folder(&site, "repo", "twin");
     let mut rng = Rng::new(16);
-    let commands: [&[&str]; 3] =
-        [&["repair", "index", "--read-all-packs"], &["repair", "packs"], &["repair", "--from", "twin"]];
+    let commands: [&[&str]; 3] = [
+        &["repair", "index", "--read-all-packs"],
+        &["repair", "packs", "--packs-are-damaged"],
+        &["repair", "--from", "twin", "--packs-are-damaged"],
+    ];
     for round in 0..if long() { 60 } else { 6 } {
         copy_folder(&site, "twin", "repo");
         // The round before made a snapshot that is gone now, and this computer would remember it.

@@ -24,6 +24,9 @@ pub(super) struct FromArguments {
     from: Option<PathBuf>,
     #[command(flatten)]
     key: OtherKey,
+    /// Go on also where most packs here seem to be damaged, and condemn them
+    #[arg(long)]
+    packs_are_damaged: bool,
     /// Change nothing; tell what is damaged
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -37,8 +40,12 @@ pub(super) fn run(global: &Global, arguments: &FromArguments, output: &Output) -
     }
     let other = open(global, arguments, &repository, &folder, output)?;
     let cache = global.cache(&repository, output);
-    let options =
-        Options { host: host::name(), dry_run: arguments.dry_run, interrupt: output.signals.in_good_order() };
+    let options = Options {
+        host: host::name(),
+        packs_are_damaged: arguments.packs_are_damaged,
+        dry_run: arguments.dry_run,
+        interrupt: output.signals.in_good_order(),
+    };
     let progress = output.start_progress("repairing");
     let summary = from::run(&repository, &other, cache.as_ref(), &options, output);
     drop(progress);

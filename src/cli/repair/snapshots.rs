@@ -79,12 +79,17 @@ pub(in crate::cli) fn run(global: &Global, arguments: &Arguments, output: &Outpu
     let mut told = |old: &Snapshot, made: Made| changes.told(old, &made, &old.manifest.tags);
     let done = repair::run(&repository, &damaged, options, around, &mut told);
     drop(progress);
-    let forgotten = done.as_deref().unwrap_or_default();
+    let ended = done.as_ref().map(Clone::clone).unwrap_or_default();
     for damaged in ruined().filter(|_| arguments.forget) {
-        if forgotten.contains(&damaged.snapshot.id) {
+        if ended.forgotten.contains(&damaged.snapshot.id) {
             changes.given_up(&damaged.snapshot, &damaged.draft);
         } else {
             changes.ruined(&damaged.snapshot.id);
+        }
+    }
+    for damaged in damaged.iter().filter(|damaged| damaged.draft.root.is_some()) {
+        if ended.held.contains(&damaged.snapshot.id) {
+            changes.held(&damaged.snapshot.id);
         }
     }
     let outcome = changes.finish()?;

@@ -88,6 +88,13 @@ impl Look {
         self.missing.iter().filter(|pack| !self.condemned.contains(pack)).copied().collect()
     }
 
+    /// Packs that are there and count: an index object names them, or nobody condemned them.
+    pub(super) fn counted(&self) -> HashSet<Id> {
+        let named: HashSet<Id> = self.index.packs().iter().map(|pack| pack.id).collect();
+        let ids = self.listed.iter().map(|pack| pack.id);
+        ids.filter(|pack| named.contains(pack) || !self.condemned.contains(pack)).collect()
+    }
+
     /// Packs that no index object names; those that are condemned, or the others.
     fn not_named(&self, condemned: bool) -> Vec<Listed> {
         let named: HashSet<Id> = self.index.packs().iter().map(|pack| pack.id).collect();

@@ -204,13 +204,14 @@ impl<'a> Check<'a> {
         let mut losses = match losses {
             Ok(losses) => losses,
             Err(error) => {
+                self.tell_doubts_of_packs(&look, &mut faults, &mut Losses::default(), &found);
                 self.tell_unfinished(faults, &look.condemned);
                 return Err(error);
             }
         };
         let wide_bad = unnamed.bad.as_ref().unwrap_or(&bad);
         let lost = lost_of(&look.index, &faults, wide_bad)?;
-        self.tell_doubts(&look, &mut faults, &mut losses, &found);
+        self.tell_doubts(&look, &mut faults, &mut losses, &found)?;
         self.tell_index(&look.read, losses.hurts.get(&Holder::Unnamed), unnamed.whole.len() as u64);
         self.tell_losses(losses, faults, &lost, &look.condemned);
         Ok(())

@@ -21,7 +21,7 @@ use crate::interrupt::Interrupt;
 use crate::limits;
 use crate::operation::check::pack::PackReading;
 use crate::operation::check::places::PlacesByPack;
-use crate::operation::doubt;
+use crate::operation::doubt::{Absent, AtFault};
 use crate::report::{Finding, Reporter};
 use crate::repository::Repository;
 use crate::repository::index::{Index, Place, ReadObjects};
@@ -125,14 +125,21 @@ impl Packs {
         self.read.damaged.is_empty()
     }
 
-    /// Refuses to go on where most packs are gone, or all: what is damaged in the others is the least of it.
+    /// Refuses to go on where so many packs are gone that it is doubted: what is damaged in the others is the least of it.
     pub(super) fn refuse_if_most_are_gone(&self, repository: &Repository) -> Result<()> {
-        let (mut gone, there) = (self.missing.len(), self.listed);
-        if there == 0 && gone == 0 {
+        let mut gone = Absent::of(&self.read, &self.missing, self.listed);
+        if gone.there == 0 && gone.gone == 0 {
             // Every snapshot needs a pack, whatever has become of the index.
-            gone = repository.snapshots()?.snapshots.len();
+            gone.gone = repository.snapshots()?.snapshots.len();
         }
-        if doubt::mostly_gone(gone, there) { Err(doubt::refuse_gone(gone, there)) } else { Ok(()) }
+        gone.refuse_if_doubted()
+    }
+
+    /// How many packs are at fault, of those that an index names or nobody condemned.
+    pub(super) fn at_fault(&self, found: &Found) -> AtFault {
+        let damaged: HashSet<Id> = found.damaged.iter().chain(&found.unread).copied().collect();
+        let there: HashSet<Id> = self.present.keys().copied().collect();
+        AtFault::count(&damaged, &self.missing, &there, self.index.packs().iter())
     }
 
     /// All places in a pack. It has several numbers where index objects do not agree on its size.

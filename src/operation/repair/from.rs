@@ -38,6 +38,8 @@ use heal::Healer;
 pub struct Options {
     /// Name of this host, for the session.
     pub host: String,
+    /// Go on also where most packs seem to be damaged.
+    pub packs_are_damaged: bool,
     /// Change nothing; tell what is damaged.
     pub dry_run: bool,
     /// Whether to stop.
@@ -70,7 +72,8 @@ pub struct Summary {
 /// Repairs from another repository.
 ///
 /// # Errors
-/// Whatever keeps this repository from being listed or written, or the other from being opened.
+/// `Refused` where most packs seem to be damaged; whatever keeps this repository from being listed or written, or the other
+/// from being opened.
 pub fn run(
     repository: &Repository,
     other: &Repository,
@@ -134,7 +137,9 @@ fn repair(
     let packs = Packs::survey(repository)?;
     summary.packs_missing = packs.missing.len() as u64;
     let found = find(repository, &packs, options, reporter, summary)?;
-    refuse_if_most(&found, packs.present.len())?;
+    if !options.packs_are_damaged {
+        refuse_if_most(&packs, &found)?;
+    }
     reporter.progress().set_stage("saving blobs");
     let mover = BlobMover::new(repository);
     let (saved, condemned) =

@@ -22,7 +22,6 @@ use crate::id::Id;
 use crate::interrupt::Interrupt;
 use crate::operation::announce;
 use crate::operation::check::name_losses;
-use crate::operation::doubt;
 use crate::report::{Collector, Finding, Reporter};
 use crate::repository::Repository;
 use crate::repository::cache::Cache;
@@ -119,7 +118,7 @@ fn repair(
     let mut lost = HashSet::new();
     if !found.damaged.is_empty() {
         if !options.packs_are_damaged {
-            refuse_if_most(&found, packs.present.len())?;
+            refuse_if_most(&packs, &found)?;
         }
         reporter.progress().set_stage("saving blobs");
         let mover = BlobMover::new(repository);
@@ -161,16 +160,16 @@ fn find(
     Ok(found)
 }
 
-/// Refuses to repair where most of the packs that are there seem to be damaged.
-pub(super) fn refuse_if_most(found: &Found, there: usize) -> Result<()> {
-    let damaged = found.damaged.len();
-    if !doubt::mostly_damaged(damaged, there) {
+/// Refuses to repair where so many packs seem to be damaged that it is doubted.
+pub(super) fn refuse_if_most(packs: &Packs, found: &Found) -> Result<()> {
+    let at_fault = packs.at_fault(found);
+    if found.damaged.is_empty() || !at_fault.is_doubted() {
         return Ok(());
     }
-    Err(Error::refused(format!("{}: nothing was changed", doubt::damaged_in_words(damaged, there))).hint(
+    Err(Error::refused(format!("{}: nothing was changed", at_fault.in_words())).hint(
         "look at this machine and at the store, and try from another one; packs that are damaged indeed, as \
          `strongroom repair packs --dry-run --json` lists them, are repaired by `strongroom repair packs \
-         --packs-are-damaged`",
+         --packs-are-damaged`, or with the same flag by `strongroom repair --from OTHER`",
     ))
 }
 

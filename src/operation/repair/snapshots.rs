@@ -3,7 +3,8 @@
 //! Invariants: what is merely not to be had now is never taken for lost. The old snapshot stays unless it is told
 //! otherwise. Nothing is forgotten where what seems to be lost may be there: in packs that are not mounted, cut short, named
 //! by index objects that cannot be read, or condemned and whole. One of which nothing is left is forgotten only where a second
-//! look, taken just before, finds the same, and most of them only by their names.
+//! look, taken just before, finds the same. Where nothing or little is left of most of them, these are given up only by their
+//! names.
 
 mod doubt;
 
@@ -16,7 +17,7 @@ use crate::report::Finding;
 use crate::repository::Repository;
 use crate::repository::snapshot::{Snapshot, Snapshots};
 
-use crate::operation::doubt::mostly_ruined;
+use crate::operation::doubt::{is_ruined, mostly_ruined, ruined_in_words};
 use crate::operation::recommit::{self, Around, Draft, Made, Order};
 
 /// How to repair.
@@ -110,8 +111,25 @@ pub fn find(
     Ok(found)
 }
 
-/// Stores what is left of damaged snapshots anew, but for those that were repaired before; gives those that were forgotten
-/// because nothing is left of them.
+/// What would be left of snapshots that were repaired, by what the index says. Stores nothing.
+pub(in crate::operation) fn drafts(
+    repository: &Repository,
+    snapshots: &[Snapshot],
+    around: Around<'_>,
+) -> Result<Vec<Draft>> {
+    recommit::plan(repository, &Options::default().order(), snapshots, around)
+}
+
+/// What became of those that were not stored anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Forgotten, because nothing is left of them.
+    pub forgotten: HashSet<Id>,
+    /// Left as they are, because so little is left of so many.
+    pub held: HashSet<Id>,
+}
+
+/// Stores what is left of damaged snapshots anew, but for those that were repaired before.
 ///
 /// # Errors
 /// `Refused` where what seems to be lost may be there; whatever keeps the repository from being listed or written.
@@ -121,15 +139,18 @@ pub fn run(
     options: Options,
     around: Around<'_>,
     told: &mut dyn FnMut(&Snapshot, Made),
-) -> Result<Vec<Id>> {
+) -> Result<Ended> {
     if damaged.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Ended::default());
     }
     if let Some((cause, step)) = doubt::doubt(repository, options.forget, around.interrupt)? {
         return Err(Error::refused(format!("nothing was stored or forgotten: {cause}")).hint(step));
     }
-    let fresh =
-        damaged.iter().filter(|damaged| damaged.repaired_as.is_none() && damaged.draft.root.is_some());
+    let held = held_back(repository, damaged, options, around)?;
+    let is_held = |damaged: &Damaged| held.contains(&damaged.snapshot.id);
+    let fresh = damaged
+        .iter()
+        .filter(|damaged| damaged.repaired_as.is_none() && damaged.draft.root.is_some() && !is_held(damaged));
     let fresh = fresh.map(|damaged| damaged.snapshot.clone()).collect();
     let mut made_anew: HashMap<Id, Id> = HashMap::new();
     let mut told_too = |old: &Snapshot, made: Made| {
@@ -140,34 +161,60 @@ pub fn run(
     };
     recommit::commit(repository, &options.order(), fresh, around, &mut told_too)?;
     if !options.forget {
-        return Ok(Vec::new());
+        return Ok(Ended::default());
     }
-    forget_repaired(repository, damaged, &made_anew, around)?;
-    forget_ruined(repository, damaged, options, around)
+    forget_repaired(repository, damaged, &held, &made_anew, around)?;
+    let topless = damaged.iter().filter(|damaged| damaged.draft.root.is_none() && !is_held(damaged));
+    let topless = topless.map(|damaged| damaged.snapshot.id).collect();
+    let forgotten = forget_ruined(repository, &topless, options, around)?;
+    Ok(Ended { forgotten, held })
+}
+
+/// Those that are not to be touched, because so little is left of so many that it is doubted; tells of it.
+fn held_back(
+    repository: &Repository,
+    damaged: &[Damaged],
+    options: Options,
+    around: Around<'_>,
+) -> Result<HashSet<Id>> {
+    let ruined = damaged.iter().filter(|damaged| is_ruined(&damaged.snapshot, &damaged.draft));
+    let ruined: HashSet<Id> = ruined.map(|damaged| damaged.snapshot.id).collect();
+    let live = repository.snapshots()?.snapshots;
+    if !options.forget || options.named || !mostly_ruined(&ruined, &live) {
+        return Ok(HashSet::new());
+    }
+    let (cause, step) = doubted(ruined.len(), live.len());
+    around.reporter.report(kept(ruined.len(), &cause, step));
+    Ok(ruined)
+}
+
+fn doubted(lost: usize, all: usize) -> (String, String) {
+    let step =
+        "look at the store; `strongroom repair snapshots --forget SNAPSHOT...` gives up those that are named";
+    (ruined_in_words(lost, all), step.to_owned())
+}
+
+fn kept(count: usize, cause: &str, step: String) -> Finding {
+    let subject = if count == 1 { "the ruined snapshot" } else { "the ruined snapshots" };
+    Finding::problem(subject, format!("not forgotten: {cause}")).with_hint(step)
 }
 
 /// Forgets those of which nothing is left; gives them.
 fn forget_ruined(
     repository: &Repository,
-    damaged: &[Damaged],
+    ruined: &HashSet<Id>,
     options: Options,
     around: Around<'_>,
-) -> Result<Vec<Id>> {
-    let ruined: HashSet<Id> = damaged
-        .iter()
-        .filter(|damaged| damaged.draft.root.is_none())
-        .map(|damaged| damaged.snapshot.id)
-        .collect();
+) -> Result<HashSet<Id>> {
     if ruined.is_empty() {
-        return Ok(Vec::new());
+        return Ok(HashSet::new());
     }
-    let subject = if ruined.len() == 1 { "the ruined snapshot" } else { "the ruined snapshots" };
-    let kept = |cause: String, step: String| {
-        around.reporter.report(Finding::problem(subject, format!("not forgotten: {cause}")).with_hint(step));
-        Ok(Vec::new())
+    let kept = |cause: &str, step: String| {
+        around.reporter.report(kept(ruined.len(), cause, step));
+        Ok(HashSet::new())
     };
     if let Some((cause, step)) = doubt::doubt(repository, options.forget, around.interrupt)? {
-        return kept(cause, step);
+        return kept(&cause, step);
     }
     // Somebody may have stored what was lost, or forgotten one of them, since they were looked at.
     let all = repository.snapshots()?.snapshots;
@@ -181,18 +228,14 @@ fn forget_ruined(
         .collect();
     let ids: HashSet<Id> = lost.iter().map(|snapshot| snapshot.id).collect();
     if !options.named && mostly_ruined(&ids, &all) {
-        let (lost, all) = (lost.len(), all.len());
-        let cause = format!(
-            "nothing is left of {lost} of {all} snapshots, which a wrong path or a disk that is not mounted explains better"
-        );
-        let step = "look at the store; `strongroom repair snapshots --forget SNAPSHOT...` gives up those that are named";
-        return kept(cause, step.to_owned());
+        let (cause, step) = doubted(lost.len(), all.len());
+        return kept(&cause, step);
     }
-    let mut forgotten = Vec::new();
+    let mut forgotten = HashSet::new();
     for snapshot in lost {
         around.interrupt.check()?;
         repository.put_forgotten(&snapshot.id, Some(snapshot.used_number()))?;
-        forgotten.push(snapshot.id);
+        forgotten.insert(snapshot.id);
     }
     Ok(forgotten)
 }
@@ -201,12 +244,13 @@ fn forget_ruined(
 fn forget_repaired(
     repository: &Repository,
     damaged: &[Damaged],
+    held: &HashSet<Id>,
     made_anew: &HashMap<Id, Id>,
     around: Around<'_>,
 ) -> Result<()> {
     let repaired: HashMap<Id, Id> =
         damaged.iter().filter_map(|damaged| Some((damaged.snapshot.id, damaged.repaired_as?))).collect();
-    for done in damaged {
+    for done in damaged.iter().filter(|done| !held.contains(&done.snapshot.id)) {
         let Some(mut rest) = done.repaired_as else { continue };
         around.interrupt.check()?;
         // That one may have lost something since, and have been repaired in turn.

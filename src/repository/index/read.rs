@@ -52,9 +52,9 @@ impl ReadObjects {
         &self.listed
     }
 
-    /// How many packs each object names, and whether one of these packs is among them.
-    pub(crate) fn naming(&self, packs: &HashSet<Id>) -> HashMap<Id, (usize, bool)> {
-        let mut objects: HashMap<Id, (usize, bool)> = HashMap::new();
+    /// The packs that each object names.
+    pub(crate) fn packs_by_object(&self) -> HashMap<Id, Vec<Id>> {
+        let mut objects: HashMap<Id, Vec<Id>> = HashMap::new();
         for covered in &self.runs {
             let directory = &covered.run.directory;
             for (object, _) in directory.objects.iter().zip(&covered.live).filter(|(_, live)| **live) {
@@ -63,12 +63,17 @@ impl ReadObjects {
             for pack in covered.packs() {
                 let object = usize::try_from(pack.object).ok().and_then(|at| directory.objects.get(at));
                 let Some(object) = object else { continue };
-                let (count, names) = objects.entry(*object).or_default();
-                *count = count.saturating_add(1);
-                *names |= packs.contains(&pack.info.id);
+                objects.entry(*object).or_default().push(pack.info.id);
             }
         }
         objects
+    }
+
+    /// How many packs each object names, and whether one of these packs is among them.
+    pub(crate) fn naming(&self, packs: &HashSet<Id>) -> HashMap<Id, (usize, bool)> {
+        let named = self.packs_by_object().into_iter();
+        let count = |named: Vec<Id>| (named.len(), named.iter().any(|pack| packs.contains(pack)));
+        named.map(|(object, named)| (object, count(named))).collect()
     }
 
     /// Lists them, and reads those that no copy on this computer covers; again where one vanished meanwhile, as a

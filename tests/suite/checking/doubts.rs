@@ -6,10 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::mending::{copy, cut, data, fresh, metadata, run_verbatim, site, snapshots};
-use super::{checked, flip, name_of, of_kind, texts, write_over};
-use crate::site::{Seen, Site, assert_same, see};
-use crate::support::Rng;
+use strongroom::format::blob::Class;
+
+use super::mending::{copy, cut, data, fresh, give_up_by_name, metadata, run_verbatim, site, snapshots};
+use super::{by_age, checked, flip, name_of, of_kind, packs_of, texts, write_over};
+use crate::site::{DEADLINE, Seen, Site, assert_same, objects, see};
+use crate::support::{Rng, run};
 
 /// What each snapshot gives back.
 fn contents(site: &Site) -> BTreeMap<String, BTreeMap<Vec<u8>, Seen>> {
@@ -172,36 +174,181 @@ fn what_a_condemned_pack_holds_whole_is_copied_and_not_given_up() {
     }
 }
 
-#[test]
-fn where_most_packs_seem_to_be_damaged_none_is_named() {
+/// A site with a file for each of these nights, in packs of their own.
+fn nights(count: u64) -> Site {
     let site = Site::new();
-    let mut rng = Rng::new(3);
-    while of_kind(&site, "packs").len() < 66 {
-        site.folder.write("data/file", rng.bytes(20_000));
+    let mut rng = Rng::new(count);
+    for night in 0..count {
+        site.folder.write(format!("data/{night}"), rng.bytes(20_000));
         site.backup(["data"]);
     }
-    let packs: Vec<(PathBuf, Vec<u8>)> =
-        of_kind(&site, "packs").into_iter().map(|pack| (pack.clone(), fs::read(&pack).unwrap())).collect();
-    packs.iter().for_each(|(pack, _)| cut(pack, 0));
-    let (errors, summary) = checked(&site, 1, &["--read-data"]);
-    assert!(nothing_mends(&summary), "{summary}");
-    let steps = errors.iter().filter_map(|error| error["next_step"].as_str());
-    let named: Vec<&str> =
-        packs.iter().map(|(pack, _)| &pack.file_name().unwrap().to_str().unwrap()[..8]).collect();
-    for step in steps {
-        assert!(!named.iter().any(|name| step.contains(name)), "{step}");
+    site
+}
+
+/// Lets packs read as zeros; gives what they were.
+fn zeroed(packs: &[PathBuf]) -> Vec<(PathBuf, Vec<u8>)> {
+    let good: Vec<_> = packs.iter().map(|pack| (pack.clone(), fs::read(pack).unwrap())).collect();
+    good.iter().for_each(|(pack, good)| write_over(pack, &vec![0; good.len()]));
+    good
+}
+
+#[test]
+fn where_most_packs_seem_to_be_damaged_none_is_named() {
+    let site = nights(4);
+    site.run(0, ["key", "add", "--role", "maintain", "--label", "keeper", "--new-key-file", "keep.key"]);
+    copy(&site, "repo", "whole");
+    let before = contents(&site);
+    let (data, metadata) = (packs_of(&site, Class::Data), packs_of(&site, Class::Metadata));
+    assert_eq!((data.len(), metadata.len()), (4, 4));
+    // All that hold contents; half of all; all; and half, some of which are gone.
+    let half = [&data[..2], &metadata[2..]].concat();
+    for (packs, gone) in [(&data, 0), (&half, 0), (&[data.clone(), metadata.clone()].concat(), 0), (&half, 2)]
+    {
+        let good = zeroed(packs);
+        good.iter().take(gone).for_each(|(pack, _)| fs::remove_file(pack).unwrap());
+        let name =
+            |(pack, _): &(PathBuf, Vec<u8>)| pack.file_name().unwrap().to_str().unwrap()[..8].to_owned();
+        let named: Vec<String> = good.iter().skip(gone).map(name).collect();
+        for key in ["full.key", "keep.key"] {
+            let mut command = site.command_with(key, ["--json", "check", "--read-data"]);
+            let said = run(&mut command, DEADLINE).expect_code(1);
+            let said = objects(&said);
+            let errors = said.iter().filter(|object| object["message_type"] == "error");
+            let summary = said.iter().find(|object| object["message_type"] == "summary").unwrap();
+            assert!(nothing_mends(summary), "{summary}");
+            assert!(!texts(&summary["suffering_snapshots"]).is_empty(), "{summary}");
+            for error in errors {
+                let step = error["next_step"].as_str().unwrap_or_default();
+                assert!(!named.iter().any(|name| step.contains(name)), "{key}: {error}");
+                assert!(
+                    !step.contains("--forget") && error["mend"].as_array().is_none_or(Vec::is_empty),
+                    "{key}: {error}"
+                );
+            }
+            assert!(said.iter().any(|error| {
+                error["item"] == "the store"
+                    && error["message"].as_str().unwrap().contains("seem to be damaged")
+            }));
+        }
+        for command in [&format!("repair packs {}", named.join(" ")), "repair packs", "repair --from whole"] {
+            let (code, said) = say(&site, command);
+            assert!(code == Some(1) && said.contains("--packs-are-damaged"), "{command}: {said}");
+        }
+        assert!(of_kind(&site, "gc").is_empty());
+        for (pack, good) in good {
+            drop(fs::remove_file(&pack));
+            fs::write(pack, good).unwrap();
+        }
+        assert_all_there(&site, &before);
     }
-    let (code, said) = say(&site, &format!("repair packs {}", named.join(" ")));
-    assert!(code == Some(1) && said.contains("--packs-are-damaged"), "{said}");
-    assert!(of_kind(&site, "gc").is_empty());
-    packs.iter().for_each(|(pack, good)| write_over(pack, good));
+    // Three of eight may be the store's own.
+    zeroed(&data[..3]);
+    let (_, summary) = checked(&site, 1, &["--read-data"]);
+    assert!(texts(&summary["mend"]).iter().any(|command| command.starts_with("strongroom repair packs ")));
+}
+
+#[test]
+fn packs_that_were_all_condemned_while_they_read_wrongly_give_back_everything() {
+    let site = nights(4);
+    let before = contents(&site);
+    let all = [packs_of(&site, Class::Data), packs_of(&site, Class::Metadata)].concat();
+    for packs in [&all[..4], &all] {
+        copy(&site, "repo", "kept");
+        let good = zeroed(packs);
+        let (code, said) = say(&site, "repair packs --packs-are-damaged");
+        assert!(code == Some(3) && said.contains("lost: "), "{said}");
+        // Nothing of it is given up in one go: neither where no file is left nor where no tree is.
+        let (errors, summary) = checked(&site, 1, &["--read-data"]);
+        assert!(nothing_mends(&summary), "{summary}");
+        assert!(
+            errors.iter().any(|error| error["message"].as_str().unwrap().contains("or less than half")),
+            "{errors:?}"
+        );
+        let ids = snapshots(&site);
+        for command in ["repair snapshots --forget", "repair snapshots --forget --tag none"] {
+            say(&site, command);
+            assert_eq!(snapshots(&site), ids, "{command}");
+        }
+        let (code, said) = say(&site, "repair snapshots --forget");
+        assert!(code == Some(3) && said.contains("gives up those that are named"), "{said}");
+        assert_eq!(snapshots(&site), ids);
+        // What is left of them, stored beside them, vouches for nothing.
+        say(&site, "repair snapshots");
+        let (code, said) = say(&site, "repair snapshots --forget");
+        assert!(code == Some(3) && said.contains("gives up those that are named"), "{said}");
+        let now = snapshots(&site);
+        assert!(ids.iter().all(|id| now.contains(id)), "{now:?}");
+        // They read as they should again.
+        good.iter().for_each(|(pack, good)| write_over(pack, good));
+        let (code, said) = say(&site, "repair packs");
+        assert!(code == Some(0) && said.contains("copied out of condemned packs"), "{said}");
+        assert_all_there(&site, &before);
+        site.run(0, ["prune"]);
+        assert!(packs.iter().all(|pack| !pack.exists()), "condemned is for good");
+        assert_all_there(&site, &before);
+        copy(&site, "kept", "repo");
+        drop(fs::remove_dir_all(site.join("home/.cache")));
+    }
+    // Where they stay as they are, a person gives up what no backup brought back.
+    zeroed(&all);
+    say(&site, "repair packs --packs-are-damaged");
+    site.run(0, ["backup", "data", "--force"]);
+    assert_eq!(checked(&site, 1, &[]).0[0]["item"], "the store");
+    assert_eq!(give_up_by_name(&site).code, Some(0));
+    site.run(0, ["prune"]);
+    site.assert_sound();
+    assert_same(&see(&site.join("data")), &see(&site.restore("latest", "after").join("data")));
+}
+
+#[test]
+fn older_packs_that_are_gone_are_doubted_however_many_came_since() {
+    let site = nights(10);
+    copy(&site, "repo", "whole");
+    let (data, metadata) = (packs_of(&site, Class::Data), packs_of(&site, Class::Metadata));
+    assert_eq!((data.len(), metadata.len()), (10, 10));
+    let older = [&data[..4], &metadata[..4]].concat();
+    // All of the older ones, half of each night's, and all of half of these nights'.
+    for gone in [&older[..], &data[..4], &[&data[..2], &metadata[..2]].concat()] {
+        fresh(&site);
+        gone.iter().for_each(|pack| fs::remove_file(pack).unwrap());
+        let (errors, summary) = checked(&site, 1, &[]);
+        assert!(!texts(&summary["suffering_snapshots"]).is_empty(), "{summary}");
+        let of_store = errors.iter().find(|error| error["item"] == "the store").unwrap();
+        assert!(of_store["message"].as_str().unwrap().contains("half or more of what"), "{errors:?}");
+        assert!(!of_store["hurts"].as_array().unwrap().is_empty(), "{errors:?}");
+        let (code, said) = say(&site, "repair snapshots --forget");
+        assert!(code == Some(1) && said.contains("not mounted"), "{said}");
+        for backs_up in [false, true] {
+            if backs_up {
+                say(&site, "backup data");
+            }
+            assert!(nothing_mends(&checked(&site, 1, &[]).1));
+            for command in ["repair index", "repair index --dry-run", "repair packs"] {
+                let (code, said) = say(&site, command);
+                assert!(code == Some(1) && said.contains("not mounted"), "{command}: {said}");
+            }
+        }
+    }
+    fresh(&site);
+    // Three are few, and what is gone indeed goes by the flag.
+    data[..3].iter().for_each(|pack| fs::remove_file(pack).unwrap());
+    let (_, summary) = checked(&site, 1, &[]);
+    assert!(texts(&summary["mend"]).contains(&"strongroom repair index".to_owned()), "{summary}");
+    fs::remove_file(&metadata[3]).unwrap();
+    assert_eq!(say(&site, "repair index").0, Some(1));
+    let (code, said) = say(&site, "repair index --packs-are-gone");
+    assert!(code == Some(0) && said.contains("4 packs gone, named no more"), "{said}");
+    site.run(0, ["backup", "data", "--force"]);
+    // Of the night whose tree is gone nothing is left; it is one of four, and given up by the command that is named.
+    assert_eq!(texts(&checked(&site, 1, &[]).1["give_up"]), ["strongroom repair snapshots --forget"]);
+    run_verbatim(&site, "strongroom repair snapshots --forget");
     site.assert_sound();
 }
 
-/// Packs that none but the first index object names.
-fn only_in_the_first(site: &Site) -> Vec<PathBuf> {
+/// Packs that none but a damaged index object names.
+fn named_by_none(site: &Site) -> Vec<PathBuf> {
     let mut only = Vec::new();
-    for pack in of_kind(site, "packs") {
+    for pack in by_age(site, "packs") {
         let good = fs::read(&pack).unwrap();
         flip(&pack, -60);
         let (errors, _) = checked(site, 1, &[]);
@@ -216,29 +363,43 @@ fn only_in_the_first(site: &Site) -> Vec<PathBuf> {
 #[test]
 fn an_index_object_and_the_table_of_a_pack_that_only_it_names_go_together() {
     let site = site();
-    flip(&of_kind(&site, "index")[0], 200);
-    let pack = only_in_the_first(&site).remove(0);
-    flip(&pack, -60);
-    let (errors, summary) = checked(&site, 1, &["--read-data"]);
+    copy(&site, "repo", "whole");
+    for night in 0..2 {
+        fresh(&site);
+        let index = by_age(&site, "index").swap_remove(night);
+        flip(&index, 200);
+        let packs = named_by_none(&site);
+        assert_eq!(packs.len(), 2, "of data and of metadata");
+        for pack in packs {
+            fresh(&site);
+            flip(&index, 200);
+            a_pack_and_what_alone_names_it_are_given_up(&site, &pack);
+        }
+    }
+}
+
+fn a_pack_and_what_alone_names_it_are_given_up(site: &Site, pack: &Path) {
+    flip(pack, -60);
+    let (errors, summary) = checked(site, 1, &["--read-data"]);
     let (mend, give_up) = (texts(&summary["mend"]), texts(&summary["give_up"]));
     let named = pack.file_name().unwrap().to_str().unwrap()[..8].to_owned();
     let step = format!("strongroom repair packs {named}");
     assert_eq!(mend, ["strongroom repair index"], "{errors:?}");
     assert!(give_up.contains(&step), "{give_up:?}");
-    let all = snapshots(&site);
+    let all = snapshots(site);
     // Beside an index object that cannot be read nothing is given up.
-    let (code, said) = say(&site, "repair snapshots --forget");
+    let (code, said) = say(site, "repair snapshots --forget");
     assert!(code == Some(1) && said.contains("index objects that cannot be read"), "{said}");
-    assert_eq!(snapshots(&site), all);
+    assert_eq!(snapshots(site), all);
     for command in &mend {
-        run_verbatim(&site, command);
+        run_verbatim(site, command);
     }
-    let (code, said) = say(&site, "repair packs");
+    let (code, said) = say(site, "repair packs");
     assert!(code == Some(1) && said.contains(&step), "{said}");
     for command in &give_up {
-        run_verbatim(&site, command);
+        run_verbatim(site, command);
     }
-    site.assert_sound();
+    assert_eq!(give_up_by_name(site).code, Some(0));
     site.run(0, ["prune"]);
     site.assert_sound();
 }
@@ -246,16 +407,30 @@ fn an_index_object_and_the_table_of_a_pack_that_only_it_names_go_together() {
 #[test]
 fn of_a_pack_that_was_cut_a_little_nothing_is_given_up() {
     let site = site();
+    copy(&site, "repo", "whole");
     let before = contents(&site);
-    let pack = data(&site);
-    cut(&pack, fs::metadata(&pack).unwrap().len() - 10);
-    let (code, said) = say(&site, "repair snapshots --forget");
-    assert!(code == Some(1) && said.contains("another size than the index says"), "{said}");
-    let (_, summary) = checked(&site, 1, &["--read-data"]);
-    for command in texts(&summary["mend"]) {
-        run_verbatim(&site, &command);
+    for victim in [data as fn(&Site) -> PathBuf, metadata] {
+        fresh(&site);
+        let pack = victim(&site);
+        cut(&pack, fs::metadata(&pack).unwrap().len() - 10);
+        let objects = site.objects();
+        // Nor is there a copy without it, which would be one more to put right.
+        for command in ["repair snapshots --forget", "repair snapshots"] {
+            let (code, said) = say(&site, command);
+            assert!(
+                code == Some(1) && said.contains("another size than the index says"),
+                "{command}: {said}"
+            );
+            assert!(said.contains("nothing was stored or forgotten") && said.contains("check --read-data"));
+            assert_eq!(site.objects(), objects, "{command}");
+        }
+        let (_, summary) = checked(&site, 1, &["--read-data"]);
+        for command in texts(&summary["mend"]) {
+            run_verbatim(&site, &command);
+        }
+        assert_all_there(&site, &before);
+        assert_eq!(say(&site, "repair snapshots").0, Some(0));
     }
-    assert_all_there(&site, &before);
 }
 
 #[test]

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
+use strongroom::format::blob::Class;
 
-use super::{checked, flip, name_of, of_kind, texts, write_over};
+use super::{by_age, checked, flip, name_of, of_kind, packs_of, texts, write_over};
 use crate::site::{DEADLINE, Site, assert_same, see};
 use crate::support::{Outcome, Rng, run, strongroom};
 
@@ -40,13 +41,6 @@ pub(super) fn run_verbatim(site: &Site, command: &str) -> Option<i32> {
     outcome.code
 }
 
-fn class_of_packs(site: &Site) -> (PathBuf, PathBuf) {
-    let mut packs = of_kind(site, "packs");
-    packs.sort_by_key(|pack| fs::metadata(pack).unwrap().len());
-    // By far the largest holds the large file; of metadata there is less than of anything.
-    (packs.last().unwrap().clone(), packs.first().unwrap().clone())
-}
-
 /// What each case does, whether snapshots suffer, and which kind of object is to blame.
 struct Case {
     name: &'static str,
@@ -55,16 +49,34 @@ struct Case {
     kind: &'static str,
 }
 
-fn one_of(site: &Site, kind: &str) -> PathBuf {
-    of_kind(site, kind).swap_remove(0)
+/// The object of a kind that was written first, or last.
+fn one_of<const LAST: bool>(site: &Site, kind: &str) -> PathBuf {
+    end_of::<LAST>(by_age(site, kind))
+}
+
+fn end_of<const LAST: bool>(mut objects: Vec<PathBuf>) -> PathBuf {
+    if LAST { objects.pop().unwrap() } else { objects.remove(0) }
+}
+
+/// The first night's pack of data, which holds the large file, or the last night's.
+fn data_of<const LAST: bool>(site: &Site) -> PathBuf {
+    end_of::<LAST>(packs_of(site, Class::Data))
+}
+
+fn metadata_of<const LAST: bool>(site: &Site) -> PathBuf {
+    end_of::<LAST>(packs_of(site, Class::Metadata))
 }
 
 pub(super) fn data(site: &Site) -> PathBuf {
-    class_of_packs(site).0
+    data_of::<false>(site)
 }
 
 pub(super) fn metadata(site: &Site) -> PathBuf {
-    class_of_packs(site).1
+    metadata_of::<false>(site)
+}
+
+fn last_metadata(site: &Site) -> PathBuf {
+    metadata_of::<true>(site)
 }
 
 pub(super) fn cut(path: &Path, length: u64) {
@@ -87,11 +99,16 @@ macro_rules! case {
     };
 }
 
-fn cases() -> Vec<Case> {
+/// The cases, each with what was written first or last of its kind.
+fn cases<const LAST: bool>() -> Vec<Case> {
     vec![
-        case!("an index object is damaged", "index", true, |site| one_of(site, "index"), |at| flip(&at, 200)),
-        case!("an index object is empty", "index", true, |site| one_of(site, "index"), |at| cut(&at, 0)),
-        case!("an index object is gone", "index", true, |site| one_of(site, "index"), |at| {
+        case!("an index object is damaged", "index", true, |site| one_of::<LAST>(site, "index"), |at| flip(
+            &at, 200
+        )),
+        case!("an index object is empty", "index", true, |site| one_of::<LAST>(site, "index"), |at| cut(
+            &at, 0
+        )),
+        case!("an index object is gone", "index", true, |site| one_of::<LAST>(site, "index"), |at| {
             fs::remove_file(&at).unwrap();
         }),
         case!(
@@ -104,25 +121,46 @@ fn cases() -> Vec<Case> {
             },
             |_at| ()
         ),
-        case!("the seal of a pack's table is damaged", "pack", false, |site| data(site), |at| flip(&at, -60)),
-        case!("a pack's header is damaged", "pack", false, |site| metadata(site), |at| flip(&at, 3)),
-        case!("a chunk is damaged", "pack", true, |site| data(site), |at| flip(&at, 400)),
-        case!("a blob of a tree is damaged", "pack", true, |site| metadata(site), |at| flip(&at, 40)),
-        case!("a pack of data is cut short", "pack", true, |site| data(site), |at| cut(&at, 300_000)),
-        case!("a pack of data is empty", "pack", true, |site| data(site), |at| cut(&at, 0)),
-        case!("a pack of metadata is cut short", "pack", true, |site| metadata(site), |at| cut(&at, 30)),
-        case!("a pack is longer than it was", "pack", false, |site| data(site), |at| {
+        case!("the seal of a pack's table is damaged", "pack", false, |site| data_of::<LAST>(site), |at| {
+            flip(&at, -60)
+        }),
+        case!("a pack's header is damaged", "pack", false, |site| metadata_of::<LAST>(site), |at| flip(
+            &at, 3
+        )),
+        case!("a chunk is damaged", "pack", true, |site| data_of::<LAST>(site), |at| flip(&at, 400)),
+        case!("a blob of a tree is damaged", "pack", true, |site| metadata_of::<LAST>(site), |at| flip(
+            &at, 40
+        )),
+        case!("a pack of data is cut short", "pack", true, |site| data_of::<LAST>(site), |at| cut(
+            &at,
+            fs::metadata(&at).unwrap().len() / 3
+        )),
+        case!("a pack of data is empty", "pack", true, |site| data_of::<LAST>(site), |at| cut(&at, 0)),
+        case!("a pack of metadata is cut short", "pack", true, |site| metadata_of::<LAST>(site), |at| cut(
+            &at, 30
+        )),
+        case!("a pack is longer than it was", "pack", false, |site| data_of::<LAST>(site), |at| {
             let bytes = fs::read(&at).unwrap();
             write_over(&at, &[bytes, vec![0; 100]].concat());
         }),
-        case!("a pack of data is gone", "pack", true, |site| data(site), |at| fs::remove_file(&at).unwrap()),
-        case!("a pack of metadata is gone", "pack", true, |site| metadata(site), |at| fs::remove_file(&at)
-            .unwrap()),
-        case!("a snapshot is damaged", "snapshot", true, |site| one_of(site, "snapshots"), |at| flip(
-            &at, 100
+        case!("a pack of data is gone", "pack", true, |site| data_of::<LAST>(site), |at| fs::remove_file(
+            &at
+        )
+        .unwrap()),
+        case!("a pack of metadata is gone", "pack", true, |site| metadata_of::<LAST>(site), |at| {
+            fs::remove_file(&at).unwrap()
+        }),
+        case!(
+            "a snapshot is damaged",
+            "snapshot",
+            true,
+            |site| one_of::<LAST>(site, "snapshots"),
+            |at| flip(&at, 100)
+        ),
+        case!("a snapshot is empty", "snapshot", true, |site| one_of::<LAST>(site, "snapshots"), |at| cut(
+            &at, 0
         )),
-        case!("a snapshot is empty", "snapshot", true, |site| one_of(site, "snapshots"), |at| cut(&at, 0)),
-        case!("a snapshot is gone", "snapshot", true, |site| one_of(site, "snapshots"), |at| {
+        case!("a snapshot is gone", "snapshot", true, |site| one_of::<LAST>(site, "snapshots"), |at| {
             fs::remove_file(&at).unwrap();
         }),
         case!(
@@ -156,7 +194,12 @@ fn cases() -> Vec<Case> {
 fn the_commands_that_are_named_mend_it() {
     let site = site();
     copy(&site, "repo", "whole");
-    for Case { name, damage, hurts, kind } in cases() {
+    for (Case { name, damage, hurts, kind }, last) in cases::<false>()
+        .into_iter()
+        .map(|case| (case, false))
+        .chain(cases::<true>().into_iter().map(|case| (case, true)))
+    {
+        let name = format!("{name}, {}", if last { "last" } else { "first" });
         fresh(&site);
         let victim = damage(&site);
         let object = if victim.as_os_str().is_empty() { String::new() } else { name_of(&site, &victim) };
@@ -199,7 +242,7 @@ fn what_is_lost_comes_back_with_a_backup_or_from_another_repository() {
         |at: &Path| cut(at, fs::metadata(at).unwrap().len() / 3),
         |at: &Path| fs::remove_file(at).unwrap(),
     ] {
-        for victim in [data, metadata] {
+        for victim in [data, metadata, last_metadata] {
             for heals in ["strongroom -q backup data --force", "strongroom -q repair --from whole"] {
                 fresh(&site);
                 damage(&victim(&site));
@@ -254,11 +297,13 @@ fn what_an_earlier_command_made_whole_is_not_given_up_by_a_later_one() {
     copy(&site, "repo", "whole");
     let all = snapshots(&site);
     let cut_a_little = |at: &Path| cut(at, fs::metadata(at).unwrap().len() - 10);
-    let cases: [Harm<'_>; 4] = [
+    let cases: [Harm<'_>; 6] = [
         ("metadata cut a little", metadata, &cut_a_little, false),
         ("data cut a little", data, &cut_a_little, false),
         ("metadata gone", metadata, &|at: &Path| fs::remove_file(at).unwrap(), true),
         ("metadata of another name", metadata, &pass_off, true),
+        ("metadata of the last night cut a little", last_metadata, &cut_a_little, false),
+        ("metadata of the last night gone", last_metadata, &|at: &Path| fs::remove_file(at).unwrap(), true),
     ];
     for (name, victim, damage, loses) in cases {
         for backup in [false, true] {
@@ -305,9 +350,9 @@ fn what_an_earlier_command_made_whole_is_not_given_up_by_a_later_one() {
     }
 }
 
-/// Checks. Where nothing is left of old snapshots, and packs that are not mounted would explain that as well, a person
-/// gives them up by the command that names them, and checks again.
-fn give_up_by_name(site: &Site) -> Outcome {
+/// Checks. Where nothing or little is left of old snapshots, and packs that are not mounted would explain that as well, a
+/// person gives them up by the command that names them, and checks again.
+pub(super) fn give_up_by_name(site: &Site) -> Outcome {
     let checked = site.run_any(["check", "--read-data"]);
     let said = checked.err();
     let Some((_, rest)) = said.split_once("`strongroom repair snapshots --forget ") else { return checked };

@@ -10,7 +10,7 @@ use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 use crate::backend::{ObjectKind, ObjectName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Id;
-use crate::operation::doubt;
+use crate::operation::doubt::Absent;
 use crate::repository::Repository;
 use crate::repository::index::read_listed;
 
@@ -78,13 +78,16 @@ impl Survey {
         }
         Ok(Some(Self { objects, damaged, unknown, present }))
     }
-    /// Refuses to go on where most of the packs are gone that should be there: it is the index that knows what lay in them.
+
+    /// Refuses to go on where so many packs are gone that it is doubted: it is the index that knows what lay in them.
     pub(super) fn refuse_if_most_are_gone(&self, condemned: &HashSet<Id>) -> Result<()> {
-        let named: HashSet<Id> = self.objects.values().flatten().map(|(pack, _)| *pack).collect();
-        let is_gone = |pack: &&Id| !self.present.contains_key(*pack) && !condemned.contains(*pack);
-        let (gone, there) = (named.iter().filter(is_gone).count(), self.present.len());
-        // What a damaged object names is not known: some pack, at least.
-        let gone = if there == 0 { gone.max(self.damaged.len()) } else { gone };
-        if doubt::mostly_gone(gone, there) { Err(doubt::refuse_gone(gone, there)) } else { Ok(()) }
+        let is_gone = |pack: &Id| !self.present.contains_key(pack) && !condemned.contains(pack);
+        let objects = self.objects.values().map(|packs| packs.iter().map(|(pack, _)| pack));
+        let mut gone = Absent::count(objects, &is_gone, self.present.len());
+        if gone.there == 0 {
+            // What a damaged object names is not known: some pack, at least.
+            gone.gone = gone.gone.max(self.damaged.len());
+        }
+        gone.refuse_if_doubted()
     }
 }

@@ -224,21 +224,27 @@ fn a_pack_that_is_longer_than_any_may_be_is_saved_whole() {
 #[test]
 fn where_most_packs_seem_damaged_none_is_condemned_but_by_a_flag() {
     let (store_of, repository) = create();
-    let packs: Vec<Id> = (0..65).map(|seed| store(&repository, &[seed, seed + 100])).collect();
-    for (pack, seed) in packs.iter().zip(0..64) {
+    let packs: Vec<Id> = (0..8).map(|seed| store(&repository, &[seed, seed + 100])).collect();
+    for (pack, seed) in packs.iter().zip(0..4) {
         hurt(&store_of, &repository, pack, seed);
     }
     let before = store_of.memory.snapshot();
     // Whoever names them may have them from a check that read as wrongly.
-    for named in [&[][..], &packs[..64]] {
+    for named in [&[][..], &packs[..4]] {
         let error = repair(&repository, named).0.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Refused, "{}", error.chain());
-        assert!(error.chain().contains("64 of 65 packs"), "{}", error.chain());
+        assert!(error.chain().contains("4 of 8 packs"), "{}", error.chain());
         assert_eq!(store_of.memory.snapshot(), before);
     }
-    let done = repair_as(&repository, &packs[..64], true).0.unwrap();
-    assert_eq!((done.packs_damaged.len(), done.blobs_saved), (64, 64));
-    assert!((100..164).all(|seed| is_there(&repository, seed)));
+    let done = repair_as(&repository, &packs[..4], true).0.unwrap();
+    assert_eq!((done.packs_damaged.len(), done.blobs_saved), (4, 4));
+    assert!((100..108).all(|seed| is_there(&repository, seed)));
+    // Three are few.
+    let more: Vec<Id> = (10..13).map(|seed| store(&repository, &[seed])).collect();
+    for (pack, seed) in more.iter().zip(10..13) {
+        hurt(&store_of, &repository, pack, seed);
+    }
+    assert_eq!(repair(&repository, &[]).0.unwrap().packs_damaged.len(), 3);
 }
 
 #[test]

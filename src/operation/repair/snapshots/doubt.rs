@@ -8,7 +8,7 @@ use crate::backend::ObjectKind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Id;
 use crate::interrupt::Interrupt;
-use crate::operation::doubt::{gone_in_words, mostly_gone};
+use crate::operation::doubt::gone_of;
 use crate::operation::repair::buried;
 use crate::repository::Repository;
 use crate::repository::index::{Index, PackInfo};
@@ -68,14 +68,14 @@ fn doubt_sizes(index: &Index, sizes: &HashMap<Id, u64>) -> Option<(String, Strin
 fn doubt_packs_and_index(repository: &Repository) -> Result<Option<(String, String)>> {
     let session::Usable { index, missing, unreadable, .. } = session::usable(repository)?;
     let sizes = sizes(repository)?;
-    let gone = missing.iter().collect::<HashSet<_>>().len();
-    if sizes.is_empty() || mostly_gone(gone, sizes.len()) {
+    let gone = gone_of(repository, &missing.into_iter().collect::<HashSet<_>>(), sizes.len())?;
+    if sizes.is_empty() || gone.is_doubted() {
         let step = if sizes.is_empty() {
             "look at the store; `strongroom forget --forget-newest-good SNAPSHOT` gives a snapshot up all the same"
         } else {
             "look at the store; where they are gone for good, run `strongroom repair index --packs-are-gone`, then this again"
         };
-        return Ok(Some((gone_in_words(gone, sizes.len()), step.to_owned())));
+        return Ok(Some((gone.in_words(), step.to_owned())));
     }
     if let Some(doubt) = doubt_sizes(&index, &sizes) {
         return Ok(Some(doubt));
