@@ -33,7 +33,7 @@ class Sample:
 def measured(command, environment, folder, reader=None, writer=None):
     """Runs a command to its end, its output in a log, or read by another program that must like it.
 
-    Its standard input is empty, or what another program writes.
+    Its standard input is empty, or what another program writes, whose processor time then counts as well.
     """
     command = list(map(str, command))
     log_path = folder / "log"
@@ -43,6 +43,7 @@ def measured(command, environment, folder, reader=None, writer=None):
             reader = stack.enter_context(
                 subprocess.Popen(list(map(str, reader)), stdin=subprocess.PIPE, stdout=log, stderr=log))
             out = reader.stdin
+        before = children()
         started = time.monotonic()
         if writer:
             writer = stack.enter_context(subprocess.Popen(list(map(str, writer)), stdin=subprocess.DEVNULL,
@@ -68,7 +69,14 @@ def measured(command, environment, folder, reader=None, writer=None):
     # A process starts with the peak of the one that started it: below this script's own the number is only a bound.
     if not resident or used.ru_maxrss > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss:
         resident = used.ru_maxrss * unit
-    return Sample(wall, used.ru_utime + used.ru_stime, resident, anonymous)
+    cpu = children() - before if writer else used.ru_utime + used.ru_stime
+    return Sample(wall, cpu, resident, anonymous)
+
+
+def children():
+    """Processor time of all that this script has started and that has ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def watched(pid):
