@@ -30,8 +30,11 @@ class Sample:
     added: int = 0
 
 
-def measured(command, environment, folder, reader=None):
-    """Runs a command to its end, its output in a log, or read by another program that must like it."""
+def measured(command, environment, folder, reader=None, writer=None):
+    """Runs a command to its end, its output in a log, or read by another program that must like it.
+
+    Its standard input is empty, or what another program writes, whose processor time then counts as well.
+    """
     command = list(map(str, command))
     log_path = folder / "log"
     with open(log_path, "wb") as log, contextlib.ExitStack() as stack:
@@ -40,11 +43,17 @@ def measured(command, environment, folder, reader=None):
             reader = stack.enter_context(
                 subprocess.Popen(list(map(str, reader)), stdin=subprocess.PIPE, stdout=log, stderr=log))
             out = reader.stdin
+        before = children()
         started = time.monotonic()
+        if writer:
+            writer = stack.enter_context(subprocess.Popen(list(map(str, writer)), stdin=subprocess.DEVNULL,
+                                                          stdout=subprocess.PIPE, stderr=log))
         process = subprocess.Popen(command, env=environment, cwd=folder,
-                                   stdin=subprocess.DEVNULL, stdout=out, stderr=log)
+                                   stdin=writer.stdout if writer else subprocess.DEVNULL, stdout=out, stderr=log)
         if reader:
             reader.stdin.close()
+        if writer:
+            writer.stdout.close()
         resident, anonymous = watched(process.pid)
         _, status, used = os.wait4(process.pid, 0)
         wall = time.monotonic() - started
@@ -54,11 +63,20 @@ def measured(command, environment, folder, reader=None):
         raise Failure(f"{' '.join(command)}\nended with {process.returncode}:\n{said}")
     if reader and reader.returncode != 0:
         raise Failure(f"{' '.join(command)}\nwrote something else than what was backed up")
+    if writer and writer.returncode != 0:
+        raise Failure(f"what was to be read by {' '.join(command)}\nended with {writer.returncode}")
     unit = 1 if sys.platform == "darwin" else 1024
     # A process starts with the peak of the one that started it: below this script's own the number is only a bound.
     if not resident or used.ru_maxrss > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss:
         resident = used.ru_maxrss * unit
-    return Sample(wall, used.ru_utime + used.ru_stime, resident, anonymous)
+    cpu = children() - before if writer else used.ru_utime + used.ru_stime
+    return Sample(wall, cpu, resident, anonymous)
+
+
+def children():
+    """Processor time of all that this script has started and that has ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def watched(pid):

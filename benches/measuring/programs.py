@@ -51,8 +51,8 @@ class Program:
         sample.added = size(self.repository) - before
         return sample
 
-    def run(self, command, reader=None):
-        return process.measured(command, self.environment(), self.folder, reader)
+    def run(self, command, reader=None, writer=None):
+        return process.measured(command, self.environment(), self.folder, reader, writer)
 
     def said(self):
         """What the last run printed."""

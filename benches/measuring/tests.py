@@ -18,6 +18,7 @@ from .data import Sources
 from .ground import MEBIBYTE, Failure, retire
 from .process import Sample
 from .results import REPOSITORY, Bound, Result
+from .servers import Rows
 
 
 class InFolder(unittest.TestCase):
@@ -30,8 +31,8 @@ class InFolder(unittest.TestCase):
 
 
 class Running(InFolder):
-    def run_python(self, text, reader=None):
-        return process.measured([sys.executable, "-c", text], dict(os.environ), self.folder, reader)
+    def run_python(self, text, reader=None, writer=None):
+        return process.measured([sys.executable, "-c", text], dict(os.environ), self.folder, reader, writer)
 
     def test_memory_and_time_are_those_of_the_process(self):
         sample = self.run_python("import time; held = bytearray(64 << 20); time.sleep(0.3)")
@@ -51,6 +52,30 @@ class Running(InFolder):
         self.run_python("print('bytes', end='')", ["cmp", "-", expected])
         with self.assertRaisesRegex(Failure, "something else"):
             self.run_python("print('other', end='')", ["cmp", "-", expected])
+
+
+    def test_input_comes_from_a_writer_that_must_end_well(self):
+        count = "import sys; sys.exit(len(sys.stdin.read()) != 300_000)"
+        self.run_python(count, writer=[sys.executable, "-c", "print('x' * 300_000, end='')"])
+        with self.assertRaisesRegex(Failure, "ended with 4"):
+            self.run_python(count, writer=[sys.executable, "-c", "print('x' * 300_000, end=''); raise SystemExit(4)"])
+
+
+class Tables(unittest.TestCase):
+    def test_rows_are_the_same_for_the_same_seed_and_keys_rise(self):
+        rows = Rows(1, 1000)
+        lines = [rows.line(number) for number in range(2000)]
+        self.assertEqual(lines[7], Rows(1, 1000).line(7))
+        self.assertNotEqual(lines[7], Rows(2, 1000).line(7))
+        keys = [line.split("\t")[0] for line in lines]
+        self.assertEqual(keys, sorted(set(keys)))
+        self.assertTrue(all(line.count("\t") == 7 and line.count("\n") == 1 for line in lines))
+
+    def test_a_changed_row_keeps_its_key_and_when_it_was_made(self):
+        rows = Rows(1, 1000)
+        old, new = rows.line(8).split("\t"), rows.line(8, "night").split("\t")
+        self.assertEqual((old[0], old[1], old[3]), (new[0], new[1], new[3]))
+        self.assertTrue(old[2] != new[2] and old[5] != new[5] and old[7] != new[7])
 
 
 class Folders(InFolder):

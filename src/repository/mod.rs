@@ -41,6 +41,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::backend::{Backend, ObjectKind, ObjectName};
+use crate::chunker::dump::DumpChunker;
 use crate::chunker::gear::{GearChunker, Sizes};
 use crate::crypto::derive::{self, Purpose};
 use crate::crypto::random;
@@ -55,7 +56,7 @@ use keys::{Credential, NewKey};
 
 /// Sizes of the profile `file`.
 pub const FILE_CHUNKS: ChunkSizes = ChunkSizes { minimum: 512 << 10, average: 1 << 20, maximum: 4 << 20 };
-/// Sizes of the profile `dump`.
+/// Sizes of the profile `dump`, to which a stream comes from finer ones.
 pub const DUMP_CHUNKS: ChunkSizes = ChunkSizes { minimum: 16 << 10, average: 64 << 10, maximum: 256 << 10 };
 
 /// What to do about a config that is damaged.
@@ -204,27 +205,29 @@ impl Repository {
 
     /// The chunker of the profile `file`.
     pub fn file_chunker(&self) -> GearChunker {
-        self.chunker(self.config.file_chunks)
+        GearChunker::new(in_memory(self.config.file_chunks), &self.gear_table())
     }
 
     /// The chunker of the profile `dump`.
-    pub fn dump_chunker(&self) -> GearChunker {
-        self.chunker(self.config.dump_chunks)
+    pub fn dump_chunker(&self) -> DumpChunker {
+        DumpChunker::new(in_memory(self.config.dump_chunks), &self.gear_table())
     }
 
-    fn chunker(&self, sizes: ChunkSizes) -> GearChunker {
-        let size = |bytes: u32| usize::try_from(bytes).unwrap_or(usize::MAX);
-        let ChunkSizes { minimum, average, maximum } = sizes;
-        GearChunker::new(
-            Sizes { minimum: size(minimum), average: size(average), maximum: size(maximum) },
-            &derive::table(&self.keyring.key(Purpose::GearTable)),
-        )
+    fn gear_table(&self) -> [u64; 256] {
+        derive::table(&self.keyring.key(Purpose::GearTable))
     }
 
     /// Names of all objects of a kind, sorted.
     pub(crate) fn list_ids(&self, kind: ObjectKind) -> Result<Vec<Id>> {
         Ok(self.backend.list(kind)?.into_iter().map(|listed| listed.id).collect())
     }
+}
+
+/// Sizes of a config, as a chunker takes them.
+fn in_memory(sizes: ChunkSizes) -> Sizes {
+    let size = |bytes: u32| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let ChunkSizes { minimum, average, maximum } = sizes;
+    Sizes { minimum: size(minimum), average: size(average), maximum: size(maximum) }
 }
 
 fn read_config(backend: &dyn Backend) -> Result<Vec<u8>> {

@@ -2,9 +2,9 @@
 //! test. How long anything took is not looked at.
 
 use std::env;
-use std::ffi::OsString;
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -44,6 +44,16 @@ fn script<A: Into<OsString>>(place: &TempFolder, python: &Path, arguments: Vec<A
     for name in ["find", "cat", "cmp", "strace"] {
         symlink(tool(name), tools.join(name)).expect("link a tool");
     }
+    script_with(place, python, arguments, tools.as_os_str())
+}
+
+/// The same with a search path.
+fn script_with<A: Into<OsString>>(
+    place: &TempFolder,
+    python: &Path,
+    arguments: Vec<A>,
+    tools: &OsStr,
+) -> Outcome {
     let mut command = Command::new(python);
     command.arg("-B").args(arguments.into_iter().map(Into::into));
     command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches"));
@@ -161,4 +171,30 @@ fn the_script_for_one_file_counts_what_is_read() {
             "\n| with the cache that the backups left | Strongroom | 7 | 4 | 7 | ",
         ],
     );
+}
+
+#[test]
+fn the_script_for_dumps_measures_every_server() {
+    let what = "the benchmark of dumps";
+    let Some(python) = python(what) else { return };
+    if !["psql", "mariadb", "mariadb-install-db"].iter().all(|tool| has_tool(tool, what)) {
+        return;
+    }
+    let place = TempFolder::new();
+    // The servers run as somebody else, who has to get to his folder.
+    fs::set_permissions(place.path(), Permissions::from_mode(0o711)).expect("open the folder");
+    let mut arguments = shared(&place, "dumps.py");
+    arguments.extend(["--rows", "400", "--rounds", "1", "--change-rows", "0.02"].map(Into::into));
+    // The servers' own programs need much of what a system has.
+    let searched = env::var_os("PATH").expect("a search path");
+    let report = script_with(&place, &python, arguments, &searched).expect_code(0).out();
+    let expected = [
+        "\n## PostgreSQL ",
+        "\n## MariaDB ",
+        "; 8 rows changed and 1 were added.\n",
+        "\n| Strongroom | ",
+        "\n- Strongroom's first night held at most ",
+    ];
+    assert_holds(&report, &expected);
+    assert!(!place.join("work").exists(), "the work folder is removed");
 }

@@ -7,9 +7,11 @@ use serde_json::Value;
 
 use crate::servers::mysql::Mysql;
 use crate::servers::postgres::Postgres;
+use crate::servers::redis::Redis;
 use crate::servers::ssh::Ssh;
 use crate::site::{DEADLINE, Site};
 use crate::support::run;
+use crate::traced::{can_trace, traced};
 
 /// What of Vaultwarden's schema tells which files there are, for both kinds of server.
 const VAULTWARDEN: &str = "
@@ -126,6 +128,56 @@ fn what_cannot_be_dumped_makes_no_snapshot() {
     site.run(0, ["backup", "--postgres", &url("postgres?"), "--prefix", "env"]);
     assert_eq!(site.json(0, ["snapshots"]).len(), 1);
     site.assert_sound();
+}
+
+#[test]
+fn between_a_server_and_the_repository_there_are_pipes_alone() {
+    let what = "what the dump of a server writes";
+    if !can_trace(what) {
+        return;
+    }
+    let (Some(postgres), Some(mysql)) = (Postgres::start(what), Mysql::start(what)) else { return };
+    let Some(redis) = Redis::start(what, &[], None) else { return };
+    postgres.sql("postgres", "CREATE TABLE t AS SELECT n, md5(n::text) FROM generate_series(1, 100000) AS n");
+    mysql.sql(
+        "",
+        "CREATE DATABASE d; USE d; CREATE TABLE t AS SELECT seq, MD5(seq) AS x FROM seq_1_to_100000",
+    );
+    redis.ask(&["eval", "for n = 1, 30000 do redis.call('set', n, string.rep(n, 20)) end", "0"]);
+    for (flag, url) in [
+        ("--postgres", postgres.url("postgres", "postgres")),
+        ("--mysql", mysql.url("root", "d")),
+        ("--redis", redis.url("")),
+    ] {
+        let site = Site::new();
+        let calls = traced(
+            &site,
+            &[],
+            "open,openat,openat2,creat,memfd_create,rename,renameat,renameat2,link,linkat",
+            &["backup", flag, &url],
+        );
+        let ours = [site.join("repo"), site.join("home/.cache/strongroom")];
+        let mut stored = 0;
+        for call in calls.iter().filter(|call| call.succeeded()) {
+            assert_ne!(call.name, "memfd_create", "{}", call.text);
+            let writes =
+                ["O_WRONLY", "O_RDWR", "O_CREAT", "O_TMPFILE"].iter().any(|word| call.text.contains(word));
+            if call.name.starts_with("open") && !writes {
+                continue;
+            }
+            // Where it lies: behind the arrow of an opened file, or below the folder that was open before.
+            let path = call.text.rsplit_once('<').map_or(call.text.as_str(), |(_, path)| path);
+            assert!(
+                path.starts_with("/dev/")
+                    || ours.iter().any(|folder| call.text.contains(folder.to_str().unwrap())),
+                "{}",
+                call.text
+            );
+            stored += usize::from(call.text.contains("/packs"));
+        }
+        assert!(stored > 0, "the trace saw no pack");
+        assert_eq!(fs::read_dir(site.join("tmp")).unwrap().count(), 0);
+    }
 }
 
 #[test]

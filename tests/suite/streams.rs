@@ -97,7 +97,7 @@ fn a_stream_shares_its_chunks_with_the_night_before() {
     let changed = store(&site, &content, &[]);
     // Fine chunks: with those for files each insertion would cost a megabyte and more.
     assert!((3..=9).contains(&number(&changed, "data_blobs")), "{changed}");
-    assert!(number(&changed, "data_added") < 1_500_000, "{changed}");
+    assert!(number(&changed, "data_added") < 400_000, "{changed}");
     assert_eq!(site.run(0, ["dump", "latest", "stdin"]).stdout, content);
     // Another name is another file, and the chunks are the same.
     let other = store(&site, &content, &["--stdin-filename", "other"]);
@@ -291,8 +291,10 @@ fn a_long_stream_takes_up_little_memory() {
         let summary: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
         if script == &zeros {
             assert_eq!(number(&summary, "total_bytes_processed"), megabytes << 20);
-            // The same chunk again and again, and one at the end.
-            assert!(number(&summary, "data_blobs") <= 2, "{summary}");
+            // The same chunk again and again, but longer in each stretch of the stream, and one at the end.
+            let stretches = ((megabytes >> 10) + 1).ilog2().min(3) as u64 + 1;
+            let blobs = number(&summary, "data_blobs");
+            assert!(blobs == stretches || blobs == stretches + 1, "{summary}");
         }
     }
     assert_eq!(fs::read_dir(site.join("tmp")).unwrap().count(), 0, "no temporary copy");

@@ -264,6 +264,14 @@ impl SmallDisk {
         untested(&format!("{what} (may not mount a file system)"));
         None
     }
+
+    /// Gives it another size.
+    #[track_caller]
+    pub(crate) fn resize(&self, bytes: u64) {
+        let mut mount = Command::new("mount");
+        mount.arg("-o").arg(format!("remount,size={bytes}")).arg(&self.0);
+        run(&mut mount, 60).expect_code(0);
+    }
 }
 
 impl Drop for SmallDisk {

@@ -166,6 +166,7 @@ fn every_kind_of_vector_has_both_sides_and_every_class_its_line() {
         "blob-id",
         "content-built",
         "derivation",
+        "dump",
         "gear",
         "padding",
         "pages",

@@ -141,7 +141,7 @@ impl Work<'_> {
         let returns = pool.returns();
         let (out, batches) = bounded(1);
         std::thread::scope(|scope| {
-            let read = scope.spawn(move || cut(dump, &Cutter::Gear(&chunker), &pool, &out));
+            let read = scope.spawn(move || cut(dump, &Cutter::Dump(&chunker), &pool, &out));
             let stored = self.store_batches(&batches, &returns, writer, sink);
             // The reader notices that nobody listens any more: also while it waits for a command that says nothing.
             if stored.is_err() {

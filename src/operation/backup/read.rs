@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
+use crate::chunker::dump::DumpChunker;
 use crate::chunker::gear::GearChunker;
 use crate::error::{Error, Result};
 use crate::format::node::Hole;
@@ -22,6 +23,8 @@ const BUFFER_STEP: usize = 512 << 10;
 pub(in crate::operation) enum Cutter<'a> {
     /// By content.
     Gear(&'a GearChunker),
+    /// By content, finer at the beginning.
+    Dump(&'a DumpChunker),
     /// Into runs of this many bytes.
     Runs(usize),
 }
@@ -31,13 +34,16 @@ impl Cutter<'_> {
     pub(in crate::operation) fn reach(&self) -> usize {
         match self {
             Self::Gear(chunker) => chunker.sizes().maximum,
+            Self::Dump(chunker) => chunker.maximum(),
             Self::Runs(length) => *length,
         }
     }
 
-    pub(in crate::operation) fn cut(&self, bytes: &[u8]) -> usize {
+    /// Length of the next chunk, before which there are so many bytes of the stream.
+    pub(in crate::operation) fn cut(&self, bytes: &[u8], before: u64) -> usize {
         match self {
             Self::Gear(chunker) => chunker.cut(bytes),
+            Self::Dump(chunker) => chunker.cut(bytes, before),
             Self::Runs(length) => bytes.len().min(*length),
         }
     }
@@ -115,6 +121,7 @@ pub(super) fn cut_stream(
     emit: &mut dyn FnMut(Vec<u8>, Vec<usize>) -> Result<()>,
 ) -> Result<Option<Error>> {
     let mut filled = 0;
+    let mut before = 0u64;
     loop {
         let ended = match fill(&mut buffer, &mut filled) {
             Ok(ended) => ended,
@@ -126,7 +133,9 @@ pub(super) fn cut_stream(
             if !ended && rest.len() < cutter.reach() {
                 break;
             }
-            start = start.saturating_add(cutter.cut(rest).max(1));
+            let length = cutter.cut(rest, before).max(1);
+            start = start.saturating_add(length);
+            before = before.saturating_add(length as u64);
             cuts.push(start);
         }
         if ended {
@@ -275,12 +284,17 @@ mod tests {
             let chunker = GearChunker::new(sizes, &table);
             let run = 512 << random.below(5);
 
-            for cutter in [Cutter::Gear(&chunker), Cutter::Runs(run)] {
+            let dump = DumpChunker::new(sizes, &table);
+            let finest = |size: usize| (size / 8).max(64) & !1;
+            let finest =
+                Sizes { minimum: finest(minimum), average: finest(average), maximum: finest(sizes.maximum) };
+            for cutter in [Cutter::Gear(&chunker), Cutter::Dump(&dump), Cutter::Runs(run)] {
                 let mut expected = Vec::new();
                 let mut rest = data.as_slice();
                 while !rest.is_empty() {
                     let length = match cutter {
                         Cutter::Gear(_) => naive_cut(rest, sizes, &table),
+                        Cutter::Dump(_) => naive_cut(rest, finest, &table),
                         Cutter::Runs(run) => rest.len().min(run),
                     };
                     expected.push(rest[..length].to_vec());

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
+use crate::chunker::dump::DumpChunker;
 use crate::chunker::gear::GearChunker;
 use crate::error::{Error, Result};
 use crate::format::blob::BlobKind;
@@ -50,7 +51,7 @@ pub(in crate::operation) struct Recutter<'a> {
     /// Longest chunk of a dump in the source: chunks of other files are longer, but for the last.
     dump_maximum: u64,
     file: GearChunker,
-    dump: GearChunker,
+    dump: DumpChunker,
     interrupt: &'a Interrupt,
 }
 
@@ -104,6 +105,7 @@ impl<'a> Recutter<'a> {
             buffer: Vec::new(),
             chunks: Vec::new(),
             read_bytes: 0,
+            cut_bytes: 0,
             not_stored: None,
         };
         let visited = visit_chunks(self.source, content, &mut |_, _| Ok(()), &mut |id| cutting.take(id))
@@ -129,6 +131,7 @@ struct Cutting<'a> {
     buffer: Vec<u8>,
     chunks: Vec<(Id, u64)>,
     read_bytes: u64,
+    cut_bytes: u64,
     not_stored: Option<Error>,
 }
 
@@ -181,8 +184,10 @@ impl Cutting<'_> {
             if !ended && rest.len() < cutter.reach() {
                 break;
             }
-            let (piece, _) = rest.split_at_checked(cutter.cut(rest).max(1)).unwrap_or((rest, &[]));
+            let length = cutter.cut(rest, self.cut_bytes).max(1);
+            let (piece, _) = rest.split_at_checked(length).unwrap_or((rest, &[]));
             start = start.saturating_add(piece.len());
+            self.cut_bytes = self.cut_bytes.saturating_add(piece.len() as u64);
             pieces.push(piece);
         }
         let sink = self.sink;
@@ -217,7 +222,7 @@ fn cutter<'a>(recutter: &'a Recutter<'_>, node: &Node, profile: Profile, first: 
         (Profile::AsItWas, [(_, length), _, ..]) => *length <= recutter.dump_maximum,
         (Profile::AsItWas, _) => node.inode == 0,
     };
-    Cutter::Gear(if is_dump { &recutter.dump } else { &recutter.file })
+    if is_dump { Cutter::Dump(&recutter.dump) } else { Cutter::Gear(&recutter.file) }
 }
 
 fn not_as_long() -> Error {

@@ -111,10 +111,20 @@ impl Mysql {
         self.folder.path()
     }
 
-    /// Its address: of a user, with a database and parameters where they are given.
-    pub(crate) fn address(&self, user: &str, rest: &str) -> Address {
+    /// Its process.
+    pub(crate) fn process(&self) -> u32 {
+        self.server.as_ref().expect("it runs").id()
+    }
+
+    /// Its address as a text: of a user, with a database and parameters where they are given.
+    pub(crate) fn url(&self, user: &str, rest: &str) -> String {
         let socket = self.folder.join("s").to_str().expect("a plain path").replace('/', "%2F");
-        Address::parse(&format!("mysql://{user}@{socket}/{rest}")).expect("an address")
+        format!("mysql://{user}@{socket}/{rest}")
+    }
+
+    /// The same, taken apart.
+    pub(crate) fn address(&self, user: &str, rest: &str) -> Address {
+        Address::parse(&self.url(user, rest)).expect("an address")
     }
 
     /// A client that connects as the administrator.

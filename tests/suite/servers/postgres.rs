@@ -135,6 +135,11 @@ impl Postgres {
         }
     }
 
+    /// Its first process.
+    pub(crate) fn process(&self) -> u32 {
+        self.server.as_ref().expect("it runs").id()
+    }
+
     /// The folder of its socket.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()

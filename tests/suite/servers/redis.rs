@@ -52,17 +52,32 @@ impl Redis {
         }
     }
 
-    /// Its address, with what stands before the `@`.
-    pub(crate) fn address(&self, login: &str) -> Address {
+    /// Its process.
+    pub(crate) fn process(&self) -> u32 {
+        self.server.as_ref().expect("it runs").id()
+    }
+
+    /// Its address as a text, with what stands before the `@`.
+    pub(crate) fn url(&self, login: &str) -> String {
         let socket = self.folder.join("s").to_str().expect("a plain path").replace('/', "%2F");
-        Address::parse(&format!("redis://{login}@{socket}")).expect("an address")
+        format!("redis://{login}@{socket}")
+    }
+
+    /// The same, taken apart.
+    pub(crate) fn address(&self, login: &str) -> Address {
+        Address::parse(&self.url(login)).expect("an address")
+    }
+
+    /// A client that connects to it without a password.
+    pub(crate) fn client(&self) -> Command {
+        let mut client = Command::new("redis-cli");
+        client.arg("-s").arg(self.folder.join("s"));
+        client
     }
 
     /// Asks it something without a password.
     pub(crate) fn ask(&self, words: &[&str]) -> String {
-        let mut client = Command::new("redis-cli");
-        client.arg("-s").arg(self.folder.join("s")).args(words);
-        let outcome = run(&mut client, START);
+        let outcome = run(self.client().args(words), START);
         outcome.out() + &outcome.err()
     }
 }

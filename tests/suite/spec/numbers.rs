@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use strongroom::chunker::{gear, page};
+use strongroom::chunker::{dump, gear, page};
 use strongroom::crypto::derive::Purpose;
 use strongroom::crypto::sign::SignaturePurpose;
 use strongroom::crypto::{envelope, seal, secret};
@@ -93,8 +93,16 @@ fn limits_and_constants_are_those_of_the_program() {
     };
     let named =
         |list: &[(&str, u64)]| list.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
-    let expected: [(&str, Vec<(String, u64)>); 7] = [
+    let expected: [(&str, Vec<(String, u64)>); 8] = [
         ("chunk-sizes", [sizes("FILE_CHUNKS", FILE_CHUNKS), sizes("DUMP_CHUNKS", DUMP_CHUNKS)].concat()),
+        (
+            "dumps",
+            named(&[
+                ("DUMP_STEPS", dump::DUMP_STEPS.into()),
+                ("DUMP_STRETCH", dump::DUMP_STRETCH),
+                ("DUMP_FINEST", dump::DUMP_FINEST as u64),
+            ]),
+        ),
         ("gear", named(&[("NORMALIZATION", gear::NORMALIZATION.into())])),
         (
             "list",

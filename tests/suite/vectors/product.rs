@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value as Json, json};
 use strongroom::backend::{MemoryBackend, ObjectKind, ObjectName};
+use strongroom::chunker::dump::DumpChunker;
 use strongroom::chunker::gear::{GearChunker, Sizes};
 use strongroom::chunker::page;
 use strongroom::crypto::derive::{self, Purpose};
@@ -131,6 +132,7 @@ pub(crate) fn take(vector: &Json) -> Result<Taken> {
         "key-slot" => slot(&vector),
         "config" => whole_config(&vector),
         "gear" => gear(&vector),
+        "dump" => dump(&vector),
         "pages" => {
             let before = vector.0["before"].as_u64().map(|run| run as u32);
             taken(page::run_pages(vector.number("page_size") as u32, vector.number("pages"), before).into())
@@ -274,17 +276,35 @@ fn whole_config(vector: &Vector<'_>) -> Result<Taken> {
     again(describe::config(repository.config()), [covered, mac.0.to_vec()].concat(), &bytes)
 }
 
-fn gear(vector: &Vector<'_>) -> Result<Taken> {
+/// The table and the sizes that a vector names.
+fn gear_of(vector: &Vector<'_>) -> ([u64; 256], Sizes) {
     let table = derive::table(&derive::key(&vector.secret("write_secret"), Purpose::GearTable));
     let size = |name| vector.number(name) as usize;
-    let sizes = Sizes { minimum: size("minimum"), average: size("average"), maximum: size("maximum") };
-    let chunker = GearChunker::new(sizes, &table);
-    let bytes = stream(vector.text("stream"), size("length"));
+    (table, Sizes { minimum: size("minimum"), average: size("average"), maximum: size("maximum") })
+}
+
+/// The ends of the chunks of a vector's stream; `cut` is told what lies before a chunk.
+fn ends(vector: &Vector<'_>, cut: impl Fn(&[u8], u64) -> usize) -> Vec<usize> {
+    let bytes = stream(vector.text("stream"), vector.number("length") as usize);
     let mut ends = Vec::new();
     while ends.last() != Some(&bytes.len()) {
         let start = ends.last().copied().unwrap_or(0);
-        ends.push(start + chunker.cut(&bytes[start..]));
+        ends.push(start + cut(&bytes[start..], start as u64));
     }
+    ends
+}
+
+fn dump(vector: &Vector<'_>) -> Result<Taken> {
+    let (table, sizes) = gear_of(vector);
+    let chunker = DumpChunker::new(sizes, &table);
+    let before = vector.number("before");
+    taken(json!({"ends": ends(vector, |bytes, start| chunker.cut(bytes, before + start))}))
+}
+
+fn gear(vector: &Vector<'_>) -> Result<Taken> {
+    let (table, sizes) = gear_of(vector);
+    let chunker = GearChunker::new(sizes, &table);
+    let ends = ends(vector, |bytes, _| chunker.cut(bytes));
     let table: Vec<u8> = table.iter().flat_map(|entry| entry.to_le_bytes()).collect();
     taken(json!({"table": hex(&hash(&table)), "ends": ends}))
 }

@@ -84,6 +84,15 @@ const REMEDIES: &[Remedy] = &[
     ),
     (&["certificate"], "check sslmode, sslrootcert, sslcert and sslkey in the address"),
     (
+        &["was killed by signal"],
+        "the client was ended from outside, perhaps for want of memory: see the system's log, and run again",
+    ),
+    (
+        // What a shell or a container makes of the same.
+        &["failed with exit code 137"],
+        "the client was ended from outside, perhaps for want of memory: see the system's log, and run again",
+    ),
+    (
         &["nothing came for"],
         "the server or the connection hangs, or somebody holds a lock on a table: see pg_stat_activity on the server, and run again",
     ),
@@ -111,6 +120,8 @@ mod tests {
             ("FATAL:  role \"x\" does not exist", "\\du"),
             ("ERROR:  permission denied for table secrets", "pg_read_all_data"),
             ("Connection refused; Is the server running on that host", "listens"),
+            ("the command pg_dump was killed by signal 9", "want of memory"),
+            ("the command docker failed with exit code 137", "want of memory"),
             ("something else", "psql"),
         ] {
             let error = Error::new(ErrorKind::Io, format!("the command psql failed: {words}"));

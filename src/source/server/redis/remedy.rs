@@ -53,6 +53,11 @@ const REMEDIES: &[Remedy] = &[
         "the client was ended from outside, perhaps for want of memory: see the system's log, and run again",
     ),
     (
+        // What a shell or a container makes of the same.
+        &["failed with exit code 137"],
+        "the client was ended from outside, perhaps for want of memory: see the system's log, and run again",
+    ),
+    (
         &["nothing came for"],
         "the server or the connection hangs, or it takes longer than this to save: see its log, and run again",
     ),

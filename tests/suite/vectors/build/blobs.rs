@@ -7,32 +7,41 @@ use super::{Case, LABEL, flipped, forge, hashed, join};
 use crate::forge::packs::{index_pack, index_plain};
 use crate::forge::{Blob, Bytes32, Entry, Forge, PackParts, hash, header, hex, padme, stream};
 
-/// Where keyed gear cuts, by the text.
-fn gear_ends(bytes: &[u8], [minimum, average, maximum]: [usize; 3], table: &[u64]) -> Vec<usize> {
+/// Where keyed gear ends the first chunk, by the text.
+fn gear_cut(bytes: &[u8], [minimum, average, maximum]: [usize; 3], table: &[u64]) -> usize {
     let mask = |bits: u32| ((1u64 << bits) - 1) << (63 - bits);
     let bits = average.ilog2();
-    let cut = |bytes: &[u8]| {
-        if bytes.len() <= minimum {
-            return bytes.len();
+    if bytes.len() <= minimum {
+        return bytes.len();
+    }
+    let length = bytes.len().min(maximum);
+    let even = length - length % 2;
+    let mut hash = 0u64;
+    for index in minimum..even {
+        hash = hash.wrapping_mul(2).wrapping_add(table[usize::from(bytes[index])]);
+        let mask = if index < average.min(even) { mask(bits + 2) } else { mask(bits - 2) };
+        if hash & mask == 0 {
+            return index;
         }
-        let length = bytes.len().min(maximum);
-        let even = length - length % 2;
-        let mut hash = 0u64;
-        for index in minimum..even {
-            hash = hash.wrapping_mul(2).wrapping_add(table[usize::from(bytes[index])]);
-            let mask = if index < average.min(even) { mask(bits + 2) } else { mask(bits - 2) };
-            if hash & mask == 0 {
-                return index;
-            }
-        }
-        length
-    };
+    }
+    length
+}
+
+/// The ends of all chunks of a stream, whose sizes follow from what lies before a chunk.
+fn gear_ends(bytes: &[u8], sizes: impl Fn(u64) -> [usize; 3], table: &[u64]) -> Vec<usize> {
     let mut ends = Vec::new();
     while ends.last() != Some(&bytes.len()) {
         let start = ends.last().copied().unwrap_or(0);
-        ends.push(start + cut(&bytes[start..]));
+        ends.push(start + gear_cut(&bytes[start..], sizes(start as u64), table));
     }
     ends
+}
+
+/// Sizes of the chunks of a dump, by the text.
+fn dump_sizes(sizes: [usize; 3], before: u64) -> [usize; 3] {
+    let stretch = ((before >> 30) + 1).ilog2();
+    let halvings = 3 - stretch.min(3);
+    sizes.map(|size| (size >> halvings).max(64) / 2 * 2)
 }
 
 pub(super) fn chunking() -> Vec<Case> {
@@ -49,7 +58,7 @@ pub(super) fn chunking() -> Vec<Case> {
         ([524_288, 1_048_576, 4_194_304], 12_000_001),
     ] {
         let label = format!("{LABEL}: a stream of {length}");
-        let ends = gear_ends(&stream(&label, length), sizes, &numbers);
+        let ends = gear_ends(&stream(&label, length), |_| sizes, &numbers);
         let [minimum, average, maximum] = sizes;
         let members = json!({
             "write_secret": hex(&forge().write_secret), "minimum": minimum, "average": average, "maximum": maximum,
@@ -57,6 +66,26 @@ pub(super) fn chunking() -> Vec<Case> {
             "value": {"table": hex(&hash(&table)), "ends": ends},
         });
         cases.push(Case::valid("gear", &format!("sizes {minimum}, {average}, {maximum}"), members));
+    }
+    let gib = 1u64 << 30;
+    for (sizes, before, length) in [
+        ([16_384, 65_536, 262_144], 0, 300_000),
+        ([16_384, 65_536, 262_144], gib - 100_000, 300_000),
+        ([16_384, 65_536, 262_144], 3 * gib - 200_000, 600_000),
+        ([16_384, 65_536, 262_144], 7 * gib - 400_000, 1_200_000),
+        ([16_384, 65_536, 262_144], 1024 * gib, 600_000),
+        ([130, 1024, 1026], 0, 5000),
+        ([130, 1024, 1026], gib, 5000),
+    ] {
+        let label = format!("{LABEL}: {length} bytes of a dump");
+        let ends = gear_ends(&stream(&label, length), |start| dump_sizes(sizes, before + start), &numbers);
+        let [minimum, average, maximum] = sizes;
+        let members = json!({
+            "write_secret": hex(&forge().write_secret), "minimum": minimum, "average": average, "maximum": maximum,
+            "before": before, "stream": label, "length": length, "value": {"ends": ends},
+        });
+        let name = format!("sizes {minimum}, {average}, {maximum} behind {before}");
+        cases.push(Case::valid("dump", &name, members));
     }
     for (page_size, pages, before, run) in [
         (4096, 1, None, 1),
