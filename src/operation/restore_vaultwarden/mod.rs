@@ -44,7 +44,7 @@ use work::Work;
 
 pub use moved::MovedPart;
 pub use owners::{Owner, Owners};
-pub use prove::Proved;
+pub use prove::{Proved, prove_files};
 
 /// What is asked for.
 #[derive(Clone, Debug)]

@@ -11,6 +11,7 @@ pub mod mysql;
 pub mod postgres;
 pub mod redis;
 pub mod stream;
+pub mod target;
 
 use std::time::Duration;
 

@@ -1,0 +1,179 @@
+//! Doing what was planned: databases first, then files, then the proof, and last what takes the place of something.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use super::plan::{DatabaseStep, Plan, Way};
+use super::{RestoredDatabase, Summary, fit, prove, redis};
+use crate::error::{Error, Result};
+use crate::operation::restore::{self, Request};
+use crate::report::{Finding, Reporter, printable};
+use crate::source::server::target::{State, Target};
+use crate::source::stream::Patience;
+
+/// How long a server may say nothing while something is taken back, whatever it may do otherwise.
+const CLEARING: Duration = Duration::from_mins(1);
+
+/// What was made and goes again where something fails.
+#[derive(Default)]
+struct Made<'a> {
+    databases: Vec<(&'a dyn Target, String)>,
+    /// Databases that were there, and empty, and may not be so any more.
+    begun: Vec<(&'a dyn Target, String)>,
+}
+
+/// Restores what was planned.
+///
+/// # Errors
+/// Where something fails: then no database was made, none that holds something was touched, and nothing was put in place.
+pub fn run(plan: &Plan<'_>, reporter: &dyn Reporter) -> Result<Summary> {
+    let mut made = Made::default();
+    let mut summary = Summary::default();
+    let outcome = fill_all(plan, &mut made, &mut summary, reporter);
+    if let Err(error) = outcome {
+        made.clear(reporter);
+        if let Some(step) = &plan.redis {
+            redis::forget(step);
+        }
+        return Err(error);
+    }
+    put_in_place(plan, &mut made, &mut summary, reporter)?;
+    Ok(summary)
+}
+
+/// All that can fail without anything having been changed that was there.
+fn fill_all<'a>(
+    plan: &Plan<'a>,
+    made: &mut Made<'a>,
+    summary: &mut Summary,
+    reporter: &dyn Reporter,
+) -> Result<()> {
+    for step in &plan.databases {
+        let (restored, problems) = fill(plan, step, made, reporter)?;
+        summary.databases.push(restored);
+        summary.problems = summary.problems.saturating_add(problems);
+        if let (Way::Replace(_), State::Holds(tables)) = (&step.way, &step.found.state) {
+            fit::no_step_more(step.target, &step.database, tables, step.filled(), &plan.patience())?;
+        }
+    }
+    if let Some(step) = &plan.redis {
+        reporter.progress().set_stage("writing the file for Redis");
+        redis::fill(plan, step, reporter)?;
+    }
+    restore_files(plan, summary, reporter)?;
+    let replaces = plan.databases.iter().any(|step| matches!(step.way, Way::Replace(_)));
+    if replaces && summary.problems > 0 {
+        return Err(Error::corrupt(
+            "what was restored is not what was backed up, as told above: what is there stays in its place",
+        )
+        .hint("restore into a new database without --in-place to look at it, or take an older snapshot"));
+    }
+    plan.options.interrupt.check()
+}
+
+fn fill<'a>(
+    plan: &Plan<'a>,
+    step: &DatabaseStep<'a>,
+    made: &mut Made<'a>,
+    reporter: &dyn Reporter,
+) -> Result<(RestoredDatabase, u64)> {
+    let started = Instant::now();
+    let (target, database, patience) = (step.target, step.filled(), plan.patience());
+    let about = target.about();
+    let created = step.way != Way::Fill;
+    if created {
+        target.create(database, &step.found.shape, &patience)?;
+        made.databases.push((target, database.to_owned()));
+    } else if !about.transactional {
+        made.begun.push((target, database.to_owned()));
+    }
+    reporter.progress().set_stage(format!("filling {}", printable(database.as_bytes())));
+    reporter.progress().set_total(1, step.dump.bytes);
+    let content = |out: &mut dyn Write| plan.write(step.dump, reporter, out);
+    let findings = target.fill(database, &step.found.shape, &content, &patience)?;
+    for finding in findings {
+        reporter.report(finding);
+    }
+    reporter.progress().set_stage(format!("counting the rows of {}", printable(database.as_bytes())));
+    let counted = target.count(database, &patience)?;
+    let mut restored = RestoredDatabase {
+        server: about.name,
+        database: step.database.clone(),
+        place: step.dump.place.clone(),
+        created: step.way == Way::Create,
+        aside: None,
+        tables: 0,
+        rows: 0,
+        uncounted: 0,
+        bytes: step.dump.bytes,
+        took: Duration::ZERO,
+    };
+    let problems = prove::compare(step.dump, &counted, &mut restored, reporter);
+    restored.took = started.elapsed();
+    reporter.progress().set_stage("");
+    Ok((restored, problems))
+}
+
+/// The files, and the proof that they belong to what is in the databases.
+fn restore_files(plan: &Plan<'_>, summary: &mut Summary, reporter: &dyn Reporter) -> Result<()> {
+    let Some(folder) = plan.folder.as_deref().filter(|_| !plan.files.is_empty()) else { return Ok(()) };
+    let request =
+        Request { paths: plan.files.clone(), own: plan.options.needed.clone(), ..Request::default() };
+    let interrupt = &plan.options.interrupt;
+    let shown = printable(folder.as_os_str().as_encoded_bytes());
+    let restored = restore::run(plan.repository, plan.snapshot, &request, folder, reporter, interrupt);
+    let failed =
+        |error: Error| error.hint(format!("remove what is in {shown}, and run the same command again"));
+    let restored = restored.map_err(failed)?;
+    summary.files = restored.files;
+    summary.bytes = restored.bytes;
+    summary.problems = summary.problems.saturating_add(restored.problems);
+    summary.proved = prove::service(plan, folder, reporter).map_err(failed)?;
+    if let Some(proved) = &summary.proved {
+        let problems = proved.new_problems.saturating_add(proved.known_problems);
+        summary.problems = summary.problems.saturating_add(problems);
+    }
+    Ok(())
+}
+
+/// Puts in place what takes the place of something, once all of it is whole.
+fn put_in_place<'a>(
+    plan: &Plan<'a>,
+    made: &mut Made<'a>,
+    summary: &mut Summary,
+    reporter: &dyn Reporter,
+) -> Result<()> {
+    for (step, restored) in plan.databases.iter().zip(&mut summary.databases) {
+        let Way::Replace(swap) = &step.way else { continue };
+        if let Err(error) = step.target.swap(swap, &plan.patience()) {
+            // What is in its place by now stays there.
+            made.clear(reporter);
+            return Err(error);
+        }
+        made.databases.retain(|(_, name)| *name != swap.new);
+        restored.aside = Some(swap.aside.clone());
+    }
+    if let Some(step) = &plan.redis {
+        summary.redis = Some(redis::put_in_place(step)?);
+    }
+    Ok(())
+}
+
+impl Made<'_> {
+    /// Removes what was made, and says what may be left.
+    fn clear(&mut self, reporter: &dyn Reporter) {
+        let patience = Patience { silence: Some(CLEARING), ..Patience::default() };
+        for (target, database) in self.databases.drain(..) {
+            if let Err(error) = target.remove(&database, &patience) {
+                let cause = format!("was made by this restore and is not removed: {}", error.chain());
+                let finding = Finding::warning(printable(database.as_bytes()), cause);
+                reporter.report(finding.with_hint("drop it by hand"));
+            }
+        }
+        for (target, database) in self.begun.drain(..) {
+            let cause = format!("of {} was empty, and may hold a part of the dump now", target.about().name);
+            let finding = Finding::warning(printable(database.as_bytes()), cause);
+            reporter.report(finding.with_hint("drop it and make it anew before the next try"));
+        }
+    }
+}
