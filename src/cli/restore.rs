@@ -43,7 +43,12 @@ const HOW: &str = "What becomes of what is there";
     in only if it is whole; what was there is kept as FOLDER.before-restore-TIME, within the folder if\n\
     that is a mount point. Whatever fails, the old state stays; killed at any step, the same command\n\
     goes on, and ends after that if SNAPSHOT is another one by now. The files get the owner of the\n\
-    data folder that is there.")]
+    data folder that is there.\n\n\
+    With --service, dumps go back into servers by their own clients, into a database that is empty or\n\
+    made for it; passwords come from PGPASSWORD, MYSQL_PWD and the clients' own files. Rows by table\n\
+    are counted and compared with those of the backup. With --in-place, a new database is filled and\n\
+    proved first and then takes the place of the old one, which is kept. --dry-run prints the steps\n\
+    as commands.")]
 pub(super) struct Arguments {
     /// Snapshot: a prefix of its id, `latest`, `latest~1`; and perhaps `:` and the folder or file in it that is
     /// restored

@@ -65,6 +65,7 @@ mod second_reader;
 mod seeds;
 mod servers;
 mod services;
+mod serving;
 mod shells;
 mod signals;
 mod simulation;

@@ -128,12 +128,22 @@ fn is_ssh(program: &OsStr) -> bool {
     Path::new(program).file_name() == Some(OsStr::new("ssh"))
 }
 
-/// A word as it may be shown, quoted where a shell would take it for something else.
+/// A word as a person may type it: quoted where a shell would take it for something else, and no more of it than that.
 fn plain_or_quoted(word: &OsStr) -> String {
-    let bytes = word.as_bytes();
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_./=:@%+,".contains(byte);
-    let word = if bytes.is_empty() || !bytes.iter().all(is_plain) { quoted(word) } else { word.to_owned() };
-    printable(word.as_bytes())
+    let text = printable(word.as_bytes());
+    let (option, value) = match text.split_once('=') {
+        Some((option, value)) if option.starts_with("--") => (format!("{option}="), value),
+        _ => (String::new(), text.as_str()),
+    };
+    let value = if !value.is_empty() && value.as_bytes().iter().all(is_plain) {
+        value.to_owned()
+    } else if value.contains('\'') && !value.contains(['"', '$', '`', '\\', '!']) {
+        format!("\"{value}\"")
+    } else {
+        quoted(OsStr::new(value)).to_string_lossy().into_owned()
+    };
+    option + &value
 }
 
 /// A word as a shell takes it for what it is.
@@ -160,6 +170,18 @@ mod tests {
             environment: vec![("PGSSLMODE", "require".to_owned())],
             ..Client::new("pg_dump")
         }
+    }
+
+    #[test]
+    fn what_a_person_types_is_quoted_and_without_the_password() {
+        let mut client = client();
+        client.arguments =
+            ["--dbname=host='h' dbname='v'", "-c", "it's \"x\"", "plain"].map(OsString::from).to_vec();
+        let options = Options { prefix: vec!["docker".into(), "exec".into()], ..Options::default() };
+        assert_eq!(
+            client.by_hand(&options),
+            "docker exec pg_dump --dbname=\"host='h' dbname='v'\" -c 'it'\\''s \"x\"' plain"
+        );
     }
 
     #[test]

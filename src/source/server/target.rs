@@ -4,12 +4,17 @@
 //! removed but what was made here. Passwords stand in no argument and in no message.
 
 use std::io::Write;
+use std::time::Duration;
 
 use super::Row;
 use crate::error::Result;
 use crate::format::snapshot::{DumpKind, DumpReport, TableRows};
 use crate::report::Finding;
 use crate::source::stream::Patience;
+
+/// How often, and with what pause, is looked for whoever is connected before that counts.
+pub(super) const LOOKS: u32 = 10;
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
 /// Writes a dump; again from its beginning at each call.
 pub type Content<'a> = dyn Fn(&mut dyn Write) -> Result<()> + 'a;

@@ -54,8 +54,13 @@ impl Redis {
 
     /// Its address, with what stands before the `@`.
     pub(crate) fn address(&self, login: &str) -> Address {
+        Address::parse(&self.url().replace("://", &format!("://{login}@"))).expect("an address")
+    }
+
+    /// Its address as a text.
+    pub(crate) fn url(&self) -> String {
         let socket = self.folder.join("s").to_str().expect("a plain path").replace('/', "%2F");
-        Address::parse(&format!("redis://{login}@{socket}")).expect("an address")
+        format!("redis://{socket}")
     }
 
     /// Asks it something without a password.

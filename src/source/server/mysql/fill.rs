@@ -3,6 +3,8 @@
 //! Invariants: a database that holds something is never filled. This kind of server takes no part of a definition back:
 //! what fails leaves a part in the new database, and nowhere else.
 
+use std::thread;
+
 use super::programs::Programs;
 use super::session::{self, Session};
 use super::version::{Family, Version};
@@ -12,7 +14,9 @@ use crate::format::snapshot::{DumpKind, TableRows};
 use crate::report::{Finding, printable};
 use crate::source::server::Row;
 use crate::source::server::client::Client;
-use crate::source::server::target::{About, ByHand, Content, Found, Shape, State, Swap, Target, Wanted};
+use crate::source::server::target::{
+    About, ByHand, Content, Found, LOOKS, PAUSE, Shape, State, Swap, Target, Wanted,
+};
 use crate::source::stream::Patience;
 
 /// Longest name of a database: so many letters, which are never fewer than bytes may be.
@@ -65,7 +69,7 @@ impl Mysql {
         };
         if wanted.in_place && matches!(found.state, State::Holds(_)) {
             refuse_what_cannot_move(&others)?;
-            found.connected = connected(&mut session, wanted.database)?;
+            found.connected = connected(&mut session, wanted.database, patience)?;
             found.shape = made(&mut session, wanted.database)?;
             if said.grants.surely_lack("", &["PROCESS"]) {
                 let cause =
@@ -108,7 +112,7 @@ impl Mysql {
     fn swapped(&self, swap: &Swap, patience: &Patience) -> Result<()> {
         let (programs, _) = self.programs(patience)?;
         let mut session = self.session(&programs, None, patience)?;
-        if let Some(who) = connected(&mut session, &swap.database)? {
+        if let Some(who) = connected(&mut session, &swap.database, patience)? {
             let error = Error::new(ErrorKind::Busy, format!("somebody connected to it meanwhile: {who}"));
             return Err(error.hint("stop what uses the database, and run the same command again"));
         }
@@ -226,13 +230,23 @@ impl Target for Mysql {
     }
 }
 
-/// Who is connected to a database, as far as this user may see.
-fn connected(session: &mut Session, database: &str) -> Result<Option<String>> {
-    let rows = session.rows(&format!(
+/// Who is connected to a database and stays so, as far as this user may see: a session that has just ended takes a moment
+/// to go.
+fn connected(session: &mut Session, database: &str, patience: &Patience) -> Result<Option<String>> {
+    let question = format!(
         "SELECT CONCAT(USER, ' (', COUNT(*), ')') FROM information_schema.PROCESSLIST \
          WHERE DB = {} AND ID <> CONNECTION_ID() GROUP BY USER ORDER BY USER",
         session::text(database)
-    ))?;
+    );
+    let mut rows = session.rows(&question)?;
+    for _ in 0..LOOKS {
+        if rows.is_empty() {
+            break;
+        }
+        patience.interrupt.check()?;
+        thread::sleep(PAUSE);
+        rows = session.rows(&question)?;
+    }
     let who: Vec<String> = super::texts(&rows).iter().map(|who| printable(who.as_bytes())).collect();
     Ok(Some(who.join(", ")).filter(|who| !who.is_empty()))
 }

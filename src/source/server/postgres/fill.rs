@@ -3,6 +3,7 @@
 //! Invariants: a database that holds something is never filled. What fails leaves the database as it was.
 
 use std::io;
+use std::thread;
 
 use super::archive::{Archive, Listed};
 use super::sql::{identifier, literal};
@@ -13,7 +14,9 @@ use crate::format::snapshot::{DumpKind, TableRows};
 use crate::report::{Finding, printable};
 use crate::source::server::Row;
 use crate::source::server::client::Client;
-use crate::source::server::target::{About, ByHand, Content, Found, Shape, State, Swap, Target, Wanted};
+use crate::source::server::target::{
+    About, ByHand, Content, Found, LOOKS, PAUSE, Shape, State, Swap, Target, Wanted,
+};
 use crate::source::stream::Patience;
 
 /// Longest name of a database that is not cut, in bytes.
@@ -77,11 +80,19 @@ impl Postgres {
         session.close()
     }
 
-    /// Who is connected to a database.
+    /// Who is connected to a database, and stays so: a session that has just ended takes a moment to go.
     fn connected(&self, database: &str, patience: &Patience) -> Result<Option<String>> {
         let mut session = self.beside(database, patience)?;
         let question = format!("{CONNECTED}{} GROUP BY 1 ORDER BY 1", literal(database));
-        let rows = session.rows(&question)?;
+        let mut rows = session.rows(&question)?;
+        for _ in 0..LOOKS {
+            if rows.is_empty() {
+                break;
+            }
+            patience.interrupt.check()?;
+            thread::sleep(PAUSE);
+            rows = session.rows(&question)?;
+        }
         session.close()?;
         let who = rows.iter().filter_map(|row| match row.as_slice() {
             [Some(who), Some(count)] => Some(format!("{} ({count})", printable(who.as_bytes()))),
