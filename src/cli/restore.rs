@@ -111,7 +111,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     vaultwarden: vaultwarden::Flags,
     #[command(flatten)]
-    service: service::Flags,
+    service: service::ServiceFlags,
 }
 
 /// When something that is there becomes what the snapshot holds.

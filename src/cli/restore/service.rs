@@ -24,7 +24,7 @@ const SILENCE: u64 = 3600;
 /// Options that put a service back.
 #[derive(clap::Args)]
 #[command(next_help_heading = "A service on database servers")]
-pub(super) struct Flags {
+pub(super) struct ServiceFlags {
     /// Restore a service: its databases into servers, its files into the target. A database must be empty or not exist yet
     #[arg(long, conflicts_with_all = [
         "vaultwarden", "paths", "include", "iinclude", "include_file", "iinclude_file", "exclude", "iexclude",
