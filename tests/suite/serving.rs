@@ -17,7 +17,9 @@ use serde_json::Value;
 use crate::servers::mysql::Mysql;
 use crate::servers::postgres::Postgres;
 use crate::servers::redis::Redis;
-use crate::site::Site;
+use crate::servers::ssh::Ssh;
+use crate::site::{DEADLINE, Site};
+use crate::support::run;
 
 /// Accounts, and what went from one to the other: both tables tell every balance.
 const ACCOUNTS: &str = "
@@ -143,6 +145,62 @@ fn postgres_comes_back_as_it_was_at_one_moment() {
     );
     assert_eq!(summary["databases"][0]["created"], false);
     assert_eq!(bare.sql("bank", BROKEN), "0|1000000");
+}
+
+#[test]
+fn clients_on_another_host_get_password_and_dump() {
+    let what = "restores behind ssh";
+    let (Some(server), Some(ssh)) = (Postgres::start(what), Ssh::start(what)) else { return };
+    server
+        .sql("postgres", "CREATE ROLE keeper LOGIN SUPERUSER PASSWORD 'hunter2 $HOME'; CREATE DATABASE bank");
+    server.sql("bank", &accounts(5000));
+    let site = Site::new();
+    site.backup(["--postgres", &server.url("postgres", "bank")]);
+    let hba = server.folder().join("data/pg_hba.conf");
+    let rules = std::fs::read_to_string(&hba).unwrap();
+    std::fs::write(&hba, format!("local all keeper scram-sha-256\n{rules}")).unwrap();
+    server.sql("postgres", "SELECT pg_reload_conf()");
+    let url = server.url("keeper", "back");
+    let mut command =
+        site.command(["restore", "--service", "latest", "--postgres", &url, "--prefix", &ssh.prefix()]);
+    run(command.env("PGPASSWORD", "hunter2 $HOME"), DEADLINE).expect_code(0);
+    assert_eq!(server.sql("back", BROKEN), "0|5000000");
+}
+
+#[test]
+fn a_server_comes_back_with_its_roles() {
+    let what = "restores of PostgreSQL with roles";
+    let (Some(server), Some(fresh)) = (Postgres::start(what), Postgres::start(what)) else { return };
+    server.sql(
+        "postgres",
+        "CREATE ROLE \"the vault\" LOGIN PASSWORD 'secret'; CREATE ROLE reader; GRANT reader TO \"the vault\"; \
+         ALTER ROLE postgres PASSWORD 'theirs'; CREATE ROLE known LOGIN PASSWORD 'theirs'",
+    );
+    server.sql("postgres", "CREATE DATABASE bank OWNER \"the vault\"");
+    server
+        .sql("bank", "SET ROLE \"the vault\"; CREATE TABLE t AS SELECT 1 AS n; GRANT SELECT ON t TO reader");
+    let site = Site::new();
+    site.backup(["--postgres", &server.url("postgres", "")]);
+    let password = |server: &Postgres, role: &str| {
+        server.sql("postgres", &format!("SELECT rolpassword FROM pg_authid WHERE rolname = '{role}'"))
+    };
+    fresh.sql("postgres", "CREATE ROLE known LOGIN PASSWORD 'ours'");
+    let own = password(&fresh, "known");
+    let url = fresh.url("postgres", "");
+    let arguments = ["restore", "--service", "latest", "--postgres", &url, "--with-roles"];
+    let dry = site.run(0, [&arguments[..], &["--dry-run"]].concat());
+    assert!(dry.out().contains("Make the roles reader, the vault"), "{}", dry.out());
+    assert_eq!(password(&fresh, "the vault"), "");
+
+    let summary = crate::site::last(&site.json(0, arguments));
+    assert_eq!(summary["roles_made"].to_string(), "[\"reader\",\"the vault\"]");
+    assert_eq!(password(&fresh, "the vault"), password(&server, "the vault"));
+    assert_eq!((password(&fresh, "known"), password(&fresh, "postgres")), (own, String::new()));
+    assert_eq!(fresh.sql("bank", "SET ROLE \"the vault\"; SET ROLE reader; SELECT n FROM t"), "1");
+    assert_eq!(fresh.sql("bank", "SELECT tableowner FROM pg_tables WHERE tablename = 't'"), "the vault");
+    let named =
+        site.run(2, ["restore", "--service", "latest", "--mysql", "mysql://localhost/x", "--with-roles"]);
+    assert!(named.err().contains("--postgres"), "{}", named.err());
 }
 
 #[test]

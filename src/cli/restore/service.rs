@@ -60,6 +60,10 @@ pub(super) struct ServiceFlags {
         value_parser = clap::value_parser!(u64).range(1..)
     )]
     database_timeout: u64,
+    /// Make the roles first that a PostgreSQL server has not and the snapshot has (postgres/globals.sql), with their
+    /// passwords; those that are there stay as they are
+    #[arg(long, requires = "postgres")]
+    with_roles: bool,
     /// Where a database holds something, fill a new one, prove it, and put it into the place of that, which is kept under
     /// another name; asks before
     #[arg(long, requires = "service")]
@@ -127,6 +131,7 @@ fn options_of(global: &Global, arguments: &Arguments, output: &Output) -> Result
         folder: arguments.target.clone(),
         redis: redis.transpose()?,
         in_place: flags.in_place,
+        with_roles: flags.with_roles,
         needed: global.needed(),
         interrupt: output.signals.in_good_order(),
     })

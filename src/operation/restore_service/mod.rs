@@ -38,6 +38,8 @@ pub struct Options {
     pub redis: Option<RedisFolder>,
     /// Whether what is there gives way, and is kept aside.
     pub in_place: bool,
+    /// Whether roles that the snapshot has and a server has not are made first.
+    pub with_roles: bool,
     /// What must not be touched.
     pub needed: Vec<Needed>,
     /// Asked whether to stop, until something is put in place.
@@ -57,6 +59,8 @@ pub struct RedisFolder {
 pub struct Summary {
     /// The databases.
     pub databases: Vec<RestoredDatabase>,
+    /// Roles that were made.
+    pub roles: Vec<String>,
     /// The file that Redis loads when it starts.
     pub redis: Option<RestoredRedis>,
     /// Files, and their bytes.

@@ -158,7 +158,15 @@ impl<'a> Plan<'a> {
         reporter: &dyn Reporter,
     ) -> Result<DatabaseStep<'a>> {
         let content = |out: &mut dyn Write| self.write(dump, reporter, out);
-        let wanted = Wanted { database: &database, dump, content: &content, in_place: self.options.in_place };
+        let roles = if self.options.with_roles { Some(self.globals(target)?) } else { None };
+        let globals = roles.map(|roles| move |out: &mut dyn Write| self.write(roles, reporter, out));
+        let wanted = Wanted {
+            database: &database,
+            dump,
+            content: &content,
+            globals: globals.as_ref().map(|globals| globals as _),
+            in_place: self.options.in_place,
+        };
         let found = target.look(&wanted, &self.patience())?;
         for finding in found.findings.iter().cloned() {
             reporter.report(finding);
@@ -173,6 +181,21 @@ impl<'a> Plan<'a> {
             }
         };
         Ok(DatabaseStep { target, dump, database, found, way })
+    }
+
+    /// The dump of the roles that a server may take.
+    pub(super) fn globals(&self, target: &dyn Target) -> Result<&'a DumpReport> {
+        let about = target.about();
+        if about.kind != DumpKind::Postgres {
+            return Err(Error::refused(format!("{} cannot be given users out of a snapshot", about.name))
+                .hint("leave --with-roles out; `strongroom dump` shows the snapshot's mysql/globals.sql"));
+        }
+        let found = choice::dumps(self.snapshot).iter().find(|dump| dump.kind == DumpKind::PostgresGlobals);
+        found.ok_or_else(|| {
+            let id = self.snapshot.id.short();
+            Error::refused(format!("snapshot {id} holds no roles, for its databases were backed up by name"))
+                .hint("leave --with-roles out, and make the roles by hand (createuser NAME)")
+        })
     }
 
     fn may_give_way(
@@ -211,8 +234,12 @@ impl<'a> Plan<'a> {
                 DumpKind::Postgres => "--postgres URL names a server for it",
                 DumpKind::Mysql => "--mysql URL names a server for it",
                 DumpKind::Redis => "--redis-folder DIR names where a server finds it when it starts",
-                DumpKind::PostgresGlobals | DumpKind::MysqlGlobals => {
-                    "it holds the users and roles of the whole server: look into it with `strongroom dump`, and run \
+                DumpKind::PostgresGlobals if self.options.with_roles => continue,
+                DumpKind::PostgresGlobals => {
+                    "--with-roles makes the roles that a server has not; `strongroom dump` shows what it holds"
+                }
+                DumpKind::MysqlGlobals => {
+                    "it holds the users of the whole server: look into it with `strongroom dump`, and run \
                      what you want of it"
                 }
             };

@@ -20,6 +20,8 @@ struct Made<'a> {
     databases: Vec<(&'a dyn Target, String)>,
     /// Databases that were there, and empty, and may not be so any more.
     begun: Vec<(&'a dyn Target, String)>,
+    /// Roles, which stay.
+    roles: Vec<String>,
 }
 
 /// Restores what was planned.
@@ -48,6 +50,7 @@ fn fill_all<'a>(
     summary: &mut Summary,
     reporter: &dyn Reporter,
 ) -> Result<()> {
+    make_roles(plan, made, summary, reporter)?;
     for step in &plan.databases {
         let (restored, problems) = fill(plan, step, made, reporter)?;
         summary.databases.push(restored);
@@ -69,6 +72,24 @@ fn fill_all<'a>(
         .hint("restore into a new database without --in-place to look at it, or take an older snapshot"));
     }
     plan.options.interrupt.check()
+}
+
+/// Makes the roles that servers have not.
+fn make_roles<'a>(
+    plan: &Plan<'a>,
+    made: &mut Made<'a>,
+    summary: &mut Summary,
+    reporter: &dyn Reporter,
+) -> Result<()> {
+    // What one of its databases lacks, the server lacks.
+    for step in plan.databases.iter().filter(|step| !step.found.roles.is_empty()) {
+        let roles = plan.globals(step.target)?;
+        let content = |out: &mut dyn Write| plan.write(roles, reporter, out);
+        let names = step.target.make_roles(&content, &plan.patience())?;
+        made.roles.extend(names.iter().cloned());
+        summary.roles.extend(names);
+    }
+    Ok(())
 }
 
 fn fill<'a>(
@@ -169,6 +190,10 @@ impl Made<'_> {
                 let finding = Finding::warning(printable(database.as_bytes()), cause);
                 reporter.report(finding.with_hint("drop it by hand"));
             }
+        }
+        for role in self.roles.drain(..) {
+            let finding = Finding::warning(printable(role.as_bytes()), "is a role that was made, and stays");
+            reporter.report(finding.with_hint("the next try uses it; `dropuser NAME` removes it"));
         }
         for (target, database) in self.begun.drain(..) {
             let cause = format!("of {} was empty, and may hold a part of the dump now", target.about().name);

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use super::Row;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::snapshot::{DumpKind, DumpReport, TableRows};
 use crate::report::Finding;
 use crate::source::stream::Patience;
@@ -72,6 +72,17 @@ pub trait Target: Send + Sync {
     /// Where the server does not, or somebody is connected: then all is as it was.
     fn swap(&self, swap: &Swap, patience: &Patience) -> Result<()>;
 
+    /// Makes the roles that a dump of a server's globals names and the server has not; gives their names.
+    ///
+    /// # Errors
+    /// Where this kind of server takes none, or does not allow it.
+    fn make_roles(&self, globals: &Content<'_>, patience: &Patience) -> Result<Vec<String>> {
+        let _ = (globals, patience);
+        let name = self.about().name;
+        Err(Error::refused(format!("{name} cannot be given users out of a snapshot"))
+            .hint("leave --with-roles out; `strongroom dump` shows the snapshot's globals.sql"))
+    }
+
     /// What somebody types who does a step by hand.
     fn by_hand(&self, step: &ByHand<'_>) -> Vec<String>;
 }
@@ -100,6 +111,8 @@ pub struct Wanted<'a> {
     pub dump: &'a DumpReport,
     /// The dump.
     pub content: &'a Content<'a>,
+    /// The dump of the server's roles, where those that are not there are made first.
+    pub globals: Option<&'a Content<'a>>,
     /// Whether its place is to be taken.
     pub in_place: bool,
 }
@@ -113,6 +126,8 @@ pub struct Found {
     pub shape: Shape,
     /// Who is connected to it, in words; nobody is, or it was not asked for, where there is nothing.
     pub connected: Option<String>,
+    /// Roles that are not there and are made first.
+    pub roles: Vec<String>,
     /// What is worth knowing before anything is done.
     pub findings: Vec<Finding>,
 }

@@ -8,7 +8,8 @@ use crate::servers::mysql::Mysql;
 use crate::servers::postgres::Postgres;
 use crate::site::{Site, last};
 
-const DATABASES: &str = "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database WHERE NOT datistemplate";
+const DATABASES: &str =
+    "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database WHERE NOT datistemplate";
 
 #[test]
 fn postgres_keeps_what_gave_way() {

@@ -46,7 +46,8 @@ fn a_database_that_holds_something_is_refused() {
     // One of them is refused: the other is not made either.
     server.sql("postgres", "DROP DATABASE two");
     restore(1, &["--postgres", &any]);
-    let databases = "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database WHERE NOT datistemplate";
+    let databases =
+        "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database WHERE NOT datistemplate";
     assert_eq!(server.sql("postgres", databases), "one postgres");
     restore(0, &["--postgres", &any, "--database", "two"]);
     assert_eq!(server.sql("postgres", databases), "one postgres two");
@@ -94,7 +95,8 @@ fn who_may_not_log_in_and_a_client_that_is_too_old_change_nothing() {
     let path = format!("{}:{}", site.join("old").display(), std::env::var("PATH").unwrap());
     let outcome = run(command.env("PATH", path), DEADLINE).expect_code(1);
     assert!(outcome.err().contains("too old to restore into it"), "{}", outcome.err());
-    let databases = "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database WHERE NOT datistemplate";
+    let databases =
+        "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database WHERE NOT datistemplate";
     assert_eq!(server.sql("postgres", databases), "bank postgres");
 }
 

@@ -16,6 +16,16 @@ pub(super) fn by_hand(plan: &Plan<'_>) -> Vec<Step> {
     if plan.databases.iter().any(|step| matches!(step.way, Way::Replace(_))) {
         steps.push(step("Stop the service, and let nobody else connect to its database."));
     }
+    if let Some(database) = plan.databases.iter().find(|step| !step.found.roles.is_empty()) {
+        let names = database.found.roles.iter().map(|name| printable(name.as_bytes()));
+        let names = names.collect::<Vec<_>>().join(", ");
+        steps.push(Step {
+            commands: vec![format!("strongroom dump {id} /postgres/globals.sql")],
+            ..step(format!(
+                "Make the roles {names}: the lines that begin with CREATE ROLE, ALTER ROLE and GRANT."
+            ))
+        });
+    }
     for database in &plan.databases {
         steps.extend(fill(&id, database));
     }

@@ -67,6 +67,10 @@ pub(super) fn ended(plan: &Plan<'_>, summary: &Summary, took: Duration, output: 
         human::local(plan.snapshot.manifest.time),
         human::duration(took)
     ))?;
+    if !summary.roles.is_empty() {
+        let names = summary.roles.iter().map(|name| printable(name.as_bytes()));
+        output.say(&format!("made the roles {}", names.collect::<Vec<_>>().join(", ")))?;
+    }
     for database in &summary.databases {
         lines(database).iter().try_for_each(|line| output.say(line))?;
     }
@@ -145,6 +149,7 @@ fn object(plan: &Plan<'_>, summary: &Summary, next: &[Step], took: Duration) -> 
         "snapshot_id": plan.snapshot.id.to_hex(),
         "dry_run": false,
         "databases": databases,
+        "roles_made": summary.roles,
         "redis": redis,
         "target": plan.folder.as_deref().map(|folder| folder.display().to_string()),
         "files_restored": summary.files,

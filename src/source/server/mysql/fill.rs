@@ -55,7 +55,7 @@ impl Mysql {
         let (programs, said) = self.programs(patience)?;
         let shape = Shape { encoding: Some(ENCODING.to_owned()), ..Shape::default() };
         let findings = self.fits(wanted, &said.server);
-        let mut found = Found { state: State::Absent, shape, connected: None, findings };
+        let mut found = Found { state: State::Absent, shape, connected: None, roles: Vec::new(), findings };
         if !said.databases.iter().any(|name| name == wanted.database) {
             return Ok(found);
         }

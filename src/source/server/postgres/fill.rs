@@ -2,10 +2,12 @@
 //!
 //! Invariants: a database that holds something is never filled. What fails leaves the database as it was.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::thread;
 
 use super::archive::{Archive, Listed};
+use super::roles::Roles;
 use super::sql::{identifier, literal};
 use super::version::Major;
 use super::{MAINTENANCE, Postgres, check, remedy, strange, version};
@@ -165,6 +167,23 @@ impl Postgres {
         Ok(Vec::new())
     }
 
+    fn roles_there(&self, database: &str, patience: &Patience) -> Result<BTreeSet<String>> {
+        let mut session = self.beside(database, patience)?;
+        let rows = session.rows("SELECT rolname FROM pg_catalog.pg_roles")?;
+        session.close()?;
+        Ok(rows.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect())
+    }
+
+    fn roles_made(&self, globals: &Content<'_>, patience: &Patience) -> Result<Vec<String>> {
+        let roles = read_roles(globals)?;
+        let there = self.roles_there("", patience)?;
+        let missing = roles.missing(&there);
+        if !missing.is_empty() {
+            self.run_beside("", &roles.making(&missing, &there), patience)?;
+        }
+        Ok(missing)
+    }
+
     /// Which of these roles are not there, or not ours to give something to.
     fn strangers(
         &self,
@@ -198,6 +217,7 @@ impl Postgres {
         found: &mut Found,
     ) -> Result<()> {
         let (missing, foreign) = self.strangers(listed, wanted.database, patience)?;
+        let missing: Vec<String> = missing.into_iter().filter(|name| !found.roles.contains(name)).collect();
         let is_strange = |name: &String| missing.contains(name) || foreign.contains(name);
         if found.shape.owner.is_none() {
             found.shape.owner = listed.database_owner.clone().filter(|owner| !is_strange(owner));
@@ -216,7 +236,7 @@ impl Postgres {
             } else {
                 (
                     format!("has no role {}", named(&missing)),
-                    "make the role first (createuser NAME), or run psql with the snapshot's postgres/globals.sql",
+                    "make the role first (createuser NAME), or add --with-roles where the snapshot has postgres/globals.sql",
                 )
             };
             let cause =
@@ -257,7 +277,12 @@ impl Postgres {
         session.close()?;
         let findings = self.fits(wanted, facts.first().ok_or_else(strange)?, patience)?;
         let listed = read_list(wanted.content)?;
-        let mut found = Found { state, shape: Shape::default(), connected: None, findings };
+        let mut found =
+            Found { state, shape: Shape::default(), connected: None, roles: Vec::new(), findings };
+        if let Some(globals) = wanted.globals {
+            let there = self.roles_there(wanted.database, patience)?;
+            found.roles = read_roles(globals)?.missing(&there);
+        }
         if wanted.in_place && matches!(found.state, State::Holds(_)) {
             found.connected = self.connected(wanted.database, patience)?;
             found.shape = self.made(wanted.database, patience, &mut found.findings)?;
@@ -359,6 +384,12 @@ impl Target for Postgres {
             .map_err(|error| self.failed(error, &swap.database, "swapped"))
     }
 
+    fn make_roles(&self, globals: &Content<'_>, patience: &Patience) -> Result<Vec<String>> {
+        let what = || format!("the roles cannot be made at {}", self.shown());
+        self.roles_made(globals, &self.patience(patience))
+            .map_err(|error| remedy::explain_fill(error, what()))
+    }
+
     fn by_hand(&self, step: &ByHand<'_>) -> Vec<String> {
         let psql = |sql: &str| {
             let [usual, _] = MAINTENANCE;
@@ -406,6 +437,13 @@ fn is_absent(error: &Error) -> bool {
 fn lacks_role(error: &Error) -> bool {
     let words = error.chain();
     words.contains("role \"") && words.contains("does not exist")
+}
+
+/// Reads the SQL of `pg_dumpall`.
+fn read_roles(globals: &Content<'_>) -> Result<Roles> {
+    let mut sql = Vec::new();
+    globals(&mut sql)?;
+    Ok(Roles::parse(&String::from_utf8_lossy(&sql)))
 }
 
 /// Reads an archive up to the end of its list.

@@ -16,6 +16,7 @@ mod globals;
 mod pattern;
 mod place;
 mod remedy;
+mod roles;
 mod session;
 mod sql;
 mod version;

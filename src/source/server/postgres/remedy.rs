@@ -94,6 +94,7 @@ const FILLING: &[(&[&str], &str)] = &[
         &["permission denied to create database"],
         "as a superuser: ALTER ROLE USER CREATEDB; or make the database there (createdb NAME) and name it",
     ),
+    (&["permission denied to create role"], "log in as a superuser, or leave --with-roles out"),
     (&["permission denied"], "log in as the database's owner, or as a superuser"),
     (&["must be owner"], "log in as the database's owner, or as a superuser"),
     (&["must be superuser"], "log in as a superuser"),
