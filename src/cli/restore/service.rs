@@ -64,8 +64,8 @@ pub(super) struct ServiceFlags {
     /// passwords; those that are there stay as they are
     #[arg(long, requires = "postgres")]
     with_roles: bool,
-    /// Where a database holds something, fill a new one, prove it, and put it into the place of that, which is kept under
-    /// another name; asks before
+    /// Where a database or the target holds something, make a new one, prove it, and put it into the place of that, which
+    /// is kept under another name; asks before
     #[arg(long, requires = "service")]
     in_place: bool,
     /// Do not ask
@@ -151,7 +151,11 @@ fn agreed(plan: &Plan<'_>, output: &Output) -> Result<bool> {
     let redis = plan.redis.iter().filter(|step| !step.gives_way.is_empty()).map(|step| {
         format!("{} in {}", step.gives_way.join(" and "), super::vaultwarden::show(&step.folder))
     });
-    let replaced: Vec<String> = replaced.chain(redis).collect();
+    let folder = plan.folder.iter().filter_map(|step| {
+        let aside = super::vaultwarden::show(&step.swap.as_ref()?.aside);
+        Some(format!("{} (kept as {aside})", super::vaultwarden::show(&step.path)))
+    });
+    let replaced: Vec<String> = replaced.chain(redis).chain(folder).collect();
     if replaced.is_empty() {
         return Ok(true);
     }

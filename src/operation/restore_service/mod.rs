@@ -9,6 +9,7 @@
 
 mod choice;
 mod fit;
+mod folder;
 mod plan;
 mod prove;
 mod redis;
@@ -23,6 +24,7 @@ use crate::operation::restore_vaultwarden::Proved;
 use crate::source::server::redis::Redis;
 use crate::source::server::target::Target;
 
+pub use folder::{FolderStep, FolderSwap};
 pub use plan::{DatabaseStep, Plan, RedisStep, Way};
 pub use work::run;
 
@@ -32,7 +34,7 @@ pub struct Options {
     pub targets: Vec<Box<dyn Target>>,
     /// The databases of the snapshot that are restored, by the names they had; all where none is named.
     pub databases: Vec<String>,
-    /// Where the files go: a new or an empty folder.
+    /// Where the files go: a new or an empty folder, or one that gives way.
     pub folder: Option<PathBuf>,
     /// Where Redis finds its data.
     pub redis: Option<RedisFolder>,
@@ -67,6 +69,8 @@ pub struct Summary {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Where what was in the folder before is kept.
+    pub folder_aside: Option<PathBuf>,
     /// What was proved of database and files together.
     pub proved: Option<Proved>,
     /// What is missing, damaged or not as it was.

@@ -2,10 +2,10 @@
 //!
 //! Invariant: nothing is changed here, on no server and in no folder.
 
-use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 
+use super::folder::{self, FolderStep};
 use super::{Options, choice, fit, redis};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::key_slot::Role;
@@ -31,7 +31,7 @@ pub struct Plan<'a> {
     /// Paths of the snapshot that go into the folder.
     pub files: Vec<Vec<u8>>,
     /// The folder.
-    pub folder: Option<PathBuf>,
+    pub folder: Option<FolderStep>,
 }
 
 /// What becomes of one dump.
@@ -100,16 +100,9 @@ impl<'a> Plan<'a> {
         choice::check_names(snapshot, &options.databases)?;
         let reader = BlobReader::new(repository, reporter)?.with_kept_metadata();
         let files = choice::files(&reader, snapshot, &options.interrupt)?;
-        refuse_full_folder(options)?;
-        let mut plan = Self {
-            repository,
-            snapshot,
-            options,
-            databases: Vec::new(),
-            redis: None,
-            files,
-            folder: options.folder.clone(),
-        };
+        let folder = folder::plan(options, &files)?;
+        let mut plan =
+            Self { repository, snapshot, options, databases: Vec::new(), redis: None, files, folder };
         for target in &options.targets {
             reporter.progress().set_stage(format!("asking {}", target.about().name));
             for (dump, database) in choice::choose(snapshot, &target.about(), &options.databases)? {
@@ -260,23 +253,6 @@ fn holds_something(target: &dyn Target, database: &str) -> Error {
         "name one that is empty, or that does not exist yet; with --in-place the new one takes its place, and what is \
          there is kept under another name",
     )
-}
-
-/// Refuses a folder for the files that holds something, before any database is filled.
-fn refuse_full_folder(options: &Options) -> Result<()> {
-    let Some(folder) = &options.folder else { return Ok(()) };
-    let shown = printable(folder.as_os_str().as_encoded_bytes());
-    match fs::read_dir(folder) {
-        Ok(mut entries) => {
-            if entries.next().is_none() {
-                return Ok(());
-            }
-            let hint = format!("name a new folder, or put what is there aside: mv {shown} {shown}.before");
-            Err(Error::refused(format!("{shown} is not empty")).hint(hint))
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(Error::io(format!("cannot look into {shown}"), error)),
-    }
 }
 
 /// Names for what is filled beside a database and for what gives way.

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use super::folder::FolderStep;
 use super::plan::{DatabaseStep, Plan, Way};
 use super::{RestoredDatabase, Summary, fit, prove, redis};
 use crate::error::{Error, Result};
@@ -34,12 +35,15 @@ pub fn run(plan: &Plan<'_>, reporter: &dyn Reporter) -> Result<Summary> {
     let outcome = fill_all(plan, &mut made, &mut summary, reporter);
     if let Err(error) = outcome {
         made.clear(reporter);
-        if let Some(step) = &plan.redis {
-            redis::forget(step);
-        }
+        forget_files(plan, reporter);
         return Err(error);
     }
-    put_in_place(plan, &mut made, &mut summary, reporter)?;
+    if let Err(error) = put_in_place(plan, &mut made, &mut summary) {
+        // What is in its place by now stays there.
+        made.clear(reporter);
+        forget_files(plan, reporter);
+        return Err(error);
+    }
     Ok(summary)
 }
 
@@ -64,7 +68,8 @@ fn fill_all<'a>(
         redis::fill(plan, step, reporter)?;
     }
     restore_files(plan, summary, reporter)?;
-    let replaces = plan.databases.iter().any(|step| matches!(step.way, Way::Replace(_)));
+    let replaces = plan.databases.iter().any(|step| matches!(step.way, Way::Replace(_)))
+        || plan.folder.as_ref().is_some_and(|step| step.swap.is_some());
     if replaces && summary.problems > 0 {
         return Err(Error::corrupt(
             "what was restored is not what was backed up, as told above: what is there stays in its place",
@@ -137,14 +142,17 @@ fn fill<'a>(
 
 /// The files, and the proof that they belong to what is in the databases.
 fn restore_files(plan: &Plan<'_>, summary: &mut Summary, reporter: &dyn Reporter) -> Result<()> {
-    let Some(folder) = plan.folder.as_deref().filter(|_| !plan.files.is_empty()) else { return Ok(()) };
+    let Some(step) = plan.folder.as_ref().filter(|_| !plan.files.is_empty()) else { return Ok(()) };
+    let folder = step.filled();
     let request =
         Request { paths: plan.files.clone(), own: plan.options.needed.clone(), ..Request::default() };
     let interrupt = &plan.options.interrupt;
     let shown = printable(folder.as_os_str().as_encoded_bytes());
     let restored = restore::run(plan.repository, plan.snapshot, &request, folder, reporter, interrupt);
-    let failed =
-        |error: Error| error.hint(format!("remove what is in {shown}, and run the same command again"));
+    let failed = |error: Error| match step.swap {
+        Some(_) => error,
+        None => error.hint(format!("remove what is in {shown}, and run the same command again")),
+    };
     let restored = restored.map_err(failed)?;
     summary.files = restored.files;
     summary.bytes = restored.bytes;
@@ -158,19 +166,20 @@ fn restore_files(plan: &Plan<'_>, summary: &mut Summary, reporter: &dyn Reporter
 }
 
 /// Puts in place what takes the place of something, once all of it is whole.
-fn put_in_place<'a>(
-    plan: &Plan<'a>,
-    made: &mut Made<'a>,
-    summary: &mut Summary,
-    reporter: &dyn Reporter,
-) -> Result<()> {
+fn put_in_place<'a>(plan: &Plan<'a>, made: &mut Made<'a>, summary: &mut Summary) -> Result<()> {
+    let folder = plan.folder.as_ref().filter(|_| !plan.files.is_empty());
+    summary.folder_aside = folder.map(FolderStep::put_in_place).transpose()?.flatten();
+    let mut is_first = true;
     for (step, restored) in plan.databases.iter().zip(&mut summary.databases) {
         let Way::Replace(swap) = &step.way else { continue };
         if let Err(error) = step.target.swap(swap, &plan.patience()) {
-            // What is in its place by now stays there.
-            made.clear(reporter);
+            // Without any of its databases, the folder is as it was.
+            if let Some(folder) = folder.filter(|_| is_first && summary.folder_aside.is_some()) {
+                folder.take_back()?;
+            }
             return Err(error);
         }
+        is_first = false;
         made.databases.retain(|(_, name)| *name != swap.new);
         restored.aside = Some(swap.aside.clone());
     }
@@ -178,6 +187,17 @@ fn put_in_place<'a>(
         summary.redis = Some(redis::put_in_place(step)?);
     }
     Ok(())
+}
+
+/// Removes files that did not get into their place.
+fn forget_files(plan: &Plan<'_>, reporter: &dyn Reporter) {
+    if let Some(step) = &plan.redis {
+        redis::forget(step);
+    }
+    let forgotten = plan.folder.as_ref().map_or(Ok(()), FolderStep::forget);
+    if let Err(error) = forgotten {
+        reporter.report(Finding::warning("files", error.chain()).with_hint("remove them by hand"));
+    }
 }
 
 impl Made<'_> {

@@ -42,6 +42,7 @@ use recover::Recovery;
 use stored::Stored;
 use work::Work;
 
+pub(in crate::operation) use folder::is_mount_point;
 pub use moved::MovedPart;
 pub use owners::{Owner, Owners};
 pub use prove::{Proved, prove_files};

@@ -5,7 +5,7 @@ use crate::cli::output::paragraph::quoted;
 use crate::cli::restore::runbook::{Step, step};
 use crate::cli::restore::vaultwarden::show;
 use crate::format::snapshot::{DumpReport, ServiceReport};
-use crate::operation::restore_service::{DatabaseStep, Plan, RedisStep, Summary, Way};
+use crate::operation::restore_service::{DatabaseStep, FolderStep, Plan, RedisStep, Summary, Way};
 use crate::report::printable;
 use crate::source::server::target::ByHand;
 
@@ -30,14 +30,18 @@ pub(super) fn by_hand(plan: &Plan<'_>) -> Vec<Step> {
         steps.extend(fill(&id, database));
     }
     steps.extend(plan.redis.as_ref().map(|redis| redis_step(&id, redis)));
-    if let Some(folder) = plan.folder.as_deref().filter(|_| !plan.files.is_empty()) {
+    if let Some(folder) = plan.folder.as_ref().filter(|_| !plan.files.is_empty()) {
         let paths = plan.files.iter().map(|path| quoted(&format!("/{}", printable(path))));
         let paths = paths.collect::<Vec<_>>().join(" ");
         steps.push(Step {
-            commands: vec![format!("strongroom restore {id} {paths} --target {}", quoted(&show(folder)))],
+            commands: vec![format!(
+                "strongroom restore {id} {paths} --target {}",
+                quoted(&show(folder.filled()))
+            )],
             ..step("Restore the files into a new folder.")
         });
     }
+    steps.extend(plan.folder.as_ref().filter(|_| !plan.files.is_empty()).and_then(folder_step));
     for database in &plan.databases {
         if let Way::Replace(swap) = &database.way {
             let text = format!(
@@ -51,6 +55,15 @@ pub(super) fn by_hand(plan: &Plan<'_>) -> Vec<Step> {
         }
     }
     steps
+}
+
+fn folder_step(folder: &FolderStep) -> Option<Step> {
+    let swap = folder.swap.as_ref()?;
+    let [path, new, aside] = [&folder.path, &swap.new, &swap.aside].map(|path| quoted(&show(path)));
+    Some(Step {
+        commands: vec![format!("mv {path} {aside}"), format!("mv {new} {path}")],
+        ..step("Put the new folder into the place of the old one, which is kept.")
+    })
 }
 
 fn dump_command(id: &str, dump: &DumpReport) -> String {

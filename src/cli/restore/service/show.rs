@@ -40,7 +40,7 @@ pub(super) fn plan(plan: &Plan<'_>, output: &Output) -> Result<()> {
             "dry_run": true,
             "databases": databases,
             "redis": plan.redis.as_ref().map(|step| step.folder.display().to_string()),
-            "target": plan.folder.as_deref().map(|folder| folder.display().to_string()),
+            "target": plan.folder.as_ref().map(|folder| folder.path.display().to_string()),
             "steps": objects(&steps),
             "next_steps": objects(&next),
         }));
@@ -80,9 +80,12 @@ pub(super) fn ended(plan: &Plan<'_>, summary: &Summary, took: Duration, output: 
             output.say(&format!("what was there before is kept in {}", show(aside)))?;
         }
     }
-    if let Some(folder) = plan.folder.as_deref().filter(|_| !plan.files.is_empty()) {
+    if let Some(folder) = plan.folder.as_ref().filter(|_| !plan.files.is_empty()) {
         let files = human::counted(summary.files, "file");
-        output.say(&format!("{}: {files} ({})", show(folder), human::bytes(summary.bytes)))?;
+        output.say(&format!("{}: {files} ({})", show(&folder.path), human::bytes(summary.bytes)))?;
+    }
+    if let Some(aside) = &summary.folder_aside {
+        output.say(&format!("what was there before is kept in {}", show(aside)))?;
     }
     if let Some(proved) = &summary.proved {
         output.say(&describe(proved))?;
@@ -151,7 +154,8 @@ fn object(plan: &Plan<'_>, summary: &Summary, next: &[Step], took: Duration) -> 
         "databases": databases,
         "roles_made": summary.roles,
         "redis": redis,
-        "target": plan.folder.as_deref().map(|folder| folder.display().to_string()),
+        "target": plan.folder.as_ref().map(|folder| folder.path.display().to_string()),
+        "previous": summary.folder_aside.as_deref().map(|path| path.display().to_string()),
         "files_restored": summary.files,
         "bytes_restored": summary.bytes,
         "proof": summary.proved.as_ref().map(proof),
