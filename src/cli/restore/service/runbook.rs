@@ -130,7 +130,7 @@ pub(super) fn next(plan: &Plan<'_>, summary: Option<&Summary>) -> Vec<Step> {
         .filter(|step| !matches!(step.way, Way::Replace(_)))
         .map(|step| format!("{} at {}", printable(step.database.as_bytes()), step.target.about().name))
         .collect();
-    let settings = settings(plan.service());
+    let settings = settings(plan);
     if !moved.is_empty() {
         steps.push(step(format!("Let the service use {}: {settings}.", moved.join(", "))));
     }
@@ -156,13 +156,14 @@ pub(super) fn next(plan: &Plan<'_>, summary: Option<&Summary>) -> Vec<Step> {
 }
 
 /// Where a service is told which database it uses.
-fn settings(service: Option<&ServiceReport>) -> &'static str {
-    match service.map(|report| report.name.as_str()) {
-        Some("vaultwarden") => {
-            "DATABASE_URL in its environment, .env or config.json, of which the restored ones still name the old one"
-        }
-        _ => "its settings name the database, and those that were restored still name the old one",
-    }
+fn settings(plan: &Plan<'_>) -> String {
+    let place = match plan.service().map(|report| report.name.as_str()) {
+        Some("vaultwarden") => "DATABASE_URL in its environment, .env or config.json names it",
+        _ => "its settings name it",
+    };
+    let restored = plan.folder.is_some() && !plan.files.is_empty();
+    let old = if restored { ", and those that were restored still name the old one" } else { "" };
+    format!("{place}{old}")
 }
 
 fn start(service: Option<&ServiceReport>) -> Step {

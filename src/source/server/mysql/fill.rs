@@ -21,10 +21,11 @@ use crate::source::stream::Patience;
 
 /// Longest name of a database: so many letters, which are never fewer than bytes may be.
 const NAME_MAX: usize = 64;
-/// How the client is to take a dump: nothing in it is a command to the client itself.
-const OPTIONS: [&str; 5] = [
+/// How the client is to take a dump: nothing in it is a command to the client itself, or reads a file beside it.
+const OPTIONS: [&str; 6] = [
     "--batch",
     "--binary-mode",
+    "--local-infile=0",
     "--default-character-set=utf8mb4",
     "--max-allowed-packet=1G",
     "--connect-timeout=30",
