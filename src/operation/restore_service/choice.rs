@@ -60,8 +60,15 @@ pub(super) fn choose<'s>(
     chosen.collect()
 }
 
-/// Refuses a name that no dump has.
-pub(super) fn check_names(snapshot: &Snapshot, named: &[String]) -> Result<()> {
+/// Refuses a snapshot without a dump of a server, and a name that none has.
+pub(super) fn check(snapshot: &Snapshot, named: &[String]) -> Result<()> {
+    if dumps(snapshot).iter().all(|dump| dump.kind == DumpKind::Command) {
+        let what = format!("snapshot {} holds no dump of a server", snapshot.id.short());
+        return Err(Error::refused(what).hint(
+            "`strongroom restore` without --service brings files back, and with --vaultwarden a Vaultwarden that keeps its \
+             database in its folder",
+        ));
+    }
     let has = |name: &String| dumps(snapshot).iter().any(|dump| dump.database.as_ref() == Some(name));
     let Some(unknown) = named.iter().find(|name| !has(name)) else { return Ok(()) };
     let id = snapshot.id.short();

@@ -97,7 +97,7 @@ impl<'a> Plan<'a> {
                  the files (--target DIR)",
             ));
         }
-        choice::check_names(snapshot, &options.databases)?;
+        choice::check(snapshot, &options.databases)?;
         let reader = BlobReader::new(repository, reporter)?.with_kept_metadata();
         let files = choice::files(&reader, snapshot, &options.interrupt)?;
         let folder = folder::plan(options, &files)?;

@@ -15,6 +15,9 @@ use crate::source::stream::Patience;
 /// How long a server may say nothing while something is taken back, whatever it may do otherwise.
 const CLEARING: Duration = Duration::from_mins(1);
 
+/// How long a server may say nothing while it puts something in place, unless it may do so longer.
+const SWAPPING: Duration = Duration::from_mins(10);
+
 /// What was made and goes again where something fails.
 #[derive(Default)]
 struct Made<'a> {
@@ -169,10 +172,12 @@ fn restore_files(plan: &Plan<'_>, summary: &mut Summary, reporter: &dyn Reporter
 fn put_in_place<'a>(plan: &Plan<'a>, made: &mut Made<'a>, summary: &mut Summary) -> Result<()> {
     let folder = plan.folder.as_ref().filter(|_| !plan.files.is_empty());
     summary.folder_aside = folder.map(FolderStep::put_in_place).transpose()?.flatten();
+    // To stop here would leave nobody knowing which of two is in place.
+    let patience = Patience { silence: Some(SWAPPING), ..Patience::default() };
     let mut is_first = true;
     for (step, restored) in plan.databases.iter().zip(&mut summary.databases) {
         let Way::Replace(swap) = &step.way else { continue };
-        if let Err(error) = step.target.swap(swap, &plan.patience()) {
+        if let Err(error) = step.target.swap(swap, &patience) {
             // Without any of its databases, the folder is as it was.
             if let Some(folder) = folder.filter(|_| is_first && summary.folder_aside.is_some()) {
                 folder.take_back()?;

@@ -45,6 +45,12 @@ fn postgres_keeps_what_gave_way() {
     assert_eq!(server.sql("postgres", DATABASES), "bank postgres");
     assert_eq!(server.sql("bank", "SELECT count(*), sum(balance) FROM accounts"), "11|55");
 
+    // What a database that takes its place would not have is told.
+    server.sql("postgres", "ALTER DATABASE bank SET work_mem = '1MB'");
+    let dry = site.run(0, [&arguments[..], &["--dry-run"]].concat());
+    assert!(dry.err().contains("has settings or grants of its own"), "{}", dry.err());
+    server.sql("postgres", "ALTER DATABASE bank RESET work_mem");
+
     let summary = last(&site.json(0, arguments));
     let aside = summary["databases"][0]["previous"].as_str().unwrap();
     assert!(aside.starts_with("bank_before_"), "{aside}");

@@ -17,6 +17,8 @@ fn a_database_that_holds_something_is_refused() {
     server.sql("postgres", "CREATE DATABASE two");
     server.sql("one", "CREATE TABLE t AS SELECT n FROM generate_series(1, 10) AS n");
     let site = Site::new();
+    site.folder.write("file", "");
+    let other = site.backup(["file"]);
     site.backup(["--postgres", &server.url("postgres", "")]);
     server.sql("one", "DELETE FROM t WHERE n > 3");
 
@@ -42,6 +44,11 @@ fn a_database_that_holds_something_is_refused() {
     let refused = restore(1, &["--postgres", url]);
     assert!(refused.err().contains("PGPASSWORD") && !refused.err().contains("hunter2"), "{}", refused.err());
     assert_eq!(server.sql("one", "SELECT count(*) FROM t"), "3");
+
+    // One without a dump of a server.
+    let id = other["snapshot_id"].as_str().unwrap();
+    let refused = site.run(1, ["restore", "--service", id, "--target", "somewhere"]);
+    assert!(refused.err().contains("holds no dump of a server") && refused.err().contains("--vaultwarden"));
 
     // One of them is refused: the other is not made either.
     server.sql("postgres", "DROP DATABASE two");

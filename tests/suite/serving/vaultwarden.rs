@@ -51,9 +51,22 @@ fn on_mariadb_it_comes_back_elsewhere() {
     server.sql("vault", VAULTWARDEN);
     let site = Site::new();
     data_folder(&site, &mysql_url(&server, "vault"));
+    // Its Sends lie elsewhere.
+    fs::rename(site.join("data/sends"), site.join("moved")).unwrap();
+    let settings = format!(
+        "{{\"database_url\": \"{}\", \"sends_folder\": \"{}\"}}",
+        mysql_url(&server, "vault"),
+        site.join("moved").display()
+    );
+    fs::write(site.join("data/config.json"), settings).unwrap();
     site.backup(["--vaultwarden", "data"]);
     drop(server);
-    comes_back(&site, &["--mysql", &mysql_url(&elsewhere, "again")]);
+    let url = mysql_url(&elsewhere, "again");
+    let dry =
+        site.run(0, ["restore", "--service", "latest", "--target", "new", "--mysql", &url, "--dry-run"]);
+    let moved = format!("mv new/sends {}", site.join("moved").display());
+    assert!(dry.out().contains(&moved), "{}", dry.out());
+    comes_back(&site, &["--mysql", &url]);
     assert_eq!(elsewhere.sql("again", "SELECT count(*) FROM attachments"), "2");
 }
 

@@ -1,5 +1,9 @@
 //! The steps of a service's restore, as a person would do them by hand, and what comes after it.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
 use crate::cli::output::human;
 use crate::cli::output::paragraph::quoted;
 use crate::cli::restore::runbook::{Step, step};
@@ -124,6 +128,7 @@ pub(super) fn next(plan: &Plan<'_>, summary: Option<&Summary>) -> Vec<Step> {
              no, then CONFIG SET appendonly yes, and wait for the log before it is started as always.",
         ));
     }
+    steps.extend(outside(plan));
     let moved: Vec<String> = plan
         .databases
         .iter()
@@ -153,6 +158,30 @@ pub(super) fn next(plan: &Plan<'_>, summary: Option<&Summary>) -> Vec<Step> {
         });
     }
     steps
+}
+
+/// Parts that lay elsewhere than in the folder that the service's files are in.
+fn outside(plan: &Plan<'_>) -> Option<Step> {
+    let (folder, service) = (plan.folder.as_ref()?, plan.service()?);
+    let base = service.origins.iter().find(|origin| origin.place.is_empty());
+    let base = base.map(|origin| path_of(&origin.host_path));
+    let moved = service.origins.iter().filter(|origin| {
+        let host = path_of(&origin.host_path);
+        let is_inside = base.is_some_and(|base| base.join(path_of(&origin.place)) == host);
+        !origin.place.is_empty() && !origin.host_path.is_empty() && !is_inside
+    });
+    let commands: Vec<String> = moved
+        .map(|origin| {
+            let from = quoted(&show(&folder.path.join(path_of(&origin.place))));
+            format!("mv {from} {}", quoted(&printable(&origin.host_path)))
+        })
+        .collect();
+    let text = "Put what lay elsewhere where it was, or change the settings that moved it there.";
+    (!commands.is_empty()).then(|| Step { commands, ..step(text) })
+}
+
+fn path_of(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
 }
 
 /// Where a service is told which database it uses.

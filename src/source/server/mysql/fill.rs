@@ -32,6 +32,8 @@ const OPTIONS: [&str; 6] = [
 ];
 /// The client that is named to people, who know which one they have.
 const BY_HAND: (&str, Family) = ("mariadb", Family::MariaDb);
+/// Seconds after which a lock that somebody holds on a table is not waited for: the server itself would wait for a day.
+const WAIT_SECONDS: u32 = 10;
 /// The encoding of a new database.
 const ENCODING: &str = "utf8mb4";
 
@@ -124,7 +126,8 @@ impl Mysql {
         let new = tables::ask(&mut session, &swap.new, &[])?;
         let shape = made(&mut session, &swap.database)?;
         session.ask(&create(&swap.aside, &shape))?;
-        let moved = session.ask(&renames(swap, &old, &new));
+        let moved = session
+            .ask(&format!("SET SESSION lock_wait_timeout = {WAIT_SECONDS};\n{}", renames(swap, &old, &new)));
         if let Err(error) = moved {
             let mut session = self.session(&programs, None, patience)?;
             drop_if_empty(&mut session, &swap.aside)?;

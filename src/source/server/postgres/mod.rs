@@ -13,6 +13,7 @@ mod connection;
 mod dump;
 mod fill;
 mod globals;
+mod look;
 mod pattern;
 mod place;
 mod remedy;
