@@ -140,3 +140,24 @@ fn mariadb_keeps_what_gave_way() {
         information_schema.KEY_COLUMN_USAGE WHERE REFERENCED_TABLE_SCHEMA IS NOT NULL AND TABLE_SCHEMA LIKE 'bank%' ORDER BY 1";
     assert_eq!(server.sql("", refers), format!("bank bank\n{aside} {aside}"));
 }
+
+#[test]
+fn mariadb_of_another_service_or_a_newer_schema_stays() {
+    let Some(server) = Mysql::start("refused restores of MariaDB in place") else { return };
+    server.sql("", "CREATE DATABASE vault; CREATE DATABASE other");
+    server.sql("vault", VAULTWARDEN);
+    server.sql("other", "CREATE TABLE a (n INTEGER); CREATE TABLE b (n INTEGER)");
+    let site = Site::new();
+    site.backup(["--mysql", &mysql_url(&server, "vault")]);
+    let in_place = |code, database: &str| {
+        let url = mysql_url(&server, database);
+        site.run(code, ["restore", "--service", "latest", "--mysql", &url, "--in-place", "--yes"]).err()
+    };
+    server.sql("vault", "UPDATE __diesel_schema_migrations SET version = '20270101000000'");
+    let refused = in_place(1, "vault");
+    assert!(refused.contains("20270101000000, which the dump has not"), "{refused}");
+    assert!(in_place(1, "other").contains("is of another service"));
+    assert!(!server.sql("", "SHOW DATABASES").contains("restored"));
+    assert_eq!(server.sql("vault", "SELECT version FROM __diesel_schema_migrations"), "20270101000000");
+    assert_eq!(server.sql("other", "SHOW TABLES"), "a\nb");
+}
