@@ -99,7 +99,7 @@ enum Command {
     Browse(browse::Arguments),
     /// Write a file of a snapshot to standard output, or a folder as an archive
     Dump(dump::Arguments),
-    /// Bring a snapshot, or a part of it, back into a new folder, or a Vaultwarden back in its place
+    /// Bring a snapshot, or a part of it, back into a new folder, or a service back in its place
     Restore(Box<restore::Arguments>),
     /// Forget snapshots, by rules or by name
     Forget(Box<forget::Arguments>),

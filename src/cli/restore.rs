@@ -1,6 +1,7 @@
 //! `strongroom restore`
 
 mod runbook;
+mod service;
 mod show;
 mod vaultwarden;
 
@@ -30,7 +31,8 @@ const HOW: &str = "What becomes of what is there";
     strongroom restore latest:/attachments --target /srv/attachments\n  \
     strongroom restore latest /etc/nginx /srv/www --target /tmp/look\n  \
     strongroom restore latest --target / --include /etc --overwrite if-changed --dry-run -v\n  \
-    strongroom restore --vaultwarden latest --target /srv/vaultwarden/data --dry-run\n\n\
+    strongroom restore --vaultwarden latest --target /srv/vaultwarden/data --dry-run\n  \
+    strongroom restore --service latest --postgres postgresql://vault@db/vault --target /srv/vaultwarden/data\n\n\
     Without --overwrite the target is a new or an empty folder, and nothing is ever replaced. A file\n\
     is written aside and named once it is whole: until then the old one stays, and where a restore is\n\
     killed, the next one with --overwrite if-changed goes on. Only the chunks that a file on the disk\n\
@@ -41,7 +43,12 @@ const HOW: &str = "What becomes of what is there";
     in only if it is whole; what was there is kept as FOLDER.before-restore-TIME, within the folder if\n\
     that is a mount point. Whatever fails, the old state stays; killed at any step, the same command\n\
     goes on, and ends after that if SNAPSHOT is another one by now. The files get the owner of the\n\
-    data folder that is there.")]
+    data folder that is there.\n\n\
+    With --service, dumps go back into servers by their own clients, into a database that is empty or\n\
+    made for it; passwords come from PGPASSWORD, MYSQL_PWD and the clients' own files. Rows by table\n\
+    are counted and compared with those of the backup. With --in-place, a new database is filled and\n\
+    proved first and then takes the place of the old one, which is kept. --dry-run prints the steps\n\
+    as commands.")]
 pub(super) struct Arguments {
     /// Snapshot: a prefix of its id, `latest`, `latest~1`; and perhaps `:` and the folder or file in it that is
     /// restored
@@ -51,8 +58,8 @@ pub(super) struct Arguments {
     #[arg(value_name = "PATH")]
     paths: Vec<OsString>,
     /// Folder to restore into
-    #[arg(short, long, value_name = "FOLDER")]
-    target: PathBuf,
+    #[arg(short, long, value_name = "FOLDER", required_unless_present = "service")]
+    target: Option<PathBuf>,
     /// Restore only what matches this pattern, and what lies in it; may be repeated
     #[arg(short, long, value_name = "PATTERN", help_heading = WHAT)]
     include: Vec<String>,
@@ -103,6 +110,8 @@ pub(super) struct Arguments {
     filter: Filter,
     #[command(flatten)]
     vaultwarden: vaultwarden::Flags,
+    #[command(flatten)]
+    service: service::ServiceFlags,
 }
 
 /// When something that is there becomes what the snapshot holds.
@@ -119,6 +128,11 @@ enum When {
 }
 
 impl Arguments {
+    fn target(&self) -> Result<&Path> {
+        let target = self.target.as_deref();
+        target.ok_or_else(|| Error::refused("nothing says where to restore").hint("add --target FOLDER"))
+    }
+
     fn request(&self, place: Vec<u8>) -> Result<Request<'static>> {
         let options = |given: &[String], any_case: &[String], file: &[PathBuf], any_case_file: &[PathBuf]| {
             let mut options = ExcludeOptions {
@@ -181,6 +195,10 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
     if arguments.vaultwarden.vaultwarden {
         return vaultwarden::run(global, arguments, output);
     }
+    if arguments.service.service {
+        return service::run(global, arguments, output);
+    }
+    let target = arguments.target()?;
     let started = Instant::now();
     let (name, place) = split(&arguments.snapshot)?;
     let mut request = arguments.request(place)?;
@@ -193,13 +211,13 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
     }
     let progress = output.start_progress("restoring");
     let interrupt = output.signals.in_good_order();
-    let summary = restore::run(&repository, &snapshot, &request, &arguments.target, output, &interrupt);
+    let summary = restore::run(&repository, &snapshot, &request, target, output, &interrupt);
     drop(progress);
-    let summary = summary.map_err(|error| explain(error, &arguments.target))?;
+    let summary = summary.map_err(|error| explain(error, target))?;
     let ended = show::Ended {
         summary: &summary,
         snapshot: &snapshot.id,
-        target: &arguments.target,
+        target,
         dry_run: arguments.dry_run,
         in_place: arguments.overwrite.is_some(),
         took: started.elapsed(),

@@ -17,6 +17,7 @@ pub mod prune;
 pub mod recommit;
 pub mod repair;
 pub mod restore;
+pub mod restore_service;
 pub mod restore_vaultwarden;
 pub mod rewrite;
 pub mod stats;

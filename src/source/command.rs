@@ -7,6 +7,8 @@
 //! stream. The command itself never outlives its reader; what it started may. Its arguments and its environment stand
 //! in no message: they may hold a password.
 
+mod feed;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
@@ -20,6 +22,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 use zeroize::Zeroizing;
+
+pub use feed::Feed;
 
 use super::stream::{LOOK_INTERVAL, Patience, Stream, shown};
 use crate::error::{Error, ErrorKind, Result};
@@ -41,6 +45,8 @@ pub enum Manner {
     Alone,
     /// What [`Running::tell`] gives it; and its words are kept for the message that tells how it failed.
     Guided,
+    /// The same, by [`Running::feed`] as well; what it writes is let go.
+    Fed,
 }
 
 /// A command to run.
@@ -75,11 +81,12 @@ impl CommandLine {
     pub fn start(&self, patience: &Patience) -> Result<Running> {
         let name = shown(Path::new(&self.program));
         let mut command = Command::new(&self.program);
-        let (stdin, stderr) = match self.manner {
-            Manner::Alone => (Stdio::null(), Stdio::inherit()),
-            Manner::Guided => (Stdio::piped(), Stdio::piped()),
+        let (stdin, stdout, stderr) = match self.manner {
+            Manner::Alone => (Stdio::null(), Stdio::piped(), Stdio::inherit()),
+            Manner::Guided => (Stdio::piped(), Stdio::piped(), Stdio::piped()),
+            Manner::Fed => (Stdio::piped(), Stdio::null(), Stdio::piped()),
         };
-        command.args(&self.arguments).stdin(stdin).stdout(Stdio::piped()).stderr(stderr);
+        command.args(&self.arguments).stdin(stdin).stdout(stdout).stderr(stderr);
         self.hidden.iter().for_each(|name| {
             command.env_remove(name);
         });
@@ -130,6 +137,17 @@ impl Running {
         let told =
             self.input.as_mut().map_or(Ok(()), |input| input.write_all(bytes).and_then(|()| input.flush()));
         told.map_err(|error| Error::io(format!("the command {} reads no more", self.name), error))
+    }
+
+    /// Its standard input, for as much as there is. To go on without its end, drop the command before this.
+    ///
+    /// # Errors
+    /// Where it has none any more.
+    pub fn feed(&mut self) -> Result<Feed> {
+        let input = self.input.take();
+        let input =
+            input.ok_or_else(|| Error::refused(format!("the command {} takes no input", self.name)))?;
+        Feed::new(input, self.patience.clone())
     }
 
     /// Ends its standard input.

@@ -14,7 +14,7 @@ use crate::support::run;
 use crate::traced::{can_trace, traced};
 
 /// What of Vaultwarden's schema tells which files there are, for both kinds of server.
-const VAULTWARDEN: &str = "
+pub(crate) const VAULTWARDEN: &str = "
     CREATE TABLE users (uuid CHAR(36) PRIMARY KEY, email TEXT);
     CREATE TABLE ciphers (uuid CHAR(36) PRIMARY KEY, updated_at TIMESTAMP NULL);
     CREATE TABLE attachments (id VARCHAR(40) PRIMARY KEY, cipher_uuid CHAR(36), file_name TEXT, file_size BIGINT);
@@ -28,7 +28,7 @@ const VAULTWARDEN: &str = "
 ";
 
 /// A data folder whose settings name a database on a server.
-fn data_folder(site: &Site, url: &str) {
+pub(crate) fn data_folder(site: &Site, url: &str) {
     site.folder.write("data/config.json", format!("{{\"database_url\": \"{url}\"}}"));
     site.folder.write("data/rsa_key.pem", "key");
     site.folder.write("data/attachments/c/a1", "12345");
@@ -36,7 +36,7 @@ fn data_folder(site: &Site, url: &str) {
     site.folder.write("data/sends/s/f", "12");
 }
 
-fn summary(lines: &[Value]) -> &Value {
+pub(crate) fn summary(lines: &[Value]) -> &Value {
     lines.iter().find(|line| line["message_type"] == "summary").expect("a summary")
 }
 

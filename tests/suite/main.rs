@@ -66,6 +66,7 @@ mod second_reader;
 mod seeds;
 mod servers;
 mod services;
+mod serving;
 mod shells;
 mod signals;
 mod simulation;

@@ -17,6 +17,7 @@ use crate::source::server::address::Address;
 use crate::source::server::mysql::Mysql;
 use crate::source::server::postgres::Postgres;
 use crate::source::server::redis::Redis;
+use crate::source::server::target::Target;
 use crate::source::server::{Options, Server};
 
 /// How long a server may say nothing, in seconds, unless somebody says otherwise: counting a large table takes long.
@@ -24,7 +25,7 @@ const SILENCE: u64 = 600;
 
 /// A command's words.
 #[derive(Clone, Debug)]
-struct Words(Vec<String>);
+pub(in crate::cli) struct Words(Vec<String>);
 
 /// What of `backup` is about database servers.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -93,11 +94,41 @@ impl Kind {
         }
     }
 
-    fn server(self, mut address: Address, options: Options) -> Result<Box<dyn Server>> {
+    /// The address, with the password that the environment has where it holds none.
+    fn with_password(self, mut address: Address) -> Address {
         if !address.has_password() {
             let word = variable(self.variable()).and_then(|word| word.into_string().ok());
             address.password = word.map(Zeroizing::new);
         }
+        address
+    }
+
+    /// An address out of an argument.
+    fn argument(self, url: &str) -> Result<Address> {
+        let address = Address::parse(url)?;
+        if address.has_password() {
+            return Err(password_in_url(self));
+        }
+        Ok(self.with_password(address))
+    }
+
+    /// A server that is filled, by an address out of an argument; nothing where a running one takes no dump.
+    pub(in crate::cli) fn target(self, url: &str, options: Options) -> Result<Option<Box<dyn Target>>> {
+        let address = self.argument(url)?;
+        Ok(match self {
+            Self::Postgres => Some(Box::new(Postgres::new(address, options)?)),
+            Self::Mysql => Some(Box::new(Mysql::new(address, options)?)),
+            Self::Redis => None,
+        })
+    }
+
+    /// A Redis server, by an address out of an argument.
+    pub(in crate::cli) fn redis(url: &str, options: Options) -> Result<Redis> {
+        Redis::new(Self::Redis.argument(url)?, options)
+    }
+
+    fn server(self, address: Address, options: Options) -> Result<Box<dyn Server>> {
+        let address = self.with_password(address);
         Ok(match self {
             Self::Postgres => Box::new(Postgres::new(address, options)?),
             Self::Mysql => Box::new(Mysql::new(address, options)?),
@@ -116,14 +147,7 @@ impl Databases {
     pub(super) fn servers(&self) -> Result<Vec<Box<dyn Server>>> {
         let all = [(Kind::Postgres, &self.postgres), (Kind::Mysql, &self.mysql), (Kind::Redis, &self.redis)];
         let all = all.into_iter().flat_map(|(kind, urls)| urls.iter().map(move |url| (kind, url)));
-        all.map(|(kind, url)| {
-            let address = Address::parse(url)?;
-            if address.has_password() {
-                return Err(password_in_url(kind));
-            }
-            kind.server(address, self.options(Vec::new()))
-        })
-        .collect()
+        all.map(|(kind, url)| kind.server(kind.argument(url)?, self.options(Vec::new()))).collect()
     }
 
     /// The server of a Vaultwarden's database, which answers what must be beside it.
@@ -136,14 +160,22 @@ impl Databases {
     }
 
     fn options(&self, questions: Vec<String>) -> Options {
+        let silence = Duration::from_secs(self.database_timeout);
         Options {
-            prefix: self.prefix.iter().flat_map(|words| &words.0).map(OsString::from).collect(),
-            hidden: hidden(),
-            databases: Vec::new(),
             without_rows: self.without_rows.clone(),
             questions,
-            silence: Some(Duration::from_secs(self.database_timeout)),
+            ..options(self.prefix.as_ref(), Some(silence))
         }
+    }
+}
+
+/// How to go about a server.
+pub(in crate::cli) fn options(prefix: Option<&Words>, silence: Option<Duration>) -> Options {
+    Options {
+        prefix: prefix.into_iter().flat_map(|words| &words.0).map(OsString::from).collect(),
+        hidden: hidden(),
+        silence,
+        ..Options::default()
     }
 }
 
@@ -181,7 +213,7 @@ fn hidden() -> Vec<OsString> {
 }
 
 /// The words of a command, divided at spaces.
-fn parse_prefix(text: &str) -> std::result::Result<Words, String> {
+pub(in crate::cli) fn parse_prefix(text: &str) -> std::result::Result<Words, String> {
     let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
     if words.is_empty() {
         Err("give a command, such as 'docker exec -i NAME'".to_owned())

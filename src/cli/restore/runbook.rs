@@ -1,10 +1,13 @@
-//! What somebody has to do after a Vaultwarden was put back, in words and commands.
+//! What somebody has to do by hand, in words and commands; and what that is after a Vaultwarden was put back.
 
 use std::path::Path;
 
+use serde_json::{Value, json};
+
 use super::vaultwarden::show;
-use crate::cli::output::human;
-use crate::cli::output::paragraph::quoted;
+use crate::cli::output::paragraph::{filled, quoted};
+use crate::cli::output::{Output, human};
+use crate::error::Result;
 use crate::operation::restore_vaultwarden::{Ending, MovedPart, Summary};
 use crate::report::printable;
 use crate::repository::snapshot::Snapshot;
@@ -17,8 +20,26 @@ pub(super) struct Step {
     pub(super) commands: Vec<String>,
 }
 
-fn step(text: impl Into<String>) -> Step {
+/// A step in words alone.
+pub(super) fn step(text: impl Into<String>) -> Step {
     Step { text: text.into(), commands: Vec::new() }
+}
+
+/// Steps as a numbered list, each with its commands below it.
+pub(super) fn list(steps: &[Step], output: &Output) -> Result<()> {
+    for (number, step) in steps.iter().enumerate() {
+        let mark = format!("{:>2}. ", number.saturating_add(1));
+        output.say(filled(&step.text, &mark).trim_end())?;
+        for command in &step.commands {
+            output.say(&format!("      {command}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Steps for programs.
+pub(super) fn objects(steps: &[Step]) -> Vec<Value> {
+    steps.iter().map(|step| json!({ "text": step.text, "commands": step.commands })).collect()
 }
 
 fn word(path: &Path) -> String {

@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::Arguments;
-use super::runbook::{Step, steps};
+use super::runbook::{Step, list, objects, steps};
 use crate::cli::exit::Outcome;
 use crate::cli::global::Global;
 use crate::cli::ls::split;
-use crate::cli::output::paragraph::filled;
 use crate::cli::output::{Output, human};
 use crate::error::{Error, ErrorKind, Result};
 use crate::operation::restore_vaultwarden::{self, Ending, Options, Proved, Summary};
@@ -43,13 +42,14 @@ pub(super) struct Flags {
 }
 
 pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Result<Outcome> {
-    let Arguments { snapshot: name, target, filter, dry_run, vaultwarden: flags, .. } = arguments;
+    let Arguments { snapshot: name, filter, dry_run, vaultwarden: flags, .. } = arguments;
+    let target = arguments.target()?;
     let started = Instant::now();
     let (name, place) = split(name)?;
     let repository = global.open(output)?;
     let snapshot = repository.find_snapshot_among(&filter.get()?, name, output)?;
     let options = Options {
-        target: target.clone(),
+        target: target.to_owned(),
         place,
         keep_previous: !flags.no_keep_previous,
         accept_problems: flags.accept_problems,
@@ -121,17 +121,11 @@ fn print(
         output.say(&format!("{}: see above; exit code 3", human::counted(summary.problems, "problem")))?;
     }
     output.say("\nWhat comes next:")?;
-    for (number, step) in steps.iter().enumerate() {
-        let mark = format!("{:>2}. ", number.saturating_add(1));
-        output.say(filled(&step.text, &mark).trim_end())?;
-        for command in &step.commands {
-            output.say(&format!("      {command}"))?;
-        }
-    }
-    Ok(())
+    list(steps, output)
 }
 
-fn describe(proved: &Proved) -> String {
+/// What was proved, in words.
+pub(super) fn describe(proved: &Proved) -> String {
     let worse = proved.new_problems.saturating_add(proved.known_problems) > 0;
     format!(
         "{}: {}, {} in {}, {} of attachments and Sends ({}){}",
@@ -143,6 +137,20 @@ fn describe(proved: &Proved) -> String {
         human::bytes(proved.bytes),
         if proved.compared && !worse { ", as at the backup" } else { "" }
     )
+}
+
+/// What was proved, for programs.
+pub(super) fn proof(proved: &Proved) -> Value {
+    json!({
+        "users": proved.users,
+        "tables": proved.tables,
+        "rows": proved.rows,
+        "files_proved": proved.files,
+        "bytes_proved": proved.bytes,
+        "compared_with_backup": proved.compared,
+        "schema_version": proved.schema,
+        "problems_known_at_backup": proved.known_problems,
+    })
 }
 
 fn object(summary: &Summary, snapshot: &Snapshot, steps: &[Step], took: Duration) -> Value {
@@ -160,21 +168,7 @@ fn object(summary: &Summary, snapshot: &Snapshot, steps: &[Step], took: Duration
             })
         })
         .collect();
-    let proof = summary.proved.as_ref().map(|proved| {
-        json!({
-            "users": proved.users,
-            "tables": proved.tables,
-            "rows": proved.rows,
-            "files_proved": proved.files,
-            "bytes_proved": proved.bytes,
-            "compared_with_backup": proved.compared,
-            "schema_version": proved.schema,
-            "problems_known_at_backup": proved.known_problems,
-        })
-    });
     let owner = summary.owners.map(|owners| json!({ "uid": owners.used.0, "gid": owners.used.1 }));
-    let next: Vec<Value> =
-        steps.iter().map(|step| json!({ "text": step.text, "commands": step.commands })).collect();
     json!({
         "message_type": "summary",
         "snapshot_id": snapshot.id.to_hex(),
@@ -186,11 +180,11 @@ fn object(summary: &Summary, snapshot: &Snapshot, steps: &[Step], took: Duration
         "kept_before": summary.kept_before.iter().map(|kept| path(kept)).collect::<Vec<_>>(),
         "contents_replaced": summary.within,
         "owner": owner,
-        "proof": proof,
+        "proof": summary.proved.as_ref().map(proof),
         "moved_parts": moved,
         "clients_resynced": summary.resynced,
         "problems": summary.problems,
-        "next_steps": next,
+        "next_steps": objects(steps),
         "total_duration": took.as_secs_f64(),
     })
 }

@@ -195,7 +195,7 @@ fn all_names_in(path: &Path) -> Result<Vec<OsString>> {
 }
 
 /// Whether a file system, or a folder of one, is mounted at a path.
-fn is_mount_point(path: &Path) -> bool {
+pub(in crate::operation) fn is_mount_point(path: &Path) -> bool {
     let flags = AtFlags::SYMLINK_NOFOLLOW;
     if let Ok(found) = rustix::fs::statx(CWD, path, flags, StatxFlags::BASIC_STATS)
         && found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT)

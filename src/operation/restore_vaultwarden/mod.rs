@@ -42,9 +42,10 @@ use recover::Recovery;
 use stored::Stored;
 use work::Work;
 
+pub(in crate::operation) use folder::is_mount_point;
 pub use moved::MovedPart;
 pub use owners::{Owner, Owners};
-pub use prove::Proved;
+pub use prove::{Proved, prove_files};
 
 /// What is asked for.
 #[derive(Clone, Debug)]

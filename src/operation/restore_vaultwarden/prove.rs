@@ -81,6 +81,23 @@ pub(super) fn prove(
     Ok(prover.proved)
 }
 
+/// Proves the files in a folder by what a database elsewhere holds, and that by what it held at the backup.
+///
+/// # Errors
+/// Where the folder cannot be read.
+pub fn prove_files(
+    folder: &Path,
+    contents: &Contents,
+    report: &ServiceReport,
+    reporter: &dyn Reporter,
+    interrupt: &Interrupt,
+) -> Result<Proved> {
+    let mut prover = Prover { reporter, proved: Proved { is_readable: true, ..Proved::default() } };
+    prover.compare_rows(contents, Some(report));
+    prover.compare_files(folder, contents, Some(report), interrupt)?;
+    Ok(prover.proved)
+}
+
 impl Prover<'_> {
     /// Something that stands in the way.
     fn problem(&mut self, subject: &str, cause: String) {

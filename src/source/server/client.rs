@@ -10,7 +10,9 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use super::Options;
+use super::target::Content;
 use crate::error::Result;
+use crate::report::printable;
 use crate::source::command::{CommandLine, Manner, Running};
 use crate::source::stream::Patience;
 
@@ -37,7 +39,43 @@ impl Client {
     /// # Errors
     /// Where it cannot be started.
     pub fn start(&self, options: &Options, patience: &Patience) -> Result<Running> {
+        self.start_as(Manner::Guided, options, patience)
+    }
+
+    /// Runs it to its end with so much on its standard input.
+    ///
+    /// # Errors
+    /// Where it fails, or whoever writes does: then it is ended before the end of its input, so that it does not take a
+    /// part for the whole.
+    pub fn feed(&self, options: &Options, patience: &Patience, content: &Content<'_>) -> Result<()> {
+        let mut running = self.start_as(Manner::Fed, options, patience)?;
+        let mut feed = running.feed()?;
+        match content(&mut feed) {
+            Ok(()) => {
+                drop(feed);
+                running.finish()
+            }
+            Err(error) if feed.refused() => {
+                drop(feed);
+                Err(running.finish().err().unwrap_or(error))
+            }
+            Err(error) => {
+                drop(running);
+                patience.interrupt.check()?;
+                Err(error)
+            }
+        }
+    }
+
+    /// The call as a person types it: without a password, which the client then asks for or finds elsewhere.
+    pub fn by_hand(&self, options: &Options) -> String {
+        let words = options.prefix.iter().chain([&self.program]).chain(&self.arguments);
+        words.map(|word| plain_or_quoted(word)).collect::<Vec<_>>().join(" ")
+    }
+
+    fn start_as(&self, manner: Manner, options: &Options, patience: &Patience) -> Result<Running> {
         let mut line = self.command_line(&options.prefix);
+        line.manner = manner;
         line.hidden.clone_from(&options.hidden);
         let mut running = line.start(patience)?;
         if let Some((_, password)) = self.password.as_ref().filter(|_| !options.prefix.is_empty()) {
@@ -90,6 +128,24 @@ fn is_ssh(program: &OsStr) -> bool {
     Path::new(program).file_name() == Some(OsStr::new("ssh"))
 }
 
+/// A word as a person may type it: quoted where a shell would take it for something else, and no more of it than that.
+fn plain_or_quoted(word: &OsStr) -> String {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_./=:@%+,".contains(byte);
+    let text = printable(word.as_bytes());
+    let (option, value) = match text.split_once('=') {
+        Some((option, value)) if option.starts_with("--") => (format!("{option}="), value),
+        _ => (String::new(), text.as_str()),
+    };
+    let value = if !value.is_empty() && value.as_bytes().iter().all(is_plain) {
+        value.to_owned()
+    } else if value.contains('\'') && !value.contains(['"', '$', '`', '\\', '!']) {
+        format!("\"{value}\"")
+    } else {
+        quoted(OsStr::new(value)).to_string_lossy().into_owned()
+    };
+    option + &value
+}
+
 /// A word as a shell takes it for what it is.
 fn quoted(word: &OsStr) -> OsString {
     let mut text = vec![b'\''];
@@ -114,6 +170,18 @@ mod tests {
             environment: vec![("PGSSLMODE", "require".to_owned())],
             ..Client::new("pg_dump")
         }
+    }
+
+    #[test]
+    fn what_a_person_types_is_quoted_and_without_the_password() {
+        let mut client = client();
+        client.arguments =
+            ["--dbname=host='h' dbname='v'", "-c", "it's \"x\"", "plain"].map(OsString::from).to_vec();
+        let options = Options { prefix: vec!["docker".into(), "exec".into()], ..Options::default() };
+        assert_eq!(
+            client.by_hand(&options),
+            "docker exec pg_dump --dbname=\"host='h' dbname='v'\" -c 'it'\\''s \"x\"' plain"
+        );
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod postgres;
 pub mod redis;
 mod remedy;
 pub mod stream;
+pub mod target;
 
 use std::time::Duration;
 

@@ -8,20 +8,26 @@ use crate::error::{Error, ErrorKind};
 /// Words by which a failure is known, all of them in lower case, each of which must be there, and what to do about it.
 pub(super) type Remedy = (&'static [&'static str], &'static str);
 
+/// What the first remedy says that fits.
+pub(super) fn find(error: &Error, remedies: &[Remedy]) -> Option<&'static str> {
+    let words = error.chain().to_lowercase();
+    let fits = |(needed, _): &&Remedy| needed.iter().all(|word| words.contains(word));
+    remedies.iter().find(fits).map(|(_, step)| *step)
+}
+
 /// Adds the next step: that of the first remedy that fits, or what to do where nothing better is known.
 pub(super) fn explain(error: Error, what: String, remedies: &[Remedy], otherwise: &'static str) -> Error {
     if error.kind() == ErrorKind::Interrupted {
         return error;
     }
-    let words = error.chain().to_lowercase();
-    let known = remedies.iter().find(|(needed, _)| needed.iter().all(|word| words.contains(word)));
+    let known = find(&error, remedies);
     let has_step = error.next_step().is_some();
     // Where a client failed, its words tell more than what stands beside them for any command.
     let is_known_better = has_step && error.kind() != ErrorKind::Io;
     let error = error.context(what);
     match known {
         _ if is_known_better => error,
-        Some((_, step)) => error.hint(*step),
+        Some(step) => error.hint(step),
         None if has_step => error,
         None => error.hint(otherwise),
     }

@@ -57,10 +57,11 @@ impl Redis {
         self.server.as_ref().expect("it runs").id()
     }
 
-    /// Its address as a text, with what stands before the `@`.
+    /// Its address as a text, with what stands before the `@` if anything does.
     pub(crate) fn url(&self, login: &str) -> String {
         let socket = self.folder.join("s").to_str().expect("a plain path").replace('/', "%2F");
-        format!("redis://{login}@{socket}")
+        let at = if login.is_empty() { "" } else { "@" };
+        format!("redis://{login}{at}{socket}")
     }
 
     /// The same, taken apart.

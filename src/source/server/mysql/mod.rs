@@ -11,6 +11,7 @@
 
 mod connection;
 mod dump;
+mod fill;
 mod globals;
 mod grants;
 mod place;

@@ -1,7 +1,7 @@
 //! What to do about what the clients say.
 
 use super::super::remedy::{self, Remedy};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 
 /// The first that fits counts.
 const REMEDIES: &[Remedy] = &[
@@ -116,8 +116,57 @@ const REMEDIES: &[Remedy] = &[
     ),
 ];
 
+/// The same where a database is to be made, filled or renamed; these count first.
+const FILLING: &[Remedy] = &[
+    (
+        &["error 1044"],
+        "as an administrator: GRANT ALL ON DATABASE.* TO USER; or make the database there, and name it",
+    ),
+    (
+        &["error 1227"],
+        "views, triggers and routines of other users are made by administrators only: log in as one (GRANT SUPER, or SET \
+         USER)",
+    ),
+    (&["command denied"], "as an administrator: GRANT ALL ON DATABASE.* TO USER"),
+    (
+        &["unknown collation"],
+        "the server does not know how the dump sorts its texts: restore into a server of the kind and the version that \
+         was dumped",
+    ),
+    (
+        &["table is full"],
+        "free some space on the server's disk, and run the same command again with an empty database",
+    ),
+    (
+        &["no space left"],
+        "free some space on the server's disk, and run the same command again with an empty database",
+    ),
+    (
+        &["max_allowed_packet"],
+        "a row is longer than the server takes: SET GLOBAL max_allowed_packet = 1073741824 there, and run again with an \
+         empty database",
+    ),
+    (
+        &["server has gone away"],
+        "the server was stopped, or takes no statement as long as one of the dump (max_allowed_packet): see its log, and \
+         run again with an empty database",
+    ),
+    (
+        &["lost connection"],
+        "the server was stopped: see its log, and run the same command again with an empty database",
+    ),
+];
+
 /// What to do where nothing better is known.
 const OTHERWISE: &str = "the words of the client stand above; try the same connection with mariadb or mysql";
+
+/// Adds the next step where a database is to be made, filled or renamed.
+pub(super) fn explain_fill(error: Error, what: String) -> Error {
+    match remedy::find(&error, FILLING) {
+        Some(step) if error.kind() == ErrorKind::Io => error.context(what).hint(step),
+        _ => explain(error, what),
+    }
+}
 
 /// Adds the next step.
 pub(super) fn explain(error: Error, what: String) -> Error {
@@ -127,7 +176,6 @@ pub(super) fn explain(error: Error, what: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
 
     #[test]
     fn what_the_clients_say_leads_to_a_next_step() {

@@ -53,6 +53,16 @@ impl Version {
         behind.and_then(|text| Self::new(text, said)).ok_or_else(|| strange("the client", said))
     }
 
+    /// Of what [`Version::shown`] gives.
+    pub(super) fn of_shown(text: &str) -> Option<Self> {
+        Self::new(text.split_whitespace().next_back()?, text)
+    }
+
+    /// Whether it is newer than another, its last numbers aside.
+    pub(super) fn is_newer(&self, other: &Self) -> bool {
+        (self.major, self.minor) > (other.major, other.minor)
+    }
+
     fn new(text: &str, said: &str) -> Option<Self> {
         let text = text.split(|other: char| other.is_whitespace() || other == ',').next()?;
         let number = text.split('-').next()?;
@@ -126,6 +136,15 @@ fn remedy(server: &Version) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_is_read_as_it_is_shown() {
+        let version = |text: &str| Version::of_shown(text).unwrap();
+        let server = Version::of_server("10.11.19-MariaDB-0+deb12u1").unwrap();
+        assert_eq!(version(&server.shown()).shown(), server.shown());
+        assert!(version("MariaDB 11.4.2").is_newer(&server) && !version("MariaDB 10.11.2").is_newer(&server));
+        assert!(Version::of_shown("").is_none());
+    }
 
     const MARIADB_CLIENT: &str =
         "mariadb-dump  Ver 10.19 Distrib 10.11.19-MariaDB, for debian-linux-gnu (x86_64)";

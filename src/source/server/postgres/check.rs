@@ -172,6 +172,26 @@ fn count(session: &mut Session, ids: &[u32]) -> Result<BTreeMap<u32, u64>> {
     pairs.collect::<Option<_>>().ok_or_else(strange)
 }
 
+/// Counts the rows of every table that a dump would hold rows of, as it would hold them; sorted by name.
+pub(super) fn count_all(session: &mut Session) -> Result<Vec<TableRows>> {
+    let query = format!(
+        "SELECT c.oid, n.nspname || '.' || c.relname {WITH_CONDITIONS} WHERE c.relkind = 'r' \
+        AND c.relpersistence <> 't' AND pg_catalog.left(n.nspname::text, 3) <> 'pg_' \
+        AND n.nspname <> 'information_schema'"
+    );
+    let names = names(&session.rows(&query)?)?;
+    let mut tables = Vec::with_capacity(names.len());
+    let ids: Vec<u32> = names.keys().copied().collect();
+    for ids in ids.chunks(AT_ONCE) {
+        for (id, rows) in count(session, ids)? {
+            let table = names.get(&id).ok_or_else(strange)?;
+            tables.push(TableRows { table: table.clone(), rows });
+        }
+    }
+    tables.sort_by(|one, other| one.table.cmp(&other.table));
+    Ok(tables)
+}
+
 fn names_of(session: &mut Session, ids: &[u32]) -> Result<BTreeMap<u32, String>> {
     let query = format!(
         "SELECT c.oid, n.nspname || '.' || c.relname {WITH_CONDITIONS} WHERE c.oid IN ({})",

@@ -11,11 +11,15 @@ pub mod archive;
 mod check;
 mod connection;
 mod dump;
+mod fill;
 mod globals;
+mod look;
 mod pattern;
 mod place;
 mod remedy;
+mod roles;
 mod session;
+mod sql;
 mod version;
 
 use std::ffi::OsString;
@@ -178,7 +182,7 @@ impl Server for Postgres {
         if all {
             // Last, so that no role is missing that a database names.
             let client = self.version("pg_dumpall", &patience).map_err(failed)?;
-            version::check("pg_dumpall", &facts.server, &facts.number, &client).map_err(failed)?;
+            version::check("pg_dumpall", &facts.server, &facts.number, &client, "dump it").map_err(failed)?;
             dumps.push(Box::new(GlobalsDump::new(self, Facts { client, ..facts }, patience)));
         }
         Ok(dumps)
@@ -203,7 +207,7 @@ fn facts(rows: &[Row], client: String, maintenance: String) -> Result<Facts> {
     let [Some(number), Some(version), Some(in_recovery), Some(reads_passwords)] = row.as_slice() else {
         return Err(strange());
     };
-    let major = version::check("pg_dump", version, number, &client)?;
+    let major = version::check("pg_dump", version, number, &client, "dump it")?;
     Ok(Facts {
         server: format!("PostgreSQL {version}"),
         number: number.clone(),

@@ -3,7 +3,7 @@
 //! Invariant: the clients' own words stay in the chain of causes; here only the next step is added.
 
 use super::super::remedy::{self, Remedy};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 
 /// The first that fits counts.
 const REMEDIES: &[Remedy] = &[
@@ -98,8 +98,56 @@ const REMEDIES: &[Remedy] = &[
     ),
 ];
 
+/// The same where a database is to be made, filled or renamed; these count first.
+const FILLING: &[Remedy] = &[
+    (
+        &["permission denied to create database"],
+        "as a superuser: ALTER ROLE USER CREATEDB; or make the database there (createdb NAME) and name it",
+    ),
+    (&["permission denied to create role"], "log in as a superuser, or leave --with-roles out"),
+    (&["permission denied"], "log in as the database's owner, or as a superuser"),
+    (&["must be owner"], "log in as the database's owner, or as a superuser"),
+    (&["must be superuser"], "log in as a superuser"),
+    (
+        &["no space left"],
+        "free some space on the server's disk, and run the same command again: nothing of it is in the database",
+    ),
+    (
+        &["unrecognized configuration parameter"],
+        "pg_restore is newer than the server: run the one of the server's version, such as that in its container, with \
+         --prefix 'docker exec -i NAME'",
+    ),
+    (
+        &["unsupported version"],
+        "pg_restore is too old for this dump: run a newer one, such as that in the server's container, with --prefix \
+         'docker exec -i NAME'",
+    ),
+    (&["extension", "is not available"], "install that extension on the server first"),
+    (
+        &["encoding", "locale"],
+        "make an empty database by hand, in an encoding that fits the server's locale, and name it",
+    ),
+    (
+        &["server closed the connection"],
+        "the server went away: see its log, and run the same command again; nothing of it is in the database",
+    ),
+    (
+        &["terminating connection"],
+        "the server was stopped, or somebody ended the connection: run the same command again; nothing of it is in the \
+         database",
+    ),
+];
+
 /// What to do where nothing better is known.
 const OTHERWISE: &str = "the words of the client stand above; try the same connection with psql";
+
+/// Adds the next step where a database is to be made, filled or renamed.
+pub(super) fn explain_fill(error: Error, what: String) -> Error {
+    match remedy::find(&error, FILLING) {
+        Some(step) if error.kind() == ErrorKind::Io => error.context(what).hint(step),
+        _ => explain(error, what),
+    }
+}
 
 /// Adds the next step.
 pub(super) fn explain(error: Error, what: String) -> Error {
@@ -109,7 +157,6 @@ pub(super) fn explain(error: Error, what: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
 
     #[test]
     fn what_the_clients_say_leads_to_a_next_step() {

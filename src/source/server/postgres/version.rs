@@ -49,8 +49,9 @@ impl Major {
     }
 }
 
-/// Refuses a client that is older than the server. `server` is its version as text, `client` what the client says.
-pub(super) fn check(program: &str, server: &str, number: &str, client: &str) -> Result<Major> {
+/// Refuses a client that is older than the server. `server` is its version as text, `client` what the client says, and
+/// `purpose` what it is to do.
+pub(super) fn check(program: &str, server: &str, number: &str, client: &str, purpose: &str) -> Result<Major> {
     let short = |text: &str| {
         text.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit())).map(str::to_owned)
     };
@@ -67,7 +68,9 @@ pub(super) fn check(program: &str, server: &str, number: &str, client: &str) -> 
     let found = short(client).unwrap_or_default();
     Err(Error::new(
         ErrorKind::Unsupported,
-        format!("this server is PostgreSQL {server}, {program} here is {found}, which is too old to dump it"),
+        format!(
+            "this server is PostgreSQL {server}, {program} here is {found}, which is too old to {purpose}"
+        ),
     )
     .hint(format!(
         "install {}, or run the one in the server's container with --prefix 'docker exec -i NAME'",
@@ -90,21 +93,24 @@ mod tests {
             ("9.6.24", "90624", "9.6.1"),
             ("9.6.24", "90624", "10.1"),
         ] {
-            assert!(check("pg_dump", server, number, &client(version)).is_ok(), "{server} {version}");
+            assert!(
+                check("pg_dump", server, number, &client(version), "dump it").is_ok(),
+                "{server} {version}"
+            );
         }
-        let error =
-            check("pg_dump", "16.2 (Debian 16.2-1)", "160002", &client("15.18 (Debian)")).unwrap_err();
+        let error = check("pg_dump", "16.2 (Debian 16.2-1)", "160002", &client("15.18 (Debian)"), "dump it")
+            .unwrap_err();
         assert_eq!(
             error.to_string(),
             "this server is PostgreSQL 16.2, pg_dump here is 15.18, which is too old to dump it"
         );
         let hint = error.next_step().unwrap();
         assert!(hint.contains("postgresql-client-16,") && hint.contains("docker exec -i"), "{hint}");
-        let error = check("pg_dump", "9.6.24", "90624", &client("9.5.2")).unwrap_err();
+        let error = check("pg_dump", "9.6.24", "90624", &client("9.5.2"), "dump it").unwrap_err();
         assert!(error.next_step().unwrap().contains("postgresql-client-9.6"));
         for (number, version) in [("", "15.1"), ("x", "15.1"), ("150001", "devel"), ("150001", "")] {
             assert_eq!(
-                check("pg_dump", "", number, &client(version)).unwrap_err().kind(),
+                check("pg_dump", "", number, &client(version), "dump it").unwrap_err().kind(),
                 ErrorKind::Unsupported
             );
         }

@@ -67,6 +67,22 @@ impl Redis {
         format!("Redis at {}", self.connection.shown())
     }
 
+    /// Whether a server answers there, be it with a refusal.
+    ///
+    /// # Errors
+    /// Where there is no client to ask with.
+    pub fn answers(&self, patience: &Patience) -> Result<bool> {
+        let patience = Patience { silence: self.options.silence.or(patience.silence), ..patience.clone() };
+        let (program, _) = self.find(&patience).map_err(|error| self.explain(error))?;
+        let mut client = self.connection.client(&program);
+        client.arguments.push("PING".into());
+        match self.answer(&client, &patience) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::Interrupted => Err(error),
+            Err(error) => Ok(!error.chain().contains("Could not connect")),
+        }
+    }
+
     fn explain(&self, error: Error) -> Error {
         remedy::explain(error, format!("{} cannot be dumped", self.shown()))
     }

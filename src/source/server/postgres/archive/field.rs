@@ -2,8 +2,8 @@
 //!
 //! Invariant: of a text no more is kept than [`KEPT_MAX`] bytes, however long it is.
 
-/// Bytes of a text that are kept: enough for what is looked at.
-const KEPT_MAX: usize = 24;
+/// Bytes of a text that are kept: enough for what is looked at, which is no longer than the name of a role.
+const KEPT_MAX: usize = 64;
 /// Bytes of a number, its sign aside.
 const INT_BYTES: u8 = 4;
 /// What a negative number may come to: a large object's id is written as one where it is above 2^31.
@@ -23,10 +23,16 @@ pub(super) enum Kind {
 }
 
 /// The beginning of a text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Text {
     kept: [u8; KEPT_MAX],
     length: u64,
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self { kept: [0; KEPT_MAX], length: 0 }
+    }
 }
 
 impl Text {

@@ -75,6 +75,10 @@ pub(super) enum EntryField {
     Class,
     /// A number that says nothing of its wholeness.
     Int,
+    /// The statement that makes it.
+    Definition,
+    /// Whom it belongs to.
+    Owner,
     /// A text that says nothing of its wholeness.
     Text,
     /// The way in which a table is stored.
@@ -91,7 +95,13 @@ impl EntryField {
     pub(super) fn kind(self, offset_bytes: u8) -> Kind {
         match self {
             Self::Number | Self::HasData | Self::Int | Self::RelationKind => Kind::Int,
-            Self::Object | Self::Class | Self::Text | Self::AccessMethod | Self::Dependency => Kind::Text,
+            Self::Object
+            | Self::Class
+            | Self::Definition
+            | Self::Owner
+            | Self::Text
+            | Self::AccessMethod
+            | Self::Dependency => Kind::Text,
             Self::Offset => Kind::Offset(offset_bytes),
         }
     }
@@ -116,14 +126,14 @@ pub(super) const ENTRY: &[EntryField] = &[
     EntryField::Text,
     EntryField::Class,
     EntryField::Int,
-    EntryField::Text,
+    EntryField::Definition,
     EntryField::Text,
     EntryField::Text,
     EntryField::Text,
     EntryField::Text,
     EntryField::AccessMethod,
     EntryField::RelationKind,
-    EntryField::Text,
+    EntryField::Owner,
     EntryField::Text,
     EntryField::Dependency,
     EntryField::Offset,

@@ -10,7 +10,7 @@ mod field;
 mod layout;
 mod rows;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, ErrorKind, Result};
 use field::{Field, Kind, Value};
@@ -25,6 +25,20 @@ pub const DATA_ENTRIES_MAX: usize = 1 << 20;
 const KNOWN: std::ops::RangeInclusive<u8> = 12..=16;
 /// Custom among the formats, and what stands for no compression.
 const CUSTOM: u8 = 1;
+
+/// Most owners that are kept.
+const OWNERS_MAX: usize = 10_000;
+
+/// What the list of an archive says of its database.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// Whom what is in it belongs to.
+    pub owners: BTreeSet<String>,
+    /// Whom the database itself belonged to.
+    pub database_owner: Option<String>,
+    /// How its texts are encoded.
+    pub encoding: Option<String>,
+}
 
 /// What an archive holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,6 +66,8 @@ struct Entry {
     object: u32,
     table_data: bool,
     large_objects: bool,
+    database: bool,
+    encoding: bool,
 }
 
 /// Where the reader stands.
@@ -82,6 +98,7 @@ pub struct Archive {
     awaited: BTreeMap<i64, DataEntry>,
     reading: Reading,
     listed: bool,
+    list: Listed,
     tables: Vec<u32>,
 }
 
@@ -100,6 +117,7 @@ impl Default for Archive {
             awaited: BTreeMap::new(),
             reading: Reading::default(),
             listed: false,
+            list: Listed::default(),
             tables: Vec::new(),
         }
     }
@@ -122,6 +140,11 @@ impl Archive {
     /// The tables with data, once the list was read: from then on `pg_dump` holds its locks on all of them.
     pub fn listed(&self) -> Option<&[u32]> {
         self.listed.then_some(self.tables.as_slice())
+    }
+
+    /// What the list says, once it was read.
+    pub fn list(&self) -> Option<&Listed> {
+        self.listed.then_some(&self.list)
     }
 
     /// Ends it.
@@ -267,12 +290,27 @@ impl Archive {
                 let class = text.as_str().unwrap_or_default();
                 self.entry.table_data = class == "TABLE DATA";
                 self.entry.large_objects = class == "BLOBS";
+                self.entry.database = class == "DATABASE";
+                self.entry.encoding = class == "ENCODING";
             }
+            (EntryField::Definition, Value::Text(Some(text))) if self.entry.encoding => {
+                // `SET client_encoding = 'UTF8';`
+                let name = text.as_str().and_then(|text| text.split('\'').nth(1));
+                self.list.encoding = name.map(str::to_owned);
+            }
+            (EntryField::Owner, Value::Text(Some(text))) => self.took_owner(text.as_str()),
             (EntryField::Dependency, Value::Text(Some(_))) => return Ok(Stage::Entry(at)),
             (EntryField::Offset, Value::Offset { state, position }) => {
                 return self.end_entry(*state, *position);
             }
-            (EntryField::Text | EntryField::AccessMethod | EntryField::Dependency, Value::Text(_))
+            (
+                EntryField::Definition
+                | EntryField::Owner
+                | EntryField::Text
+                | EntryField::AccessMethod
+                | EntryField::Dependency,
+                Value::Text(_),
+            )
             | (EntryField::Int | EntryField::RelationKind, Value::Int(_)) => {}
             _ => return Err(self.wrong("an entry is malformed")),
         }
@@ -281,6 +319,15 @@ impl Archive {
             next = next.saturating_add(1);
         }
         Ok(Stage::Entry(next))
+    }
+
+    fn took_owner(&mut self, owner: Option<&str>) {
+        let Some(owner) = owner.filter(|owner| !owner.is_empty()) else { return };
+        if self.entry.database {
+            self.list.database_owner = Some(owner.to_owned());
+        } else if self.list.owners.len() < OWNERS_MAX {
+            self.list.owners.insert(owner.to_owned());
+        }
     }
 
     fn end_entry(&mut self, state: u8, position: u64) -> Result<Stage> {

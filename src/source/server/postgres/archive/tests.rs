@@ -191,3 +191,18 @@ fn rows_that_come_twice_or_uncalled_are_refused() {
         assert_eq!(read(&wrong).unwrap_err().kind(), ErrorKind::Corrupt);
     }
 }
+
+#[test]
+fn the_list_tells_whose_the_database_is() {
+    let mut archive = Archive::default();
+    let mut bytes = [head(15), int(3)].concat();
+    bytes.extend(entry(15, 1, "0", "ENCODING", None));
+    bytes.extend(entry(15, 2, "16384", "DATABASE", None));
+    archive.feed(&bytes).unwrap();
+    assert!(archive.list().is_none());
+    archive.feed(&entry(15, 3, "16385", "TABLE", None)).unwrap();
+    let list = archive.list().unwrap();
+    assert_eq!(list.database_owner.as_deref(), Some("owner"));
+    assert_eq!(list.owners.iter().collect::<Vec<_>>(), ["owner"]);
+    assert_eq!(list.encoding, None, "the statement of this test names none");
+}
