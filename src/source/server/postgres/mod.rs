@@ -16,6 +16,7 @@ mod pattern;
 mod place;
 mod remedy;
 mod session;
+mod transient;
 mod version;
 
 use std::ffi::OsString;
@@ -29,6 +30,7 @@ use crate::source::stream::Patience;
 use connection::Connection;
 use dump::DatabaseDump;
 use globals::GlobalsDump;
+pub use pattern::{identifier, literal};
 use session::Session;
 use version::Major;
 
