@@ -221,7 +221,7 @@ mod tests {
 
     use super::*;
     use crate::error::ErrorKind;
-    use crate::report::Collector;
+    use crate::report::{Collector, Severity};
     use crate::service::vaultwarden::testing::Folder;
 
     const DATABASE: &[u8] = b"SQLite format 3\0and so on";
