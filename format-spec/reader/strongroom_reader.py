@@ -86,7 +86,7 @@ dump-report map: place bytes, kind code dump-kind, database? text, server? text,
 tables array of record table-rows, without_rows array of text, messages array of text
 service-report map: name text, origins array of record origin, schema? text, tables array of record table-rows, \
 files_proved u64, bytes_proved u64, damaged array of record damage, orphans array of bytes, deleted_meanwhile u64, \
-being_uploaded u64, whole bool
+being_uploaded u64, whole bool, release? text
 origin map: setting text, value text, place bytes, host_path bytes
 table-rows array: table text, rows u64
 damage map: place bytes, expected u64, found? u64

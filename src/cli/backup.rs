@@ -18,20 +18,22 @@ use super::time::parse_past;
 use crate::error::{Error, Result};
 use crate::format::node::Timestamp;
 use crate::format::snapshot::{DatabaseOutcome, DumpReport, ServiceReport};
-use crate::operation::backup::{self, ParentChoice, Summary, vaultwarden_plan};
+use crate::operation::backup::{self, ParentChoice, Summary, authentik_plan, vaultwarden_plan};
 use crate::report::{Reporter, printable};
 use crate::repository::{Repository, host};
-use crate::service::vaultwarden;
+use crate::service::{authentik, vaultwarden};
 use crate::source::files::Plan;
 use crate::source::server::Server;
 use crate::source::sqlite;
 use databases::Databases;
 use selection::Selection;
 pub(super) use selection::{parse_marker, patterns};
+use servers::Wanted;
 
 /// What stands in for a path on the command line.
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 10] = [
     "vaultwarden",
+    "authentik",
     "files_from",
     "files_from_verbatim",
     "files_from_raw",
@@ -42,9 +44,14 @@ const SOURCES: [&str; 9] = [
     "redis",
 ];
 
+/// The services that a backup may be of, one at a time.
+const SERVICES: [&str; 2] = ["vaultwarden", "authentik"];
+
 /// Arguments of `backup`.
 #[derive(clap::Args)]
+#[command(group = clap::ArgGroup::new("service").args(SERVICES))]
 #[command(after_help = "Examples:\n  strongroom backup --vaultwarden /srv/vaultwarden/data\n  \
+    strongroom backup --authentik /srv/authentik\n  \
     strongroom backup /etc /srv/www --exclude '*.tmp' --tag nightly\n  \
     find /srv -name '*.conf' -print0 | strongroom backup --files-from-raw -\n  \
     strongroom backup --stdin-filename db.dump --stdin-from-command -- pg_dump -Fc -Z0 db\n  \
@@ -55,6 +62,8 @@ const SOURCES: [&str; 9] = [
     writing. With --vaultwarden the database comes first, then the files, and then every attachment\n\
     that the database names is proved to be in the snapshot. Exit code 3: the snapshot is there, but\n\
     something could not be read or is damaged.\n\n\
+    With --authentik the compose file and .env tell where everything is. PostgreSQL is dumped in its\n\
+    container, or where --postgres says; then every uploaded file that a row names is proved.\n\n\
     With --stdin nobody learns whether what fills the pipe failed half-way; --stdin-from-command sees\n\
     how its command ends, and makes a snapshot only of one that succeeded. Write dumps uncompressed:\n\
     what is compressed before shares no chunk with the night before.\n\n\
@@ -62,7 +71,7 @@ const SOURCES: [&str; 9] = [
     ends it at once.")]
 pub(super) struct Arguments {
     /// Files and folders to store, under the names given; with --stdin-from-command, a command and its arguments
-    #[arg(value_name = "PATH", conflicts_with = "vaultwarden", required_unless_present_any = SOURCES)]
+    #[arg(value_name = "PATH", conflicts_with_all = SERVICES, required_unless_present_any = SOURCES)]
     paths: Vec<PathBuf>,
     #[command(flatten)]
     stream: Streams,
@@ -71,13 +80,25 @@ pub(super) struct Arguments {
     /// Store a Vaultwarden: its data folder, with what its settings moved elsewhere
     #[arg(long, value_name = "DATA_FOLDER")]
     vaultwarden: Option<PathBuf>,
+    /// Store an authentik: its database, its Redis up to release 2025.8, and what the compose file in this folder leads to
+    #[arg(long, value_name = "COMPOSE_FOLDER", conflicts_with_all = ["vaultwarden", "stream"])]
+    authentik: Option<PathBuf>,
+    /// What runs Docker Compose, to reach authentik's databases in their containers: 'podman compose', 'docker-compose'
+    #[arg(long, value_name = "COMMAND", requires = "authentik", conflicts_with = "paths", value_parser = databases::parse_words, default_value = "docker compose")]
+    compose: databases::Words,
+    /// Leave out authentik's Redis: sessions, queues and a cache
+    #[arg(long, requires = "authentik", conflicts_with_all = ["paths", "redis"])]
+    no_redis: bool,
+    /// Leave out the rows of authentik's tables of sessions, tasks, messages and its cache: everybody logs in again after a restore
+    #[arg(long, requires = "authentik", conflicts_with = "paths")]
+    without_transient: bool,
     // clap waives `requires` where what is required conflicts with what is given, so that each of these has to
     // conflict with the paths by itself.
     /// Vaultwarden's settings file, if it is not beside or in the data folder
     #[arg(long, value_name = "FILE", requires = "vaultwarden", conflicts_with = "paths")]
     env_file: Option<PathBuf>,
-    /// Where a path in Vaultwarden's settings lies on this host, as CONTAINER=HOST; may be repeated
-    #[arg(long = "map", value_name = "CONTAINER=HOST", requires = "vaultwarden", conflicts_with = "paths", value_parser = parse_map)]
+    /// Where a path in the service's container lies on this host, as CONTAINER=HOST; may be repeated
+    #[arg(long = "map", value_name = "CONTAINER=HOST", requires = "service", conflicts_with = "paths", value_parser = parse_map)]
     path_map: Vec<(String, PathBuf)>,
     /// Leave out Vaultwarden's Sends
     #[arg(long, requires = "vaultwarden", conflicts_with = "paths")]
@@ -164,8 +185,14 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
     let repository = global.open(output)?;
     let cache = global.cache(&repository, output);
     let parent = parent(arguments, &repository, output)?;
-    let servers = servers::of_flags(&arguments.stream, &arguments.databases, &arguments.paths)?;
-    let options = options(arguments, servers, parent, (output, output))?;
+    let authentik = authentik(arguments, output)?;
+    let servers = match &authentik {
+        Some(layout) => {
+            servers::of_authentik(layout, &arguments.of_authentik(), arguments.databases.named()?)?
+        }
+        None => servers::of_flags(&arguments.stream, &arguments.databases, &arguments.paths)?,
+    };
+    let options = options(arguments, (servers, authentik), parent, (output, output))?;
     warn_of_repository_inside(global, &options, output);
     let progress = output.start_progress("backing up");
     let summary = backup::run(&repository, cache.as_ref(), &options, output);
@@ -189,10 +216,32 @@ fn parent(arguments: &Arguments, repository: &Repository, output: &Output) -> Re
     })
 }
 
-/// What is backed up, and how; `servers` are dumped before any file.
+/// The authentik that is to be stored.
+fn authentik(arguments: &Arguments, reporter: &dyn Reporter) -> Result<Option<authentik::Layout>> {
+    let Some(folder) = &arguments.authentik else { return Ok(None) };
+    let options = authentik::Options {
+        path_map: arguments.path_map.clone(),
+        ..authentik::Options::new(folder.clone())
+    };
+    authentik::discover(&options, reporter).map(Some)
+}
+
+impl Arguments {
+    /// What is asked for of an authentik's databases.
+    fn of_authentik(&self) -> Wanted {
+        Wanted {
+            options: self.databases.clone(),
+            compose: self.compose.clone(),
+            no_redis: self.no_redis,
+            without_transient: self.without_transient,
+        }
+    }
+}
+
+/// What is backed up, and how; the servers are dumped before any file.
 fn options(
     arguments: &Arguments,
-    mut servers: Vec<Box<dyn Server>>,
+    (mut servers, authentik): (Vec<Box<dyn Server>>, Option<authentik::Layout>),
     parent: ParentChoice,
     (output, reporter): (&Output, &dyn Reporter),
 ) -> Result<backup::Options> {
@@ -220,6 +269,9 @@ fn options(
         paths.push(layout.data_folder.as_os_str().as_bytes().to_vec());
         plan = vaultwarden_plan(&layout)?;
         vaultwarden = Some((layout, options.with_sends));
+    } else if let Some(layout) = &authentik {
+        paths.push(layout.folder.as_os_str().as_bytes().to_vec());
+        plan = authentik_plan(layout)?;
     } else if !arguments.stream.asked_for() {
         arguments.paths.iter().try_for_each(|path| plan.add_path(path))?;
         problems = arguments.selection.add_listed(&mut plan, reporter)?;
@@ -251,6 +303,7 @@ fn options(
             interrupt: interrupt.clone(),
         },
         vaultwarden,
+        authentik,
         interrupt,
     })
 }
@@ -356,9 +409,12 @@ fn told(dump: &DumpReport) -> String {
 fn print_service(service: &ServiceReport, output: &Output) -> Result<()> {
     let rows = service.tables.iter().fold(0u64, |sum, table| sum.saturating_add(table.rows));
     let schema = service.schema.as_deref().map(|schema| format!(", schema {}", printable(schema.as_bytes())));
+    let release = service.release.as_deref().map(|release| format!(" {}", printable(release.as_bytes())));
+    let kept = if service.name == "vaultwarden" { "attachments and Sends" } else { "those that rows name" };
     output.say(&format!(
-        "{}: {} of attachments and Sends proved ({}), {} in {}{}",
+        "{}{}: {} of {kept} proved ({}), {} in {}{}",
         service.name,
+        release.unwrap_or_default(),
         human::counted(service.files_proved, "file"),
         human::bytes(service.bytes_proved),
         human::counted(rows, "row"),

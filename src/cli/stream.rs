@@ -17,16 +17,10 @@ use crate::source::server::stream::{Origin, StreamSource};
 #[derive(clap::Args, Default)]
 pub(super) struct Streams {
     /// Store what comes on standard input, as one file
-    #[arg(long, help_heading = "Streams", group = "stream", conflicts_with_all = ["paths", "vaultwarden"])]
+    #[arg(long, help_heading = "Streams", group = "stream", conflicts_with_all = ["paths", "service"])]
     pub(super) stdin: bool,
     /// Store what a command writes, as one file: the command stands after `--`, and is started without a shell
-    #[arg(
-        long,
-        help_heading = "Streams",
-        group = "stream",
-        requires = "paths",
-        conflicts_with = "vaultwarden"
-    )]
+    #[arg(long, help_heading = "Streams", group = "stream", requires = "paths", conflicts_with = "service")]
     stdin_from_command: bool,
     /// Name of the file in the snapshot, with folders above it if it has slashes [default: stdin]
     #[arg(long, value_name = "NAME", help_heading = "Streams", requires = "stream", value_parser = parse_name)]

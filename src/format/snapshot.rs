@@ -250,7 +250,7 @@ pub struct Damage {
     /// Where it should lie in the snapshot.
     #[cbor(n(0), with = "minicbor::bytes")]
     pub place: Vec<u8>,
-    /// The size that the database says.
+    /// The size that the database says; zero where it says none.
     #[n(1)]
     pub expected: u64,
     /// The size found; absent where nothing was.
@@ -262,7 +262,7 @@ pub struct Damage {
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct ServiceReport {
-    /// Its name: `vaultwarden`.
+    /// Its name: `vaultwarden` or `authentik`.
     #[n(0)]
     pub name: String,
     /// Where its parts were found.
@@ -295,6 +295,9 @@ pub struct ServiceReport {
     /// Whether the database's copy passed its check, all files were proved, and nothing was left unread.
     #[n(10)]
     pub whole: bool,
+    /// The release that the service was of, where that is known.
+    #[n(11)]
+    pub release: Option<String>,
 }
 
 /// Counts of a backup.

@@ -180,6 +180,7 @@ pub(crate) fn manifest() -> Manifest {
             deleted_meanwhile: 0,
             being_uploaded: 1,
             whole: false,
+            release: Some("2026.2.2".into()),
         }),
         statistics: Statistics { files_new: 2, ..Statistics::default() },
         program: "0.1.0".into(),

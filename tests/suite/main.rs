@@ -16,6 +16,7 @@
 )]
 
 mod architecture;
+mod authentik;
 mod backup_options;
 mod bad_sectors;
 mod benches;

@@ -25,7 +25,7 @@ const SILENCE: u64 = 600;
 
 /// A command's words.
 #[derive(Clone, Debug)]
-pub(in crate::cli) struct Words(Vec<String>);
+pub(in crate::cli) struct Words(pub(super) Vec<String>);
 
 /// What of `backup` is about database servers.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -35,14 +35,14 @@ pub(in crate::cli) struct Databases {
     #[arg(long, value_name = "URL", help_heading = "Database servers", conflicts_with_all = ["stream", "vaultwarden"])]
     postgres: Vec<String>,
     /// Dump a MariaDB or MySQL server likewise: mysql://USER@HOST/DATABASE; may be repeated
-    #[arg(long, value_name = "URL", help_heading = "Database servers", conflicts_with_all = ["stream", "vaultwarden"])]
+    #[arg(long, value_name = "URL", help_heading = "Database servers", conflicts_with_all = ["stream", "vaultwarden", "authentik"])]
     mysql: Vec<String>,
     /// Dump a Redis server: redis://HOST; may be repeated
     #[arg(long, value_name = "URL", help_heading = "Database servers", conflicts_with_all = ["stream", "vaultwarden"])]
     redis: Vec<String>,
     /// Run the database clients through this command, such as 'docker exec -i NAME' or 'ssh HOST': its words are divided
     /// at spaces, and no shell sees them
-    #[arg(long, value_name = "COMMAND", help_heading = "Database servers", conflicts_with = "stream", value_parser = parse_prefix)]
+    #[arg(long, value_name = "COMMAND", help_heading = "Database servers", conflicts_with = "stream", value_parser = parse_words)]
     prefix: Option<Words>,
     /// Leave out the rows of a table, as the client names it, and keep its definition; may be repeated
     #[arg(long, value_name = "TABLE", help_heading = "Database servers", conflicts_with = "stream")]
@@ -86,7 +86,7 @@ impl Kind {
     }
 
     /// The variable of the environment that its clients take a password from.
-    fn variable(self) -> &'static str {
+    pub(super) fn variable(self) -> &'static str {
         match self {
             Self::Postgres => "PGPASSWORD",
             Self::Mysql => "MYSQL_PWD",
@@ -127,7 +127,7 @@ impl Kind {
         Redis::new(Self::Redis.argument(url)?, options)
     }
 
-    fn server(self, address: Address, options: Options) -> Result<Box<dyn Server>> {
+    pub(super) fn server(self, address: Address, options: Options) -> Result<Box<dyn Server>> {
         let address = self.with_password(address);
         Ok(match self {
             Self::Postgres => Box::new(Postgres::new(address, options)?),
@@ -138,16 +138,28 @@ impl Kind {
 }
 
 impl Databases {
-    /// What a job says of its Vaultwarden's database.
+    /// Whether somebody says what the clients are run by.
+    pub(super) fn has_prefix(&self) -> bool {
+        self.prefix.is_some()
+    }
+
+    /// What a job says of its service's database.
     pub(super) fn of_job(prefix: &[String]) -> Self {
-        Self { prefix: Some(Words(prefix.to_vec())), database_timeout: SILENCE, ..Self::default() }
+        let prefix = Some(Words(prefix.to_vec())).filter(|words| !words.0.is_empty());
+        Self { prefix, database_timeout: SILENCE, ..Self::default() }
     }
 
     /// The servers that are named.
     pub(super) fn servers(&self) -> Result<Vec<Box<dyn Server>>> {
+        let named = self.named()?.into_iter();
+        named.map(|(kind, address)| kind.server(address, self.options(Vec::new()))).collect()
+    }
+
+    /// Their addresses, with the passwords that the environment has.
+    pub(super) fn named(&self) -> Result<Vec<(Kind, Address)>> {
         let all = [(Kind::Postgres, &self.postgres), (Kind::Mysql, &self.mysql), (Kind::Redis, &self.redis)];
         let all = all.into_iter().flat_map(|(kind, urls)| urls.iter().map(move |url| (kind, url)));
-        all.map(|(kind, url)| kind.server(kind.argument(url)?, self.options(Vec::new()))).collect()
+        all.map(|(kind, url)| Ok((kind, kind.argument(url)?))).collect()
     }
 
     /// The server of a Vaultwarden's database, which answers what must be beside it.
@@ -159,7 +171,7 @@ impl Databases {
         kind.server(address.clone(), self.options(QUESTIONS.map(str::to_owned).to_vec()))
     }
 
-    fn options(&self, questions: Vec<String>) -> Options {
+    pub(super) fn options(&self, questions: Vec<String>) -> Options {
         let silence = Duration::from_secs(self.database_timeout);
         Options {
             without_rows: self.without_rows.clone(),
@@ -181,6 +193,12 @@ pub(in crate::cli) fn options(prefix: Option<&Words>, silence: Option<Duration>)
 
 /// A server that a job names.
 pub(super) fn of_source(kind: Kind, source: &DatabaseSource, output: &Output) -> Result<Box<dyn Server>> {
+    let (address, options) = address_of(source, output)?;
+    kind.server(address, options)
+}
+
+/// Where a server that a job names is, with its password, and how to go about it.
+pub(super) fn address_of(source: &DatabaseSource, output: &Output) -> Result<(Address, Options)> {
     let no_url = || Error::refused("a database server has no address").hint("add `url`");
     let mut address = source.url.clone().ok_or_else(no_url)?;
     let password = match (&source.password_file, &source.password_command) {
@@ -202,8 +220,9 @@ pub(super) fn of_source(kind: Kind, source: &DatabaseSource, output: &Output) ->
         without_rows: source.without_rows.clone(),
         questions: Vec::new(),
         silence: Some(source.timeout.unwrap_or(Duration::from_secs(SILENCE))),
+        ..Options::default()
     };
-    kind.server(address, options)
+    Ok((address, options))
 }
 
 /// What opens the repository is nothing for a client.
@@ -213,7 +232,7 @@ fn hidden() -> Vec<OsString> {
 }
 
 /// The words of a command, divided at spaces.
-pub(in crate::cli) fn parse_prefix(text: &str) -> std::result::Result<Words, String> {
+pub(in crate::cli) fn parse_words(text: &str) -> std::result::Result<Words, String> {
     let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
     if words.is_empty() {
         Err("give a command, such as 'docker exec -i NAME'".to_owned())

@@ -1,7 +1,7 @@
 //! A job of the configuration as a backup: the same options, and the same ways from there on.
 
-use super::databases::Databases;
-use super::{Arguments, Selection, Streams, options, servers, warn_of_repository_inside};
+use super::databases::{Databases, Words};
+use super::{Arguments, Selection, Streams, authentik, options, servers, warn_of_repository_inside};
 use crate::cli::config::Job;
 use crate::cli::global::Global;
 use crate::cli::output::Output;
@@ -13,6 +13,9 @@ use crate::repository::cache::Cache;
 
 /// How long a database that somebody has locked is waited for, in seconds, unless the job says otherwise.
 const LOCK_TIMEOUT: u64 = 30;
+
+/// What runs Docker Compose, unless the job says otherwise.
+const DOCKER_COMPOSE: [&str; 2] = ["docker", "compose"];
 
 /// Backs up what a job names.
 pub(in crate::cli) fn run(
@@ -35,8 +38,12 @@ pub(in crate::cli) fn of_job(
     (output, reporter): (&Output, &dyn Reporter),
 ) -> Result<backup::Options> {
     let arguments = arguments(job, dry_run);
-    let servers = servers::of_job(job, output)?;
-    let mut options = options(&arguments, servers, ParentChoice::Newest, (output, reporter))?;
+    let authentik = authentik(&arguments, reporter)?;
+    let servers = match &authentik {
+        Some(layout) => servers::of_job_of_authentik(job, layout, &arguments.of_authentik(), output)?,
+        None => servers::of_job(job, output)?,
+    };
+    let mut options = options(&arguments, (servers, authentik), ParentChoice::Newest, (output, reporter))?;
     options.job = Some(name.to_owned());
     Ok(options)
 }
@@ -47,6 +54,10 @@ fn arguments(job: &Job, dry_run: bool) -> Arguments {
         stream: Streams::default(),
         databases: Databases::of_job(&job.prefix),
         vaultwarden: job.vaultwarden.clone(),
+        authentik: job.authentik.clone(),
+        compose: Words(job.compose.clone().unwrap_or_else(|| DOCKER_COMPOSE.map(str::to_owned).to_vec())),
+        no_redis: job.no_redis,
+        without_transient: job.without_transient,
         env_file: job.env_file.clone(),
         path_map: job.map.clone(),
         no_sends: job.no_sends,

@@ -49,13 +49,13 @@ pub(super) struct Selection {
     #[arg(short = 'x', long, help_heading = "What to leave out", conflicts_with = "stream")]
     pub(super) one_file_system: bool,
     /// Store the paths that patterns in a file name, a line each; # begins a comment, - is standard input
-    #[arg(long, value_name = "FILE", help_heading = "Paths from lists", conflicts_with_all = ["vaultwarden", "stream"])]
+    #[arg(long, value_name = "FILE", help_heading = "Paths from lists", conflicts_with_all = ["service", "stream"])]
     pub(super) files_from: Vec<PathBuf>,
     /// Store the paths in a file, a line each, as they are
-    #[arg(long, value_name = "FILE", help_heading = "Paths from lists", conflicts_with_all = ["vaultwarden", "stream"])]
+    #[arg(long, value_name = "FILE", help_heading = "Paths from lists", conflicts_with_all = ["service", "stream"])]
     pub(super) files_from_verbatim: Vec<PathBuf>,
     /// Store the paths in a file, each ended by a zero byte, such as those of `find -print0`
-    #[arg(long, value_name = "FILE", help_heading = "Paths from lists", conflicts_with_all = ["vaultwarden", "stream"])]
+    #[arg(long, value_name = "FILE", help_heading = "Paths from lists", conflicts_with_all = ["service", "stream"])]
     pub(super) files_from_raw: Vec<PathBuf>,
 }
 

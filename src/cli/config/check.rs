@@ -114,6 +114,7 @@ fn check_job(global: &Global, config: &Config, name: &str, job: &Job, output: &O
         Ok(options) => {
             if options.problems > 0
                 || options.vaultwarden.as_ref().is_some_and(|(layout, _)| layout.problems > 0)
+                || options.authentik.as_ref().is_some_and(|layout| layout.problems > 0)
             {
                 codes.push(exit::INCOMPLETE);
             }
@@ -176,6 +177,7 @@ fn plan(config: &Config, job: &Job) -> String {
     };
     hooks(&mut steps, "before", &job.before);
     let sources = job.vaultwarden.iter().map(|folder| format!("Vaultwarden {}", folder.display()));
+    let sources = sources.chain(job.authentik.iter().map(|folder| format!("authentik {}", folder.display())));
     let sources = sources.chain(job.paths.iter().map(|path| path.display().to_string()));
     let lists = job.files_from.iter().chain(&job.files_from_verbatim).chain(&job.files_from_raw);
     let sources = sources.chain(lists.map(|list| format!("what {} lists", list.display())));

@@ -54,7 +54,7 @@ impl ConfigFile {
                 error
             } else {
                 error.hint(
-            "`strongroom config init --vaultwarden DATA_FOLDER` begins one; another is named by --config",
+            "`strongroom config init --vaultwarden DATA_FOLDER` (or --authentik COMPOSE_FOLDER) begins one; another is named by --config",
         )
             }
         };
@@ -288,28 +288,69 @@ fn check_repository_name(file: &File, job: &Job) -> Result<(), Wrong> {
 fn check_sources(job: &Job) -> Result<(), Wrong> {
     let lists = [&job.paths, &job.files_from, &job.files_from_verbatim, &job.files_from_raw];
     let has_paths = lists.iter().any(|list| !list.is_empty());
-    if job.vaultwarden.is_some() && has_paths {
-        return wrong("it has both vaultwarden and paths", "make two jobs of it");
+    let services = [(job.vaultwarden.is_some(), "vaultwarden"), (job.authentik.is_some(), "authentik")];
+    let mut services = services.iter().filter(|(given, _)| *given).map(|(_, key)| *key);
+    let service = services.next();
+    if let Some(other) = service.and_then(|_| services.next().or(has_paths.then_some("paths"))) {
+        let service = service.unwrap_or_default();
+        return Err((format!("it has both {service} and {other}"), "make two jobs of it".to_owned()));
     }
     let has_dumps = !job.commands.is_empty() || job.database_sources().next().is_some();
-    if job.vaultwarden.is_none() && !has_paths && !has_dumps {
-        return wrong("there is nothing to back up", "add vaultwarden, paths, a database server or commands");
+    if service.is_none() && !has_paths && !has_dumps {
+        return wrong(
+            "there is nothing to back up",
+            "add vaultwarden, authentik, paths, a database server or commands",
+        );
     }
     job.database_sources().try_for_each(|(kind, source)| check_database(kind, source))?;
     let about_vaultwarden = [
         (job.env_file.is_some(), "env-file"),
-        (!job.map.is_empty(), "map"),
         (job.no_sends, "no-sends"),
         (job.with_icon_cache, "with-icon-cache"),
         (job.with_tmp, "with-tmp"),
         (job.with_built_in_backups, "with-built-in-backups"),
-        (!job.prefix.is_empty(), "prefix"),
     ];
     if let Some((_, key)) = about_vaultwarden.iter().find(|(given, _)| *given && job.vaultwarden.is_none()) {
         return Err((
             format!("{key} is about a Vaultwarden"),
             "name its data folder by `vaultwarden`".to_owned(),
         ));
+    }
+    let about_authentik = [
+        (job.compose.is_some(), "compose"),
+        (job.no_redis, "no-redis"),
+        (job.without_transient, "without-transient"),
+    ];
+    if let Some((_, key)) = about_authentik.iter().find(|(given, _)| *given && job.authentik.is_none()) {
+        return Err((
+            format!("{key} is about an authentik"),
+            "name the folder of its compose file by `authentik`".to_owned(),
+        ));
+    }
+    let about_services = [(!job.map.is_empty(), "map"), (!job.prefix.is_empty(), "prefix")];
+    if let Some((_, key)) = about_services.iter().find(|(given, _)| *given && service.is_none()) {
+        return Err((
+            format!("{key} is about a service"),
+            "name one by `vaultwarden` or `authentik`".to_owned(),
+        ));
+    }
+    if job.compose.as_ref().is_some_and(Vec::is_empty) {
+        return wrong("compose is empty", "give it as [\"docker\", \"compose\"]");
+    }
+    if job.authentik.is_some() {
+        let many = [(Kind::Postgres, &job.postgres), (Kind::Redis, &job.redis)];
+        if let Some((kind, _)) = many.iter().find(|(_, sources)| sources.len() > 1) {
+            return Err((
+                format!("it names more than one server by {}", kind.key()),
+                "with authentik it says where authentik's own is reached: make two jobs of it".to_owned(),
+            ));
+        }
+        if !job.mysql.is_empty() {
+            return wrong("authentik has no MariaDB or MySQL", "make two jobs of it");
+        }
+        if job.no_redis && !job.redis.is_empty() {
+            return wrong("it has both no-redis and redis", "leave one of them");
+        }
     }
     if job.vaultwarden.is_some() && job.no_sqlite {
         return wrong("no-sqlite does not go with vaultwarden", "leave it out: its database is to be proved");

@@ -10,7 +10,8 @@ use crate::cli::global::Global;
 use crate::cli::output::Output;
 use crate::cli::private_file::PrivateFile;
 use crate::error::{Error, Result};
-use crate::report::Collector;
+use crate::report::{Collector, printable};
+use crate::service::authentik;
 use crate::service::vaultwarden::{self, Key, Settings};
 
 /// Where the repository lies unless -r says otherwise.
@@ -18,14 +19,18 @@ const REPOSITORY: &str = "/srv/backup/vault";
 
 /// Arguments of `config init`.
 #[derive(clap::Args)]
+#[command(group = clap::ArgGroup::new("service").args(["vaultwarden", "authentik"]).required(true))]
 #[command(after_help = "Examples:\n  strongroom config init --vaultwarden /srv/vaultwarden/data\n  \
-    strongroom config init --vaultwarden /srv/vault/data --output strongroom.toml\n\n\
-    It looks into the data folder and its settings, and writes a configuration with comments: read it, change\n\
+    strongroom config init --authentik /srv/authentik --output strongroom.toml\n\n\
+    It looks into the folder and the settings in it, and writes a configuration with comments: read it, change\n\
     what you want otherwise, and see what `strongroom config check` says.")]
 pub(super) struct Arguments {
     /// Vaultwarden's data folder
     #[arg(long, value_name = "DATA_FOLDER")]
-    vaultwarden: PathBuf,
+    vaultwarden: Option<PathBuf>,
+    /// The folder with authentik's compose file
+    #[arg(long, value_name = "COMPOSE_FOLDER")]
+    authentik: Option<PathBuf>,
     /// Write it into this new file, for nobody else to read [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -40,15 +45,19 @@ enum Database {
 }
 
 pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Result<Outcome> {
-    let folder = &arguments.vaultwarden;
-    let folder = folder
-        .canonicalize()
-        .map_err(|error| Error::io(format!("cannot find the data folder {}", folder.display()), error))?;
     let repository = if global.names_repository() { global.location()? } else { PathBuf::from(REPOSITORY) };
     let repository = std::path::absolute(&repository)
         .map_err(|error| Error::io("cannot tell which folder is the current one", error))?;
-    let found = find(&folder)?;
-    let text = text(&folder, &repository, &found)?;
+    let job = match (&arguments.vaultwarden, &arguments.authentik) {
+        (Some(folder), _) => of_vaultwarden(&found_folder(folder, "data folder")?)?,
+        (None, Some(folder)) => of_authentik(&found_folder(folder, "compose folder")?)?,
+        (None, None) => {
+            return Err(
+                Error::refused("no service is named").hint("name one by --vaultwarden or --authentik")
+            );
+        }
+    };
+    let text = text(&repository, &job)?;
     match &arguments.output {
         None => output.text(text.as_bytes())?,
         Some(path) => {
@@ -62,6 +71,21 @@ pub(super) fn run(global: &Global, arguments: &Arguments, output: &Output) -> Re
         }
     }
     Ok(Outcome::Done)
+}
+
+fn found_folder(folder: &Path, what: &str) -> Result<PathBuf> {
+    folder
+        .canonicalize()
+        .map_err(|error| Error::io(format!("cannot find the {what} {}", folder.display()), error))
+}
+
+/// A job for what was found.
+struct Job {
+    name: &'static str,
+    /// Its table, with comments.
+    lines: String,
+    /// What a backup would say about it, as it is.
+    notes: Vec<String>,
 }
 
 /// What there is of a Vaultwarden.
@@ -91,16 +115,13 @@ fn find(folder: &Path) -> Result<Found> {
         Some("mysql" | "mariadb") => Database::Mysql,
         _ => Database::Sqlite,
     };
-    let mut notes = Vec::new();
+    let mut noted = Vec::new();
     if database == Database::Sqlite {
         let looked = Collector::default();
         let found = vaultwarden::discover(&vaultwarden::Options::new(folder), &looked);
-        notes.extend(
-            looked.findings().into_iter().map(|finding| format!("{}: {}", finding.subject, finding.cause)),
-        );
-        notes.extend(found.err().map(|error| error.chain()));
+        noted = notes(&looked, found.err());
     }
-    Ok(Found { database, settings: file, notes })
+    Ok(Found { database, settings: file, notes: noted })
 }
 
 /// A text as TOML writes it: what JSON escapes, it escapes the same way.
@@ -116,9 +137,16 @@ fn path(path: &Path) -> Result<String> {
     Ok(quoted(text))
 }
 
-fn text(folder: &Path, repository: &Path, found: &Found) -> Result<String> {
-    let (data, repository) = (path(folder)?, path(repository)?);
-    let mut text = String::new();
+/// What was told on the way, and what ended it.
+fn notes(collector: &Collector, error: Option<Error>) -> Vec<String> {
+    let told =
+        collector.findings().into_iter().map(|finding| format!("{}: {}", finding.subject, finding.cause));
+    told.chain(error.map(|error| error.chain())).collect()
+}
+
+fn of_vaultwarden(folder: &Path) -> Result<Job> {
+    let found = find(folder)?;
+    let data = path(folder)?;
     let job = match found.database {
         Database::Sqlite => format!("vaultwarden = {data}\n"),
         Database::Postgres | Database::Mysql => {
@@ -138,6 +166,52 @@ fn text(folder: &Path, repository: &Path, found: &Found) -> Result<String> {
         Some(file) => format!("# Its settings are in {}.\n", file.display()),
         None => "# No .env was found; name it by env-file if it lies elsewhere.\n".to_owned(),
     };
+    Ok(Job { name: "vaultwarden", lines: format!("{settings}{job}"), notes: found.notes })
+}
+
+fn of_authentik(folder: &Path) -> Result<Job> {
+    let looked = Collector::default();
+    let found = authentik::discover(&authentik::Options::new(folder), &looked);
+    let place = format!("authentik = {}\n", path(folder)?);
+    let (lines, error) = match found {
+        Ok(layout) => (lines_of_authentik(&layout, &place), None),
+        Err(error) => (place, Some(error)),
+    };
+    Ok(Job { name: "authentik", lines, notes: notes(&looked, error) })
+}
+
+fn lines_of_authentik(layout: &authentik::Layout, place: &str) -> String {
+    let tag = layout.tag.as_deref().map_or_else(|| "not given".to_owned(), |tag| printable(tag.as_bytes()));
+    let database = match &layout.database.service {
+        Some(service) => format!(
+            "# PostgreSQL is dumped in the container of the service {}, by `docker compose exec`. If that is not how it is\n\
+             # reached, say what runs Compose, or where the server is from here:\n\
+             #compose = [\"podman\", \"compose\"]\n\
+             #postgres = [{{ url = \"postgresql://authentik@localhost/authentik\", password-file = \"/etc/strongroom/authentik.password\" }}]\n",
+            printable(service.as_bytes())
+        ),
+        None => format!(
+            "# PostgreSQL is dumped at {}, by pg_dump and psql of the server's version.\n",
+            layout.database.address.shown()
+        ),
+    };
+    let redis = match &layout.redis {
+        Some(_) => {
+            "# Redis is dumped too: sessions, queues and a cache. To leave it out:\n#no-redis = true\n"
+        }
+        None => "",
+    };
+    format!(
+        "# Its image's tag is {tag}.\n{place}{database}{redis}\
+         # Leave out sessions, tasks and the cache; after a restore everybody logs in again:\n\
+         #without-transient = true\n"
+    )
+}
+
+fn text(repository: &Path, job: &Job) -> Result<String> {
+    let repository = path(repository)?;
+    let Job { name, lines, .. } = job;
+    let mut text = String::new();
     let fail = |_| Error::refused("the text cannot be made");
     write!(
         text,
@@ -153,13 +227,14 @@ fn text(folder: &Path, repository: &Path, found: &Found) -> Result<String> {
          # cron and systemd set no HOME to keep a cache in.\n\
          cache-dir = \"/var/cache/strongroom\"\n\
          \n\
-         [jobs.vaultwarden]\n\
-         {settings}{job}"
+         [jobs.{name}]\n\
+         {lines}"
     )
     .map_err(fail)?;
-    let notes: Vec<String> = found.notes.iter().map(|note| format!("# Note: {note}\n")).collect();
+    let notes: Vec<String> = job.notes.iter().map(|note| format!("# Note: {note}\n")).collect();
     text.push_str(&notes.concat());
-    text.push_str(
+    write!(
+        text,
         "\n# Uncomment with maintain-key-file above:\n\
          #[retention]\n\
          #keep-daily = 7\n\
@@ -170,8 +245,9 @@ fn text(folder: &Path, repository: &Path, found: &Found) -> Result<String> {
          #read-data-subset = \"5%\"\n\
          \n\
          # Somebody has to notice when nothing runs any more, such as https://healthchecks.io:\n\
-         #[jobs.vaultwarden.ping]\n\
+         #[jobs.{name}.ping]\n\
          #url = \"https://hc-ping.com/your-uuid\"\n",
-    );
+    )
+    .map_err(fail)?;
     Ok(text)
 }

@@ -74,6 +74,11 @@ pub(in crate::cli) struct Job {
     #[serde(deserialize_with = "value::path")]
     pub(in crate::cli) vaultwarden: Option<PathBuf>,
     #[serde(deserialize_with = "value::path")]
+    pub(in crate::cli) authentik: Option<PathBuf>,
+    pub(in crate::cli) compose: Option<Vec<String>>,
+    pub(in crate::cli) no_redis: bool,
+    pub(in crate::cli) without_transient: bool,
+    #[serde(deserialize_with = "value::path")]
     pub(in crate::cli) env_file: Option<PathBuf>,
     #[serde(deserialize_with = "value::mappings")]
     pub(in crate::cli) map: Vec<(String, PathBuf)>,

@@ -87,6 +87,7 @@ pub(crate) fn service(report: &ServiceReport) -> Value {
         "name": report.name,
         "whole": report.whole,
         "schema_version": report.schema,
+        "release": report.release,
         "tables": tables,
         "files_proved": report.files_proved,
         "bytes_proved": report.bytes_proved,

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::Arguments;
-use crate::cli::backup::databases::{Kind, Words, options, parse_prefix};
+use crate::cli::backup::databases::{Kind, Words, options, parse_words};
 use crate::cli::exit::Outcome;
 use crate::cli::global::Global;
 use crate::cli::ls::split;
@@ -49,7 +49,7 @@ pub(super) struct ServiceFlags {
     database: Vec<String>,
     /// Run the database clients through this command, such as 'docker exec -i NAME' or 'ssh HOST': its words are divided
     /// at spaces, and no shell sees them
-    #[arg(long, value_name = "COMMAND", requires = "service", value_parser = parse_prefix)]
+    #[arg(long, value_name = "COMMAND", requires = "service", value_parser = parse_words)]
     prefix: Option<Words>,
     /// Seconds that a database server may say nothing
     #[arg(

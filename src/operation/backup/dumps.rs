@@ -25,7 +25,7 @@ use crate::repository::content::ContentBuilder;
 use crate::repository::host;
 use crate::repository::snapshot::Snapshot;
 use crate::repository::writer::BlobWriter;
-use crate::source::server::{Dump, Finished, Row};
+use crate::source::server::{Dump, Finished, Row, Server};
 use crate::source::stream::{self, Patience};
 
 /// Dumps of fewer bytes than this may shrink as they like.
@@ -77,7 +77,15 @@ impl Work<'_> {
         let patience = Patience { interrupt: halt.clone(), silence: None };
         for server in &self.options.servers {
             self.reporter.progress().set_stage(format!("asking {}", server.name()));
-            for dump in server.dumps(&patience, self.reporter)? {
+            let dumps = match server.dumps(&patience, self.reporter) {
+                Err(error) if server.dispensable() && self.options.interrupt.check().is_ok() => {
+                    dumped.problems = dumped.problems.saturating_add(1);
+                    self.reporter.report(missed(&**server, &error));
+                    continue;
+                }
+                dumps => dumps?,
+            };
+            for dump in dumps {
                 self.take(dump, &halt, (writer, sink), before, &mut dumped)?;
             }
         }
@@ -211,6 +219,15 @@ impl Work<'_> {
             Finding::problem(format!("/{}", printable(&report.place)), cause)
                 .with_hint("look what is gone; if that is right, say --accept-smaller-dump once")
         })
+    }
+}
+
+/// What is told of a server that the backup goes on without.
+fn missed(server: &dyn Server, error: &Error) -> Finding {
+    let finding = Finding::problem(server.name(), format!("{}; it is not in this backup", error.chain()));
+    match error.next_step() {
+        Some(hint) => finding.with_hint(hint),
+        None => finding,
     }
 }
 

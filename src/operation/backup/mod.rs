@@ -4,6 +4,7 @@
 //! waits for a lock of another backup; the order of what is written is the protocol's of
 //! `format-spec/11-ordering.md`.
 
+mod authentik;
 mod database;
 mod dumps;
 mod event;
@@ -12,6 +13,7 @@ mod held;
 pub(super) mod parent;
 pub(super) mod read;
 pub(super) mod scan;
+mod service;
 mod store;
 mod unchanged;
 mod vaultwarden;
@@ -30,7 +32,7 @@ use crate::repository::Repository;
 use crate::repository::cache::Cache;
 use crate::repository::session::{self, Commit, Usable};
 use crate::repository::tree::Root;
-use crate::service::vaultwarden::Layout;
+use crate::service::{authentik::Layout as AuthentikLayout, vaultwarden::Layout as VaultwardenLayout};
 use crate::source::files::{ExcludeOptions, Excludes, Plan};
 use crate::source::server::Server;
 use crate::source::sqlite;
@@ -39,6 +41,7 @@ use super::announce::{self, ATTEMPTS};
 use database::LazyScratch;
 use work::Work;
 
+pub use authentik::plan as authentik_plan;
 pub use vaultwarden::plan as vaultwarden_plan;
 
 /// What to back up, and how.
@@ -79,7 +82,9 @@ pub struct Options {
     /// How to take databases.
     pub sqlite: sqlite::Options,
     /// The Vaultwarden that the plan was made from, and whether its Sends are wanted.
-    pub vaultwarden: Option<(Layout, bool)>,
+    pub vaultwarden: Option<(VaultwardenLayout, bool)>,
+    /// The authentik that the plan was made from.
+    pub authentik: Option<AuthentikLayout>,
     /// Whether to stop: what is stored by then is published, and no snapshot is made.
     pub interrupt: Interrupt,
 }

@@ -15,6 +15,7 @@ use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 use super::event::{Change, Event, Finished};
 use super::finding::{changed, deleted, unreadable};
 use super::held::Held;
+use super::service::Proof;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::blob::BlobKind;
 use crate::format::node::{Content, Hole, Node, NodeKind};
@@ -25,7 +26,6 @@ use crate::repository::cached_tree::RecordingSink;
 use crate::repository::content::ContentBuilder;
 use crate::repository::tree::TreeBuilder;
 use crate::repository::writer::BlobWriter;
-use crate::service::vaultwarden::Proof;
 use crate::source::files::{self, Entry, Stamp};
 
 /// What the storing side works with.

@@ -77,6 +77,7 @@ mod tests {
                 deleted_meanwhile: 0,
                 being_uploaded: 0,
                 whole: true,
+                release: None,
             }),
             statistics: Statistics::default(),
             program: String::new(),

@@ -26,7 +26,7 @@ use crate::source::files::Plan;
 use crate::source::sqlite::{self, Copy, TakeError};
 
 /// Most damaged files, and most orphans, that a manifest names: it must stay small whatever is found.
-const NAMED_MAX: usize = 1000;
+pub(super) const NAMED_MAX: usize = 1000;
 /// What the service reads beside its database and the files that its rows name, which are proved on their own:
 /// to exclude one of them is a problem.
 const NEEDED: [&str; 7] =
@@ -189,6 +189,7 @@ impl Vaultwarden {
             deleted_meanwhile: 0,
             being_uploaded: 0,
             whole: false,
+            release: None,
         };
         let (Some(contents), Some(proof)) = (&self.contents, proof) else {
             reporter.report(Finding::problem(

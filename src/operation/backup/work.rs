@@ -33,7 +33,7 @@ use super::parent::{self, Parent, ParentSource};
 use super::read::Pool;
 use super::scan::{Scanner, still_stored};
 use super::store::Store;
-use super::{Options, ParentChoice, Summary, unchanged, vaultwarden};
+use super::{Options, ParentChoice, Summary, service, unchanged};
 
 /// How a manifest tells that databases were taken for plain files.
 const AS_FILES: &str = "--no-sqlite";
@@ -202,15 +202,9 @@ impl<'a> Work<'a> {
             lookup(source.source(), parent.root(), place).ok()?
         };
         let dumped = self.dump(writer, sink, &before, earlier)?;
-        let prepared = options.vaultwarden.as_ref().map(|(layout, with_sends)| {
-            vaultwarden::prepare(self, layout.clone(), *with_sends, &unchanged, &dumped)
-        });
-        let (service, proof, prepared) = match prepared {
-            Some(prepared) => (Some(prepared.service), prepared.proof, prepared.databases),
-            None => (None, None, HashMap::new()),
-        };
+        let (service, proof, prepared) = service::prepare(self, &unchanged, &dumped).part();
         // What was amiss where the service was looked for counts as much as what is amiss on the walk.
-        let problems = options.vaultwarden.as_ref().map_or(0, |(layout, _)| layout.problems);
+        let problems = service::problems(options);
         let problems = problems.saturating_add(options.problems).saturating_add(dumped.problems);
         let problems = AtomicU64::new(problems);
         let databases = Mutex::new(Vec::new());
@@ -275,16 +269,9 @@ impl<'a> Work<'a> {
         statistics.problems = problems.load(Ordering::Relaxed);
         let mut databases = databases.into_inner().unwrap_or_default();
         databases.sort_by(|one: &DatabaseReport, other| one.place.cmp(&other.place));
-        let service = service.map(|service| {
-            let is_no_upload =
-                |place: &[u8]| before(place).is_some() || self.excludes.keep_out(&service.host_of(place));
-            let (report, found) = service.report(
-                proof,
-                statistics.problems,
-                &is_no_upload,
-                &|question| self.ask(question),
-                self.reporter,
-            );
+        let is_known = |place: &[u8]| before(place).is_some();
+        let reported = service.report(proof, statistics.problems, &is_known, self);
+        let service = reported.map(|(report, found)| {
             statistics.problems = statistics.problems.saturating_add(found);
             report
         });

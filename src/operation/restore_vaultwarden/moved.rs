@@ -169,6 +169,7 @@ mod tests {
             deleted_meanwhile: 0,
             being_uploaded: 0,
             whole: true,
+            release: None,
         }
     }
 

@@ -335,6 +335,7 @@ mod tests {
             deleted_meanwhile: 0,
             being_uploaded: 0,
             whole: damaged.is_empty(),
+            release: None,
         }
     }
 

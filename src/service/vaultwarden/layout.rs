@@ -13,7 +13,6 @@ use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::database_url::Database;
 use super::finder::{Finder, Item};
@@ -21,7 +20,8 @@ use super::folder::{ASIDE, RESTORING, is_half_restored};
 use super::paths::{PathMap, show};
 use super::settings::{Key, Settings};
 use crate::error::{Error, Result};
-use crate::report::{Finding, Progress, Reporter, Severity};
+use crate::report::{Finding, Reporter};
+use crate::service::counting::Counting;
 use crate::source::sqlite;
 
 /// What is asked for.
@@ -96,7 +96,7 @@ impl Layout {
 /// keeps what must be stored in a place that this cannot read (an object store);
 /// `Corrupt` if the database is none.
 pub fn discover(options: &Options, reporter: &dyn Reporter) -> Result<Layout> {
-    let reporter = &Counting { inner: reporter, problems: AtomicU64::new(0) };
+    let reporter = &Counting::new(reporter);
     let data_folder = open_data_folder(&options.data_folder)?;
     if is_half_restored(&data_folder) {
         let cause = "a restore into it was stopped half-way: what is in it may be parts of two states";
@@ -144,27 +144,8 @@ pub fn discover(options: &Options, reporter: &dyn Reporter) -> Result<Layout> {
     if !options.with_built_in_copies {
         left_out_patterns.push("db_*.sqlite3".to_owned());
     }
-    let problems = reporter.problems.load(Ordering::Relaxed);
+    let problems = reporter.problems();
     Ok(Layout { data_folder, database, items, left_out, left_out_patterns, problems })
-}
-
-/// Counts problems on their way to the reporter.
-struct Counting<'a> {
-    inner: &'a dyn Reporter,
-    problems: AtomicU64,
-}
-
-impl Reporter for Counting<'_> {
-    fn report(&self, finding: Finding) {
-        if finding.severity == Severity::Problem {
-            self.problems.fetch_add(1, Ordering::Relaxed);
-        }
-        self.inner.report(finding);
-    }
-
-    fn progress(&self) -> &Progress {
-        self.inner.progress()
-    }
 }
 
 /// Makes sure that the data folder is one, and resolves the links that lead to it.
@@ -240,7 +221,7 @@ mod tests {
 
     use super::*;
     use crate::error::ErrorKind;
-    use crate::report::Collector;
+    use crate::report::{Collector, Severity};
     use crate::service::vaultwarden::testing::Folder;
 
     const DATABASE: &[u8] = b"SQLite format 3\0and so on";

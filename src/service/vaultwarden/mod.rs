@@ -24,7 +24,7 @@ mod resync;
 mod settings;
 mod taken_out;
 #[cfg(test)]
-mod testing;
+pub(super) mod testing;
 mod timestamp;
 
 pub use contents::{Contents, Expected, Kind, QUESTIONS, Unusable, from_answers, read};

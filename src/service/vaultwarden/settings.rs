@@ -8,18 +8,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, File};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
 use super::dotenv;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::report::{Finding, Reporter, printable};
-
-/// The largest settings file that is read.
-const MAXIMUM_FILE_SIZE: u64 = 1 << 20;
+use crate::service::small_file;
 
 /// A setting that says where something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -113,7 +109,7 @@ impl Settings {
 
     /// Reads a `.env` file; what is known already stays.
     pub fn read_environment_file(&mut self, path: &Path, reporter: &dyn Reporter) -> Result<()> {
-        let text = read_limited(path)?;
+        let text = small_file::read(path, "settings file of Vaultwarden")?;
         let parsed = dotenv::parse(&text);
         report_unparsable(path, &parsed.unparsable, reporter);
         for key in Key::ALL {
@@ -128,7 +124,7 @@ impl Settings {
 
     /// Reads `config.json`; it overrides what is known already.
     pub fn read_config(&mut self, path: &Path, reporter: &dyn Reporter) -> Result<()> {
-        let text = read_limited(path)?;
+        let text = small_file::read(path, "settings file of Vaultwarden")?;
         let subject = printable(path.as_os_str().as_encoded_bytes());
         // The parser's message is left out: only its line is sure to hold nothing of the content.
         let parsed: serde_json::Map<String, serde_json::Value> = match serde_json::from_str(&text) {
@@ -193,30 +189,11 @@ fn wipe(object: serde_json::Map<String, serde_json::Value>) {
     }
 }
 
-/// Reads a small regular file whole. Bytes that are no UTF-8 become replacement characters.
-fn read_limited(path: &Path) -> Result<Zeroizing<String>> {
-    let name = || printable(path.as_os_str().as_encoded_bytes());
-    let cannot_read = |error| Error::io(format!("cannot read {}", name()), error);
-    // A pipe by this name would otherwise be waited for, forever.
-    if !fs::metadata(path).map_err(cannot_read)?.is_file() {
-        return Err(Error::refused(format!("{} is not a regular file", name())));
-    }
-    let file = File::open(path).map_err(cannot_read)?;
-    let mut bytes = Zeroizing::new(Vec::new());
-    file.take(MAXIMUM_FILE_SIZE + 1).read_to_end(&mut bytes).map_err(cannot_read)?;
-    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAXIMUM_FILE_SIZE {
-        let message = format!("{} is larger than {MAXIMUM_FILE_SIZE} bytes", name());
-        return Err(
-            Error::new(ErrorKind::Refused, message).hint("check that this is a settings file of Vaultwarden")
-        );
-    }
-    Ok(Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned()))
-}
-
 #[cfg(test)]
 mod tests {
 
     use super::*;
+    use crate::error::ErrorKind;
     use crate::report::Collector;
     use crate::service::vaultwarden::testing::Folder;
 

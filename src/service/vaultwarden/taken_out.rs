@@ -15,6 +15,11 @@ const NAMED_MAX: usize = 1000;
 
 /// Takes a file that is gone out of a report; `was_lost` says that nobody chose it.
 pub fn take_out(report: &mut ServiceReport, place: &[u8], size: u64, was_lost: bool) {
+    if report.name != "vaultwarden" {
+        // Which files another service's rows name is not in its report.
+        report.whole = false;
+        return;
+    }
     let orphans = report.orphans.len();
     report.orphans.retain(|orphan| orphan.as_slice() != place);
     let was_orphan = report.orphans.len() < orphans;
@@ -57,6 +62,7 @@ mod tests {
             deleted_meanwhile: 0,
             being_uploaded: 0,
             whole: true,
+            release: None,
         }
     }
 

@@ -10,11 +10,11 @@ use rusqlite::Connection;
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// A folder of one test, gone when dropped.
-pub(super) struct Folder(PathBuf);
+pub(in crate::service) struct Folder(PathBuf);
 
 impl Folder {
     /// Makes an empty folder.
-    pub(super) fn new() -> Self {
+    pub(in crate::service) fn new() -> Self {
         let name =
             format!("strongroom-vaultwarden-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
@@ -23,12 +23,12 @@ impl Folder {
     }
 
     /// Where it is.
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::service) fn path(&self) -> &Path {
         &self.0
     }
 
     /// Writes a file and the folders above it.
-    pub(super) fn write(&self, name: &str, content: &[u8]) -> PathBuf {
+    pub(in crate::service) fn write(&self, name: &str, content: &[u8]) -> PathBuf {
         let path = self.0.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, content).unwrap();
@@ -36,7 +36,7 @@ impl Folder {
     }
 
     /// Makes a folder and those above it.
-    pub(super) fn folder(&self, name: &str) -> PathBuf {
+    pub(in crate::service) fn folder(&self, name: &str) -> PathBuf {
         let path = self.0.join(name);
         fs::create_dir_all(&path).unwrap();
         path

@@ -41,6 +41,11 @@ pub trait Server: Send + Sync {
         reporter: &'a dyn Reporter,
     ) -> Result<Vec<Box<dyn Dump + 'a>>>;
 
+    /// Whether a backup goes on without it where it cannot be dumped.
+    fn dispensable(&self) -> bool {
+        false
+    }
+
     /// Asks the one database that is dumped about the present, in SQL.
     ///
     /// # Errors
@@ -96,6 +101,14 @@ pub struct Options {
     pub without_rows: Vec<String>,
     /// Questions of a service, in SQL, one result each; asked of the one database that is dumped.
     pub questions: Vec<String>,
+    /// Questions whose answers are queries, one a row: those are asked in turn, and their rows together are the answer. They
+    /// come behind `questions`. PostgreSQL alone takes them.
+    pub generated: Vec<String>,
+    /// Plain names of tables whose rows are left out too, in whatever schema, unless a table that is kept refers to them.
+    /// PostgreSQL alone takes them.
+    pub transient: Vec<String>,
+    /// Whether a backup goes on without this server where it cannot be dumped: that is then a problem, and no error.
+    pub dispensable: bool,
     /// How long the server may say nothing.
     pub silence: Option<Duration>,
 }

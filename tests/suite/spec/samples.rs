@@ -118,6 +118,7 @@ pub(crate) fn manifest() -> Manifest {
         deleted_meanwhile: 5,
         being_uploaded: 6,
         whole: true,
+        release: Some(text()),
     };
     Manifest {
         time: TIME,

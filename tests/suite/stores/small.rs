@@ -156,6 +156,7 @@ pub(crate) fn back_up(
         temporary_folder: folder.to_owned(),
         sqlite: sqlite::Options::default(),
         vaultwarden: None,
+        authentik: None,
         interrupt: Interrupt::default(),
     };
     let reporter = Collector::default();

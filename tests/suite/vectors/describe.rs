@@ -229,7 +229,8 @@ fn service(report: &ServiceReport) -> Json {
         "being_uploaded": report.being_uploaded,
         "whole": report.whole,
     });
-    with(always, [("schema", report.schema.clone().map(Json::from))])
+    let text = |text: &Option<String>| text.clone().map(Json::from);
+    with(always, [("schema", text(&report.schema)), ("release", text(&report.release))])
 }
 
 fn statistics(counts: &Statistics) -> Json {

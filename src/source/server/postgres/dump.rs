@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::archive::Archive;
 use super::check::{self, Expected, Verdict};
 use super::session::Session;
+use super::transient::Transient;
 use super::{Facts, Postgres, place, remedy};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::snapshot::{DumpKind, DumpReport};
@@ -49,6 +50,8 @@ struct Work {
     shared: bool,
     /// Tables that nobody can change behind the view, once that was tried.
     locked: Option<BTreeSet<u32>>,
+    /// What is worth knowing before anything came.
+    messages: Vec<String>,
 }
 
 impl Work {
@@ -90,12 +93,15 @@ impl<'a> DatabaseDump<'a> {
         session.ask(BEGIN)?;
         let shared = !self.facts.in_recovery || self.facts.major.standby_exports();
         let view = if shared { Some(exported(&session.ask(EXPORT)?)?) } else { None };
-        let expected = Expected::ask(&mut session, &self.server.options.without_rows)?;
-        let pg_dump = self.start(view.as_deref())?;
-        Ok(Work { pg_dump, session, archive: Archive::default(), expected, shared, locked: None })
+        let transient = Transient::ask(&mut session, &self.server.options.transient)?;
+        let without = [self.server.options.without_rows.clone(), transient.patterns()].concat();
+        let expected = Expected::ask(&mut session, &without)?;
+        let pg_dump = self.start(view.as_deref(), &without)?;
+        let messages = transient.messages();
+        Ok(Work { pg_dump, session, archive: Archive::default(), expected, shared, locked: None, messages })
     }
 
-    fn start(&self, view: Option<&str>) -> Result<Running> {
+    fn start(&self, view: Option<&str>, without: &[String]) -> Result<Running> {
         let mut client = self.server.connection.client("pg_dump", &self.database);
         client.arguments.extend(["--format=custom", "--compress=0"].map(Into::into));
         client.arguments.extend(view.map(|view| format!("--snapshot={view}").into()));
@@ -104,7 +110,6 @@ impl<'a> DatabaseDump<'a> {
             let limit = limit.saturating_sub(limit / 5).max(Duration::from_millis(1));
             format!("--lock-wait-timeout={}", limit.as_millis()).into()
         }));
-        let without = &self.server.options.without_rows;
         client
             .arguments
             .extend(without.iter().map(|pattern| format!("--exclude-table-data={pattern}").into()));
@@ -126,7 +131,7 @@ impl<'a> DatabaseDump<'a> {
 
     fn judge(&mut self) -> Result<(Verdict, Vec<Vec<Row>>)> {
         let work = self.work.take().ok_or_else(|| Error::new(ErrorKind::Io, "nothing of it was read"))?;
-        let Work { pg_dump, mut session, archive, expected, shared, locked } = work;
+        let Work { pg_dump, mut session, archive, expected, shared, locked, messages } = work;
         pg_dump.finish()?;
         let reading = archive.finish()?;
         let mut verdict = Verdict::default();
@@ -138,8 +143,13 @@ impl<'a> DatabaseDump<'a> {
                     .to_owned(),
             );
         }
-        let questions = self.server.options.questions.iter();
-        let answers = questions.map(|question| session.rows(question)).collect::<Result<_>>()?;
+        verdict.messages.extend(messages);
+        let options = &self.server.options;
+        let mut answers =
+            options.questions.iter().map(|question| session.rows(question)).collect::<Result<Vec<_>>>()?;
+        for question in &options.generated {
+            answers.push(session.rows_of_all(question)?);
+        }
         session.ask("ROLLBACK;")?;
         session.close()?;
         Ok((verdict, answers))

@@ -20,6 +20,7 @@ mod remedy;
 mod roles;
 mod session;
 mod sql;
+mod transient;
 mod version;
 
 use std::ffi::OsString;
@@ -33,6 +34,7 @@ use crate::source::stream::Patience;
 use connection::Connection;
 use dump::DatabaseDump;
 use globals::GlobalsDump;
+pub use pattern::{identifier, literal};
 use session::Session;
 use version::Major;
 

@@ -17,8 +17,13 @@ pub(super) fn condition(pattern: &str) -> String {
 }
 
 /// A text as SQL writes it.
-pub(super) fn literal(text: &str) -> String {
+pub fn literal(text: &str) -> String {
     format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+/// A name as SQL writes it.
+pub fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// Regular expressions of what the dots part.
@@ -62,6 +67,7 @@ mod tests {
             assert_eq!(parts(pattern), expected);
         }
         assert_eq!(literal("it's \\"), "E'it\\'s \\\\'");
+        assert_eq!(identifier("a\"B"), "\"a\"\"B\"");
         assert!(condition("x").contains("pg_table_is_visible"));
         assert!(!condition("a.x").contains("pg_table_is_visible"));
     }

@@ -52,6 +52,13 @@ impl Session {
         Ok(lines.iter().map(|line| columns(line)).collect())
     }
 
+    /// The same for a query whose rows are queries: the rows of all of them.
+    pub(super) fn rows_of_all(&mut self, query: &str) -> Result<Vec<Row>> {
+        let lines =
+            self.ask(&format!("SELECT 'COPY (' || q || ') TO STDOUT' FROM (\n{query}\n) AS t(q) \\gexec"))?;
+        Ok(lines.iter().map(|line| columns(line)).collect())
+    }
+
     /// Ends it.
     pub(super) fn close(&mut self) -> Result<()> {
         self.psql.take().map_or(Ok(()), Running::finish)

@@ -155,6 +155,10 @@ impl Server for Redis {
         self.shown()
     }
 
+    fn dispensable(&self) -> bool {
+        self.options.dispensable
+    }
+
     fn roots(&self) -> Vec<Vec<u8>> {
         vec![PLACE.to_vec()]
     }

@@ -30,7 +30,7 @@ pub(crate) fn full_manifest(forge: &Forge) -> Json {
             {"place": hex(b"attachments/3/4"), "expected": 10, "found": 9},
         ],
         "orphans": [hex(b"sends/5/6")],
-        "deleted_meanwhile": 1, "being_uploaded": 2, "whole": false,
+        "deleted_meanwhile": 1, "being_uploaded": 2, "whole": false, "release": "1.34.3",
     });
     join(
         forge.manifest_fields(&[6; 32], 2, 41),
