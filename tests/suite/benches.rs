@@ -168,7 +168,7 @@ fn the_script_for_one_file_counts_what_is_read() {
         &report,
         &[
             "\n| nothing cached | Strongroom | ",
-            "\n| with the cache that the backups left | Strongroom | 7 | 4 | 7 | ",
+            "\n| with the cache that the backups left | Strongroom | 3 | 4 | 3 | ",
         ],
     );
 }

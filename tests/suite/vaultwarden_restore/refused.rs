@@ -1,7 +1,7 @@
 //! What is refused, and what fails: nothing is changed then.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 use strongroom::service::vaultwarden::generator::{Options, Server, generate};
@@ -95,7 +95,7 @@ fn a_vault_backed_up_as_plain_files_is_named_by_its_folder() {
 fn a_damaged_repository_changes_nothing() {
     let (site, data) = wrecked();
     let before = contents(&data);
-    damage_largest_pack(&site);
+    damage_an_attachment(&site);
     let outcome = site.run(RESTORE, 1);
     assert!(outcome.err().contains("--accept-problems"), "{}", outcome.err());
     assert!(outcome.err().contains("is as it was"), "{}", outcome.err());
@@ -106,22 +106,47 @@ fn a_damaged_repository_changes_nothing() {
     assert_eq!(contents(Path::new(previous)), before);
 }
 
-/// Turns some bytes in the middle of the largest pack.
-pub(super) fn damage_largest_pack(site: &Site) {
+/// The packs, the largest first.
+fn packs(site: &Site) -> Vec<PathBuf> {
     let mut packs: Vec<_> = names(&site.join("repository/packs"))
         .iter()
         .map(|folder| site.join("repository/packs").join(folder))
         .flat_map(|folder| names(&folder).into_iter().map(move |name| folder.join(name)))
         .collect();
     packs.sort_by_key(|path| std::cmp::Reverse(fs::metadata(path).unwrap().len()));
-    let path = &packs[0];
+    packs
+}
+
+/// Turns some bytes of a pack, from so many eighths of it on; again, and they are as they were.
+fn turn(path: &Path, eighths: usize) {
     let mut bytes = fs::read(path).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle..middle + 64].iter_mut().for_each(|byte| *byte ^= 1);
+    let from = bytes.len() / 8 * eighths;
+    bytes[from..from + 64].iter_mut().for_each(|byte| *byte ^= 1);
     let mut permissions = fs::metadata(path).unwrap().permissions();
     std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o600);
     fs::set_permissions(path, permissions).unwrap();
     fs::write(path, bytes).unwrap();
+}
+
+/// Turns some bytes in the middle of the largest pack.
+pub(super) fn damage_largest_pack(site: &Site) {
+    turn(&packs(site)[0], 4);
+}
+
+/// Turns bytes of an attachment, and of nothing else: what lies where in the packs is another every time.
+fn damage_an_attachment(site: &Site) {
+    for pack in packs(site) {
+        for eighths in 1..8 {
+            turn(&pack, eighths);
+            let said = site.run(["check", "--read-data"], 1).err();
+            let hurt: Vec<&str> = said.lines().filter(|line| line.starts_with("    ")).collect();
+            if !hurt.is_empty() && hurt.iter().all(|line| line.contains("attachments/")) {
+                return;
+            }
+            turn(&pack, eighths);
+        }
+    }
+    panic!("no place of any pack hurts an attachment alone");
 }
 
 #[test]
