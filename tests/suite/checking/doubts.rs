@@ -248,6 +248,35 @@ fn where_most_packs_seem_to_be_damaged_none_is_named() {
 }
 
 #[test]
+fn where_the_walk_through_trees_finds_most_packs_damaged_none_is_named() {
+    let site = nights(8);
+    let before = contents(&site);
+    let metadata = packs_of(&site, Class::Metadata);
+    assert_eq!(metadata.len(), 8);
+    let good = zeroed(&metadata);
+    drop(fs::remove_dir_all(site.join("home/.cache")));
+    for options in [&[][..], &["--read-data"]] {
+        let (errors, summary) = checked(&site, 1, options);
+        assert!(nothing_mends(&summary), "{summary}");
+        let of_store = errors.iter().find(|error| error["item"] == "the store").unwrap();
+        assert!(of_store["message"].as_str().unwrap().contains("8 of 16 packs seem to be damaged"));
+        for error in &errors {
+            let step = error["next_step"].as_str().unwrap_or_default();
+            assert!(!step.contains("repair packs ") || error["item"] == "the store", "{error}");
+        }
+    }
+    good.iter().for_each(|(pack, good)| write_over(pack, good));
+    assert_all_there(&site, &before);
+    // Three of sixteen are named, and what is named goes on.
+    zeroed(&metadata[..3]);
+    drop(fs::remove_dir_all(site.join("home/.cache")));
+    let (_, summary) = checked(&site, 1, &[]);
+    let mend = texts(&summary["mend"]);
+    let step = mend.iter().find(|command| command.starts_with("strongroom repair packs ")).unwrap();
+    assert_ne!(run_verbatim(&site, step), Some(1), "{step}");
+}
+
+#[test]
 fn packs_that_were_all_condemned_while_they_read_wrongly_give_back_everything() {
     let site = nights(4);
     let before = contents(&site);
