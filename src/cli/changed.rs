@@ -80,12 +80,13 @@ impl<'o> Changes<'o> {
 
     /// Takes a snapshot of which nothing can be saved.
     pub(super) fn ruined(&mut self, id: &Id) {
+        let short = id.short();
         let cause = "has lost the top of its tree: nothing of it can be read";
-        let finding = Finding::problem(format!("snapshot {}", id.short()), cause);
-        self.problem(finding.with_hint(
-            "a backup, or `strongroom repair --from OTHER`, may bring it back; `strongroom repair snapshots --forget` \
-             gives it up",
-        ));
+        let finding = Finding::problem(format!("snapshot {short}"), cause);
+        self.problem(finding.with_hint(format!(
+            "a backup, or `strongroom repair --from OTHER`, may bring it back; `strongroom repair snapshots --forget \
+             {short}` gives it up"
+        )));
     }
 
     /// Takes a snapshot of which little would be left, and which is not touched.
