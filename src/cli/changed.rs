@@ -24,6 +24,7 @@ pub(super) struct Changes<'o> {
     forget: bool,
     dry_run: bool,
     rows: Vec<Vec<String>>,
+    by_name: Vec<Id>,
     changed: u64,
     given_up: u64,
     problems: u64,
@@ -35,7 +36,8 @@ impl<'o> Changes<'o> {
         let detail = if change == Change::Tagged { "Tags" } else { "Left out" };
         let heads = ["Old", "New", "Time", "Host", detail].map(str::to_owned).to_vec();
         let rows = vec![heads];
-        Self { output, change, forget, dry_run, rows, changed: 0, given_up: 0, problems: 0 }
+        let by_name = Vec::new();
+        Self { output, change, forget, dry_run, rows, by_name, changed: 0, given_up: 0, problems: 0 }
     }
 
     /// Takes a snapshot that would be stored anew.
@@ -80,12 +82,13 @@ impl<'o> Changes<'o> {
 
     /// Takes a snapshot of which nothing can be saved.
     pub(super) fn ruined(&mut self, id: &Id) {
+        let short = id.short();
         let cause = "has lost the top of its tree: nothing of it can be read";
-        let finding = Finding::problem(format!("snapshot {}", id.short()), cause);
-        self.problem(finding.with_hint(
-            "a backup, or `strongroom repair --from OTHER`, may bring it back; `strongroom repair snapshots --forget` \
-             gives it up",
-        ));
+        let finding = Finding::problem(format!("snapshot {short}"), cause);
+        self.problem(finding.with_hint(format!(
+            "a backup, or `strongroom repair --from OTHER`, may bring it back; `strongroom repair snapshots --forget \
+             {short}` gives it up"
+        )));
     }
 
     /// Takes a snapshot of which little would be left, and which is not touched.
@@ -97,6 +100,11 @@ impl<'o> Changes<'o> {
             "a backup, or `strongroom repair --from OTHER`, may bring it back; `strongroom repair snapshots --forget \
              {short}` keeps what is left of it and gives up the rest"
         )));
+    }
+
+    /// Takes old snapshots that were stored anew and are forgotten only by their names.
+    pub(super) fn forgotten_by_name(&mut self, ids: Vec<Id>) {
+        self.by_name = ids;
     }
 
     fn problem(&mut self, finding: Finding) {
@@ -140,6 +148,7 @@ impl<'o> Changes<'o> {
 
     /// Shows it all, in a table and a line.
     pub(super) fn finish(self) -> Result<Outcome> {
+        let how_to_forget = self.how_to_forget();
         let Self { output, changed, given_up, problems, dry_run, .. } = self;
         if output.json {
             output.object(&json!({
@@ -159,9 +168,7 @@ impl<'o> Changes<'o> {
             _ if changed == 0 || self.change == Change::Unforgotten => "",
             (true, true) => "; the old would be forgotten",
             (false, true) => "; the old are forgotten",
-            (false, false) if self.change == Change::Repaired => {
-                "; the old stay, and `strongroom repair snapshots --forget` forgets them"
-            }
+            (false, false) if self.change == Change::Repaired => &how_to_forget,
             (_, false) => "; the old stay",
         };
         output.say(&format!("{} {verb}{old}", human::counted(changed, "snapshot")))?;
@@ -170,6 +177,25 @@ impl<'o> Changes<'o> {
             output.say(&format!("{given_up} forgotten, of which nothing was left"))?;
         }
         Ok(Outcome::of(problems))
+    }
+
+    /// What forgets the old ones of those that were repaired.
+    fn how_to_forget(&self) -> String {
+        let command = "strongroom repair snapshots --forget";
+        let names: Vec<String> = self.by_name.iter().map(Id::short).collect();
+        let (count, names) = (names.len() as u64, names.join(" "));
+        if count == 0 {
+            format!("; the old stay, and `{command}` forgets them")
+        } else if count >= self.changed {
+            format!(
+                "; the old stay, for little is left of them: only by their names, `{command} {names}` forgets them"
+            )
+        } else {
+            format!(
+                "; the old stay, and `{command}` forgets them, but those of which little is left only by their names: \
+                 `{command} {names}`"
+            )
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! `strongroom repair snapshots`
 
+use std::collections::HashSet;
+
 use crate::cli::changed::{Changes, name_gone};
 use crate::cli::exit::Outcome;
 use crate::cli::filter::Filter;
@@ -8,8 +10,9 @@ use crate::cli::output::Output;
 use crate::error::Result;
 use crate::format::key_slot::Role;
 use crate::format::snapshot::Change;
+use crate::id::Id;
 use crate::operation::recommit::{Around, Made};
-use crate::operation::repair::snapshots::{self as repair, Damaged, Options};
+use crate::operation::repair::snapshots::{self as repair, Damaged, HeldBack, Options};
 use crate::report::printable;
 use crate::repository::host;
 use crate::repository::snapshot::Snapshot;
@@ -18,8 +21,8 @@ use crate::repository::snapshot::Snapshot;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  strongroom repair snapshots --dry-run\n  \
     strongroom repair snapshots --read-data --forget\n\n\
-    Each damaged snapshot is stored anew without the files that are lost; `snapshots` shows which became \
-    which. The old ones stay unless --forget is given; with it, one of which nothing is left is forgotten, \
+    Each damaged snapshot is stored anew without the files that are lost; one of which no file is left only \
+    if it is named, or with --forget. `snapshots` shows which became which. The old ones stay unless --forget is given; with it, one of which nothing is left is forgotten, \
     too; most of all snapshots only if they are named. Nothing is given up where what is lost may be there \
     after all: where most packs are gone, as on a disk that is not mounted, are cut short, or condemned and whole. Before this, bring back what can be: run `strongroom repair index`, `strongroom repair packs`, and a \
     backup, which stores lost chunks again.")]
@@ -70,9 +73,13 @@ pub(in crate::cli) fn run(global: &Global, arguments: &Arguments, output: &Outpu
         }
     }
     if arguments.dry_run {
+        let held = repair::held_back(&repository, &damaged, options, output)?.held;
         for damaged in fresh().filter(|damaged| damaged.draft.root.is_some()) {
-            changes.planned(&damaged.snapshot, Some(&damaged.draft), &damaged.snapshot.manifest.tags);
+            if !held.contains(&damaged.snapshot.id) {
+                changes.planned(&damaged.snapshot, Some(&damaged.draft), &damaged.snapshot.manifest.tags);
+            }
         }
+        tell_held(&damaged, &held, &mut changes);
         return changes.finish();
     }
     let progress = output.start_progress("repairing snapshots");
@@ -87,13 +94,20 @@ pub(in crate::cli) fn run(global: &Global, arguments: &Arguments, output: &Outpu
             changes.ruined(&damaged.snapshot.id);
         }
     }
+    let HeldBack { held, by_name } = ended.held_back;
+    tell_held(&damaged, &held, &mut changes);
+    let stored = fresh().filter(|damaged| damaged.draft.root.is_some()).map(|damaged| damaged.snapshot.id);
+    changes.forgotten_by_name(stored.filter(|id| by_name.contains(id)).collect());
+    let outcome = changes.finish()?;
+    done.map(|_| outcome)
+}
+
+fn tell_held(damaged: &[Damaged], held: &HashSet<Id>, changes: &mut Changes<'_>) {
     for damaged in damaged.iter().filter(|damaged| damaged.draft.root.is_some()) {
-        if ended.held.contains(&damaged.snapshot.id) {
+        if held.contains(&damaged.snapshot.id) {
             changes.held(&damaged.snapshot.id);
         }
     }
-    let outcome = changes.finish()?;
-    done.map(|_| outcome)
 }
 
 fn name_made_up(damaged: &Damaged, output: &Output) -> Result<()> {

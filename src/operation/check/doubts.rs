@@ -68,8 +68,9 @@ impl Check<'_> {
     ) {
         let (gone_packs, there) = (look.gone(), look.counted());
         let gone = Absent::of(&look.read, &gone_packs, look.listed.len());
-        let damaged: HashSet<Id> =
+        let mut damaged: HashSet<Id> =
             faults.iter().filter(|fault| seems_damaged(fault)).map(|fault| fault.pack).collect();
+        damaged.extend(found_by_walk(look, faults, losses));
         let at_fault = AtFault::count(&damaged, &gone_packs, &there, look.index.packs().iter());
         if gone.is_doubted() || gone.there == 0 && !found.is_empty() {
             faults.retain(|fault| !gone_packs.contains(&fault.pack));
@@ -144,6 +145,17 @@ fn take_hurts(losses: &mut Losses, gone: &HashSet<Id>) -> Vec<Hurt> {
     }
     hurts.sort_by(|one, other| one.snapshots.cmp(&other.snapshots));
     hurts
+}
+
+/// Packs of which only the walk through trees found that they are damaged: they are told as faults as well, later.
+fn found_by_walk(look: &Look, faults: &[Fault], losses: &Losses) -> HashSet<Id> {
+    let known: HashSet<Id> = faults.iter().map(|fault| fault.pack).collect();
+    let packs = losses.hurts.keys().filter_map(|holder| match holder {
+        Holder::Pack(pack) => Some(*pack),
+        Holder::Unnamed | Holder::Condemned | Holder::Nowhere => None,
+    });
+    let (gone, condemned) = (look.gone(), &look.condemned);
+    packs.filter(|pack| !(known.contains(pack) || gone.contains(pack) || condemned.contains(pack))).collect()
 }
 
 fn seems_damaged(fault: &Fault) -> bool {

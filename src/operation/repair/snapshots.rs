@@ -4,7 +4,7 @@
 //! otherwise. Nothing is forgotten where what seems to be lost may be there: in packs that are not mounted, cut short, named
 //! by index objects that cannot be read, or condemned and whole. One of which nothing is left is forgotten only where a second
 //! look, taken just before, finds the same. Where nothing or little is left of most of them, these are given up only by their
-//! names.
+//! names. A copy that holds no file is stored only to forget the old one, or for one that was named.
 
 mod doubt;
 
@@ -13,7 +13,7 @@ use std::collections::{HashMap, HashSet};
 use crate::error::{Error, Result};
 use crate::format::snapshot::Change;
 use crate::id::Id;
-use crate::report::Finding;
+use crate::report::{Finding, Reporter};
 use crate::repository::Repository;
 use crate::repository::snapshot::{Snapshot, Snapshots};
 
@@ -120,13 +120,22 @@ pub(in crate::operation) fn drafts(
     recommit::plan(repository, &Options::default().order(), snapshots, around)
 }
 
-/// What became of those that were not stored anew.
+/// What is not done to snapshots unless somebody names them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeldBack {
+    /// Left as they are: so little is left of so many, or no file is left.
+    pub held: HashSet<Id>,
+    /// Stored anew, and forgotten afterwards only by their names: little is left of them.
+    pub by_name: HashSet<Id>,
+}
+
+/// What became of those that were not stored anew, or are not to be forgotten without being named.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ended {
     /// Forgotten, because nothing is left of them.
     pub forgotten: HashSet<Id>,
-    /// Left as they are, because so little is left of so many.
-    pub held: HashSet<Id>,
+    /// What was not done.
+    pub held_back: HeldBack,
 }
 
 /// Stores what is left of damaged snapshots anew, but for those that were repaired before.
@@ -146,8 +155,8 @@ pub fn run(
     if let Some((cause, step)) = doubt::doubt(repository, options.forget, around.interrupt)? {
         return Err(Error::refused(format!("nothing was stored or forgotten: {cause}")).hint(step));
     }
-    let held = held_back(repository, damaged, options, around)?;
-    let is_held = |damaged: &Damaged| held.contains(&damaged.snapshot.id);
+    let held_back = held_back(repository, damaged, options, around.reporter)?;
+    let is_held = |damaged: &Damaged| held_back.held.contains(&damaged.snapshot.id);
     let fresh = damaged
         .iter()
         .filter(|damaged| damaged.repaired_as.is_none() && damaged.draft.root.is_some() && !is_held(damaged));
@@ -161,31 +170,51 @@ pub fn run(
     };
     recommit::commit(repository, &options.order(), fresh, around, &mut told_too)?;
     if !options.forget {
-        return Ok(Ended::default());
+        return Ok(Ended { held_back, ..Ended::default() });
     }
-    forget_repaired(repository, damaged, &held, &made_anew, around)?;
+    forget_repaired(repository, damaged, &held_back.held, &made_anew, around)?;
     let topless = damaged.iter().filter(|damaged| damaged.draft.root.is_none() && !is_held(damaged));
     let topless = topless.map(|damaged| damaged.snapshot.id).collect();
     let forgotten = forget_ruined(repository, &topless, options, around)?;
-    Ok(Ended { forgotten, held })
+    Ok(Ended { forgotten, held_back })
 }
 
-/// Those that are not to be touched, because so little is left of so many that it is doubted; tells of it.
-fn held_back(
+/// What is not done, or would not be, without names: so little is left of so many that it is doubted, or no file is left of
+/// one that is not to be forgotten. Where it keeps them from being forgotten, it is told.
+///
+/// # Errors
+/// Whatever keeps the snapshots from being listed.
+pub fn held_back(
     repository: &Repository,
     damaged: &[Damaged],
     options: Options,
-    around: Around<'_>,
-) -> Result<HashSet<Id>> {
-    let ruined = damaged.iter().filter(|damaged| is_ruined(&damaged.snapshot, &damaged.draft));
-    let ruined: HashSet<Id> = ruined.map(|damaged| damaged.snapshot.id).collect();
-    let live = repository.snapshots()?.snapshots;
-    if !options.forget || options.named || !mostly_ruined(&ruined, &live) {
-        return Ok(HashSet::new());
+    reporter: &dyn Reporter,
+) -> Result<HeldBack> {
+    let ruined: Vec<&Damaged> =
+        damaged.iter().filter(|damaged| is_ruined(&damaged.snapshot, &damaged.draft)).collect();
+    let ids: HashSet<Id> = ruined.iter().map(|damaged| damaged.snapshot.id).collect();
+    if ids.is_empty() || options.named && options.forget {
+        return Ok(HeldBack::default());
     }
-    let (cause, step) = doubted(ruined.len(), live.len());
-    around.reporter.report(kept(ruined.len(), &cause, step));
-    Ok(ruined)
+    let live = repository.snapshots()?.snapshots;
+    let is_doubted = mostly_ruined(&ids, &live);
+    if options.forget {
+        if !is_doubted {
+            return Ok(HeldBack::default());
+        }
+        let (cause, step) = doubted(ids.len(), live.len());
+        reporter.report(kept(ids.len(), &cause, step));
+        return Ok(HeldBack { held: ids, ..HeldBack::default() });
+    }
+    // A copy without a file is worth nothing, and would be one more to forget.
+    let without_files = |damaged: &&&Damaged| {
+        !options.named && damaged.draft.kept.files == 0 && damaged.repaired_as.is_none()
+    };
+    let held: HashSet<Id> = ruined.iter().filter(without_files).map(|damaged| damaged.snapshot.id).collect();
+    // Who named some may forget all later, of which these are a part.
+    let needs_name = options.named || is_doubted;
+    let by_name = ids.difference(&held).filter(|_| needs_name).copied().collect();
+    Ok(HeldBack { held, by_name })
 }
 
 fn doubted(lost: usize, all: usize) -> (String, String) {

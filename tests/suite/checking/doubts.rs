@@ -248,6 +248,35 @@ fn where_most_packs_seem_to_be_damaged_none_is_named() {
 }
 
 #[test]
+fn where_the_walk_through_trees_finds_most_packs_damaged_none_is_named() {
+    let site = nights(8);
+    let before = contents(&site);
+    let metadata = packs_of(&site, Class::Metadata);
+    assert_eq!(metadata.len(), 8);
+    let good = zeroed(&metadata);
+    drop(fs::remove_dir_all(site.join("home/.cache")));
+    for options in [&[][..], &["--read-data"]] {
+        let (errors, summary) = checked(&site, 1, options);
+        assert!(nothing_mends(&summary), "{summary}");
+        let of_store = errors.iter().find(|error| error["item"] == "the store").unwrap();
+        assert!(of_store["message"].as_str().unwrap().contains("8 of 16 packs seem to be damaged"));
+        for error in &errors {
+            let step = error["next_step"].as_str().unwrap_or_default();
+            assert!(!step.contains("repair packs ") || error["item"] == "the store", "{error}");
+        }
+    }
+    good.iter().for_each(|(pack, good)| write_over(pack, good));
+    assert_all_there(&site, &before);
+    // Three of sixteen are named, and what is named goes on.
+    zeroed(&metadata[..3]);
+    drop(fs::remove_dir_all(site.join("home/.cache")));
+    let (_, summary) = checked(&site, 1, &[]);
+    let mend = texts(&summary["mend"]);
+    let step = mend.iter().find(|command| command.starts_with("strongroom repair packs ")).unwrap();
+    assert_ne!(run_verbatim(&site, step), Some(1), "{step}");
+}
+
+#[test]
 fn packs_that_were_all_condemned_while_they_read_wrongly_give_back_everything() {
     let site = nights(4);
     let before = contents(&site);
@@ -272,12 +301,18 @@ fn packs_that_were_all_condemned_while_they_read_wrongly_give_back_everything() 
         let (code, said) = say(&site, "repair snapshots --forget");
         assert!(code == Some(3) && said.contains("gives up those that are named"), "{said}");
         assert_eq!(snapshots(&site), ids);
-        // What is left of them, stored beside them, vouches for nothing.
-        say(&site, "repair snapshots");
-        let (code, said) = say(&site, "repair snapshots --forget");
-        assert!(code == Some(3) && said.contains("gives up those that are named"), "{said}");
-        let now = snapshots(&site);
-        assert!(ids.iter().all(|id| now.contains(id)), "{now:?}");
+        let (planned, said_before) = say(&site, "repair snapshots --forget --dry-run");
+        assert!(planned == code && said_before.contains("gives up those that are named"), "{said_before}");
+        assert!(!said_before.contains("the old would be forgotten"), "{said_before}");
+        // The way on is named with the snapshot, and no copy is stored that holds no file.
+        for id in &ids {
+            let way_on = format!("`strongroom repair snapshots --forget {}`", &id[..8]);
+            let lost = said.contains(&format!("snapshot {}: has lost the top", &id[..8]));
+            assert!(!lost || said.contains(&way_on), "{way_on}: {said}");
+        }
+        let (code, said) = say(&site, "repair snapshots");
+        assert!(code == Some(3) && said.contains("0 snapshots stored anew"), "{said}");
+        assert_eq!(snapshots(&site), ids);
         // They read as they should again.
         good.iter().for_each(|(pack, good)| write_over(pack, good));
         let (code, said) = say(&site, "repair packs");
@@ -298,6 +333,39 @@ fn packs_that_were_all_condemned_while_they_read_wrongly_give_back_everything() 
     site.run(0, ["prune"]);
     site.assert_sound();
     assert_same(&see(&site.join("data")), &see(&site.restore("latest", "after").join("data")));
+}
+
+#[test]
+fn what_little_is_left_of_snapshots_is_stored_beside_them_and_they_go_by_name() {
+    let site = nights(4);
+    let ids = snapshots(&site);
+    let first: Vec<PathBuf> = by_age(&site, "packs")
+        .into_iter()
+        .filter(|pack| packs_of(&site, Class::Data).contains(pack))
+        .take(3)
+        .collect();
+    zeroed(&first);
+    assert_eq!(say(&site, "repair packs").0, Some(3));
+    // Of three nights no file is left, and of the last one of four.
+    let (code, said) = say(&site, "repair snapshots");
+    assert!(code == Some(3) && said.contains("1 snapshot stored anew; the old stay"), "{said}");
+    assert_eq!(said.matches("no file would be left of it").count(), 3, "{said}");
+    let now = snapshots(&site);
+    assert_eq!(now.len(), 5);
+    assert!(ids.iter().all(|id| now.contains(id)), "{now:?}");
+    let (_, way_on) = said.split_once("only by their names, `").unwrap();
+    let (way_on, _) = way_on.split_once('`').unwrap();
+    // What is left, stored beside them, vouches for nothing.
+    for command in ["repair snapshots --forget --dry-run", "repair snapshots --forget"] {
+        let (code, said) = say(&site, command);
+        assert!(code == Some(3) && said.contains("gives up those that are named"), "{said}");
+        assert!(said.contains("no file would be left of it") && !said.contains("; the old"), "{said}");
+        assert_eq!(snapshots(&site), now, "{command}");
+    }
+    assert_eq!(run_verbatim(&site, way_on), Some(0), "{way_on}");
+    let left = snapshots(&site);
+    let gone: Vec<&String> = now.iter().filter(|id| !left.contains(id)).collect();
+    assert!(gone.len() == 1 && ids.contains(gone[0]) && way_on.contains(&gone[0][..8]), "{gone:?}");
 }
 
 #[test]
