@@ -96,7 +96,7 @@ fn print(
         Ending::Restored => format!("restored {what} of {of} to {target} in {}", human::duration(took)),
     })?;
     if let Some(proved) = &summary.proved {
-        output.say(&describe(proved))?;
+        output.say(&describe(proved, "of attachments and Sends"))?;
     }
     if let Some(users) = summary.resynced {
         let users = human::counted(users, "account");
@@ -124,11 +124,11 @@ fn print(
     list(steps, output)
 }
 
-/// What was proved, in words.
-pub(super) fn describe(proved: &Proved) -> String {
+/// What was proved, for people; `which` says what files these are.
+pub(super) fn describe(proved: &Proved, which: &str) -> String {
     let worse = proved.new_problems.saturating_add(proved.known_problems) > 0;
     format!(
-        "{}: {}, {} in {}, {} of attachments and Sends ({}){}",
+        "{}: {}, {} in {}, {} {which} ({}){}",
         if worse { "found" } else { "proved" },
         human::counted(proved.users, "user"),
         human::counted(proved.rows, "row"),

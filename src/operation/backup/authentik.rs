@@ -21,6 +21,8 @@ pub(super) struct Authentik {
     contents: Option<Contents>,
     /// Where the dump of its database lies in the snapshot, and that of its Redis.
     dumps: Vec<(&'static str, Vec<u8>)>,
+    /// Where uploaded files may lie in the snapshot.
+    media: Vec<Vec<u8>>,
 }
 
 /// The plan for a walk through everything that a layout names.
@@ -65,14 +67,15 @@ pub(super) fn prepare(
         }
     });
     let media: &[_] = if layout.external.is_some() { &[] } else { &layout.media };
-    let proof = contents.as_ref().map(|contents| Proof::new(contents, media));
+    let media = authentik::places(media);
+    let proof = contents.as_ref().map(|contents| Proof::new(contents, media.clone()));
     let dumps = dumped.reports.iter().filter_map(|report| match report.kind {
         DumpKind::Postgres => Some(("AUTHENTIK_POSTGRESQL__NAME", report.place.clone())),
         DumpKind::Redis => Some(("AUTHENTIK_REDIS__HOST", report.place.clone())),
         _ => None,
     });
     let dumps = dumps.collect();
-    (Authentik { layout, contents, dumps }, proof)
+    (Authentik { layout, contents, dumps, media }, proof)
 }
 
 impl Authentik {
@@ -85,7 +88,7 @@ impl Authentik {
         reporter: &dyn Reporter,
     ) -> (ServiceReport, u64) {
         let mut report = ServiceReport {
-            name: "authentik".to_owned(),
+            name: authentik::NAME.to_owned(),
             origins: self.origins(),
             schema: None,
             tables: Vec::new(),
@@ -166,6 +169,9 @@ impl Authentik {
         }
         for item in &self.layout.items {
             origins.push(origin(&item.setting, "", place(&item.path), item.path.as_os_str().as_bytes()));
+        }
+        for media in &self.media {
+            origins.push(origin(authentik::UPLOADS, "", media, &[b"/", media.as_slice()].concat()));
         }
         origins
     }

@@ -7,6 +7,7 @@
 //! Invariants: a database or a folder that holds something is never written to. Until what takes its place is whole and
 //! proved, it stays; then it is kept aside under another name. What was made here goes again where something fails.
 
+mod authentik;
 mod choice;
 mod fit;
 mod folder;

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use super::folder::{self, FolderStep};
-use super::{Options, choice, fit, redis};
+use super::{Options, authentik, choice, fit, redis};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::key_slot::Role;
 use crate::format::snapshot::{DumpKind, DumpReport, ServiceReport};
@@ -207,6 +207,9 @@ impl<'a> Plan<'a> {
         if let Some(who) = connected {
             let error = Error::new(ErrorKind::Busy, format!("it is in use by {who}"));
             return Err(of(error.hint("stop the service, and run the same command again")));
+        }
+        if let Some(report) = self.service().filter(|report| authentik::is_its(report, dump)) {
+            authentik::fitting_release(report, target, database, &self.patience()).map_err(of)?;
         }
         fit::not_newer(target, database, tables, dump, &self.patience()).map_err(of)
     }

@@ -5,13 +5,14 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::RestoredDatabase;
 use super::fit::plain;
 use super::plan::{DatabaseStep, Plan};
+use super::{RestoredDatabase, authentik};
 use crate::error::{Error, Result};
 use crate::format::snapshot::{DumpReport, ServiceReport, TableRows};
 use crate::operation::restore_vaultwarden::{self, Proved};
 use crate::report::{Finding, Reporter, printable, report_all};
+use crate::service::authentik::NAME as AUTHENTIK;
 use crate::service::vaultwarden::{self, QUESTIONS};
 
 /// Only the server may read the key that signs sessions.
@@ -52,6 +53,7 @@ pub(super) fn compare(
 pub(super) fn service(plan: &Plan<'_>, folder: &Path, reporter: &dyn Reporter) -> Result<Option<Proved>> {
     match plan.service() {
         Some(report) if report.name == VAULTWARDEN => prove_vaultwarden(plan, report, folder, reporter),
+        Some(report) if report.name == AUTHENTIK => authentik::prove(plan, report, folder, reporter),
         _ => Ok(None),
     }
 }

@@ -39,36 +39,36 @@ pub fn questions() -> Vec<String> {
          WHERE c.relkind = 'r' AND NOT a.attisdropped AND (c.relname, a.attname) IN ({}) ORDER BY 1",
         columns.join(", ")
     );
-    let newest = |table: &str, columns: &[&str], value: &str, order: &str| {
-        let has = |column: &&str| {
-            format!(
-                "EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attname = '{column}' \
-                 AND NOT a.attisdropped)"
-            )
-        };
+    let migration = newest(
+        "django_migrations",
+        &["id", "app", "name", "applied"],
+        "app || ''.'' || name",
+        "applied DESC, id DESC",
+    );
+    vec![files, migration, question_of_release()]
+}
+
+/// The last of [`questions`]: which release last ran.
+pub fn question_of_release() -> String {
+    let columns = ["id", "version", "timestamp"];
+    newest("authentik_version_history", &columns, "version", "\"timestamp\" DESC, id DESC")
+}
+
+/// A question whose answer asks for the newest row of a table, if that is there with these columns.
+fn newest(table: &str, columns: &[&str], value: &str, order: &str) -> String {
+    let has = |column: &&str| {
         format!(
-            "SELECT pg_catalog.format('SELECT {value} FROM %I.{table} ORDER BY {order} LIMIT 1', n.nspname) \
-             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-             WHERE c.relkind = 'r' AND c.relname = '{table}' AND {} \
-             ORDER BY n.nspname <> 'public', n.nspname LIMIT 1",
-            columns.iter().map(has).collect::<Vec<_>>().join(" AND ")
+            "EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attname = '{column}' \
+             AND NOT a.attisdropped)"
         )
     };
-    vec![
-        files,
-        newest(
-            "django_migrations",
-            &["id", "app", "name", "applied"],
-            "app || ''.'' || name",
-            "applied DESC, id DESC",
-        ),
-        newest(
-            "authentik_version_history",
-            &["id", "version", "timestamp"],
-            "version",
-            "\"timestamp\" DESC, id DESC",
-        ),
-    ]
+    format!(
+        "SELECT pg_catalog.format('SELECT {value} FROM %I.{table} ORDER BY {order} LIMIT 1', n.nspname) \
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relkind = 'r' AND c.relname = '{table}' AND {} \
+         ORDER BY n.nspname <> 'public', n.nspname LIMIT 1",
+        columns.iter().map(has).collect::<Vec<_>>().join(" AND ")
+    )
 }
 
 /// A file that a row names.

@@ -19,8 +19,13 @@ mod settings;
 mod transient;
 mod yaml;
 
-pub use contents::{Contents, from_answers, questions};
+pub use contents::{Contents, from_answers, question_of_release, questions};
 pub use layout::{External, Item, Layout, Options, Server, discover};
-pub use proof::{Ask, Outcome, Proof};
+pub use proof::{Ask, Outcome, Proof, places};
 pub use release::{Refusal, Release, refusal};
 pub use transient::TRANSIENT;
+
+/// Its name in a manifest.
+pub const NAME: &str = "authentik";
+/// What a manifest calls a folder in which uploaded files may lie.
+pub const UPLOADS: &str = "uploaded files";

@@ -47,17 +47,19 @@ pub struct Outcome {
     pub findings: Vec<Finding>,
 }
 
+/// Folders in which uploaded files may lie on this host, as places of a snapshot.
+pub fn places(media: &[PathBuf]) -> Vec<Vec<u8>> {
+    let place = |folder: &PathBuf| {
+        let folder = folder.canonicalize().unwrap_or_else(|_| folder.clone());
+        let bytes = folder.as_os_str().as_bytes();
+        bytes.strip_prefix(b"/").unwrap_or(bytes).to_vec()
+    };
+    media.iter().map(place).collect()
+}
+
 impl Proof {
-    /// Starts with what the database names. `media` are the folders in which uploaded files may lie on this host.
-    pub fn new(contents: &Contents, media: &[PathBuf]) -> Self {
-        let folders: Vec<Vec<u8>> = media
-            .iter()
-            .map(|folder| {
-                let folder = folder.canonicalize().unwrap_or_else(|_| folder.clone());
-                let bytes = folder.as_os_str().as_bytes();
-                bytes.strip_prefix(b"/").unwrap_or(bytes).to_vec()
-            })
-            .collect();
+    /// Starts with what the database names. `folders` are the places in which uploaded files may lie.
+    pub fn new(contents: &Contents, folders: Vec<Vec<u8>>) -> Self {
         let named: Vec<Named> = contents.named.iter().cloned().collect();
         let places = named.iter().flat_map(|named| folders.iter().map(|folder| place(folder, &named.file)));
         let found = places.map(|place| (place, None)).collect();
@@ -67,6 +69,11 @@ impl Proof {
     /// Whether any row names a file.
     pub fn expects_files(&self) -> bool {
         !self.named.is_empty()
+    }
+
+    /// Where named files may lie.
+    pub fn places(&self) -> Vec<Vec<u8>> {
+        self.found.keys().cloned().collect()
     }
 
     /// Takes note of a regular file of the snapshot. They may come in any order.
@@ -155,7 +162,8 @@ mod tests {
     }
 
     fn proof(values: &[&str]) -> Proof {
-        Proof::new(&contents(values), &[PathBuf::from("/no/data/media"), PathBuf::from("/no/media")])
+        let folders = places(&[PathBuf::from("/no/data/media"), PathBuf::from("/no/media")]);
+        Proof::new(&contents(values), folders)
     }
 
     #[test]

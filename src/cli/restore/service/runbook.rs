@@ -11,6 +11,7 @@ use crate::cli::restore::vaultwarden::show;
 use crate::format::snapshot::{DumpReport, ServiceReport};
 use crate::operation::restore_service::{DatabaseStep, FolderStep, Plan, RedisStep, Summary, Way};
 use crate::report::printable;
+use crate::service::authentik::NAME as AUTHENTIK;
 use crate::source::server::target::ByHand;
 
 /// The steps of the restore itself.
@@ -128,7 +129,10 @@ pub(super) fn next(plan: &Plan<'_>, summary: Option<&Summary>) -> Vec<Step> {
              no, then CONFIG SET appendonly yes, and wait for the log before it is started as always.",
         ));
     }
-    steps.extend(outside(plan));
+    steps.extend(match plan.service() {
+        Some(report) if report.name == AUTHENTIK => lies_below(plan, report),
+        _ => outside(plan),
+    });
     let moved: Vec<String> = plan
         .databases
         .iter()
@@ -139,7 +143,10 @@ pub(super) fn next(plan: &Plan<'_>, summary: Option<&Summary>) -> Vec<Step> {
     if !moved.is_empty() {
         steps.push(step(format!("Let the service use {}: {settings}.", moved.join(", "))));
     }
-    steps.push(start(plan.service()));
+    steps.push(match plan.service() {
+        Some(report) if report.name == AUTHENTIK => start_authentik(report),
+        report => start(report),
+    });
     for database in summary.map(|summary| summary.databases.as_slice()).unwrap_or_default() {
         if let Some(aside) = &database.aside {
             steps.push(step(format!(
@@ -180,6 +187,36 @@ fn outside(plan: &Plan<'_>) -> Option<Step> {
     (!commands.is_empty()).then(|| Step { commands, ..step(text) })
 }
 
+/// An authentik's parts lie at the paths that they had, below the folder.
+fn lies_below(plan: &Plan<'_>, report: &ServiceReport) -> Option<Step> {
+    let folder = plan.folder.as_ref().filter(|_| !plan.files.is_empty())?;
+    let parts =
+        || report.origins.iter().filter(|origin| !origin.place.is_empty() && !origin.host_path.is_empty());
+    let mut places: Vec<(&Path, &[u8])> = Vec::new();
+    for origin in parts() {
+        let place = path_of(&origin.place);
+        let is_within = parts().any(|other| {
+            let other = path_of(&other.place);
+            other != place && place.starts_with(other)
+        });
+        if !is_within && places.iter().all(|(other, _)| *other != place) {
+            places.push((place, &origin.host_path));
+        }
+    }
+    let commands: Vec<String> = places
+        .into_iter()
+        .map(|(place, host)| {
+            format!("mv -T {} {}", quoted(&show(&folder.path.join(place))), quoted(&printable(host)))
+        })
+        .collect();
+    let text = format!(
+        "The compose file, .env, media or data, certs, custom-templates and blueprints lie below {} at the paths that they \
+         had. Move them where they belong; what is still there from before must be out of the way.",
+        show(&folder.path)
+    );
+    (!commands.is_empty()).then(|| Step { commands, ..step(text) })
+}
+
 fn path_of(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }
@@ -188,6 +225,9 @@ fn path_of(bytes: &[u8]) -> &Path {
 fn settings(plan: &Plan<'_>) -> String {
     let place = match plan.service().map(|report| report.name.as_str()) {
         Some("vaultwarden") => "DATABASE_URL in its environment, .env or config.json names it",
+        Some(AUTHENTIK) => {
+            "AUTHENTIK_POSTGRESQL__HOST, __PORT, __NAME, __USER and __PASSWORD in its .env or compose file name it"
+        }
         _ => "its settings name it",
     };
     let restored = plan.folder.is_some() && !plan.files.is_empty();
@@ -209,5 +249,22 @@ fn start(service: Option<&ServiceReport>) -> Step {
             printable(name.as_bytes())
         )),
         None => step("Start the service, in the release that made the backup, and look into its log."),
+    }
+}
+
+fn start_authentik(report: &ServiceReport) -> Step {
+    let release = report.release.as_deref().map(|release| printable(release.as_bytes()));
+    let which = release.map_or_else(
+        || "in the very release that made the backup".to_owned(),
+        |release| format!("in release {release}, which made the backup (AUTHENTIK_TAG={release} in .env)"),
+    );
+    let compose = report.origins.iter().find(|origin| !origin.host_path.is_empty());
+    let enter = compose.map(|origin| format!("cd {} && ", quoted(&printable(&origin.host_path))));
+    Step {
+        commands: vec![format!("{}docker compose up -d", enter.unwrap_or_default())],
+        ..step(format!(
+            "Start authentik {which}, and look into its log: the first start may take minutes. Log in once. If \
+             AUTHENTIK_SECRET_KEY is not what it was at the backup, all sessions end."
+        ))
     }
 }

@@ -11,6 +11,7 @@ use crate::cli::restore::vaultwarden::{describe, proof, show};
 use crate::error::Result;
 use crate::operation::restore_service::{Plan, RestoredDatabase, Summary, Way};
 use crate::report::printable;
+use crate::service::authentik::NAME as AUTHENTIK;
 
 /// A dry run: what would be done, step by step.
 pub(super) fn plan(plan: &Plan<'_>, output: &Output) -> Result<()> {
@@ -88,7 +89,11 @@ pub(super) fn ended(plan: &Plan<'_>, summary: &Summary, took: Duration, output: 
         output.say(&format!("what was there before is kept in {}", show(aside)))?;
     }
     if let Some(proved) = &summary.proved {
-        output.say(&describe(proved))?;
+        let which = match plan.service() {
+            Some(report) if report.name == AUTHENTIK => "that rows name",
+            _ => "of attachments and Sends",
+        };
+        output.say(&describe(proved, which))?;
     }
     if summary.problems > 0 {
         output.say(&format!("{}: see above; exit code 3", human::counted(summary.problems, "problem")))?;
