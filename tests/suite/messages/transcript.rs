@@ -100,8 +100,15 @@ impl Transcript {
         // How much there was depends on how long the names of folders for temporary files are.
         let counts =
             |line: &&str| !["files: ", "folders: ", "processed "].iter().any(|word| line.starts_with(word));
-        for line in outcome.out().lines().filter(counts) {
-            self.text.push_str(&format!("| {}\n", self.same_everywhere(line)));
+        let mut printed: Vec<String> =
+            outcome.out().lines().filter(counts).map(|line| self.same_everywhere(line)).collect();
+        // Several threads find what they tell a program.
+        let is_finding = |line: &String| line.starts_with("{\"message_type\":\"error\"");
+        for run in printed.chunk_by_mut(|one, other| is_finding(one) && is_finding(other)) {
+            run.sort();
+        }
+        for line in printed {
+            self.text.push_str(&format!("| {line}\n"));
         }
         let said: Vec<String> = outcome.err().lines().map(|line| self.same_everywhere(line)).collect();
         for line in in_order(&said) {
